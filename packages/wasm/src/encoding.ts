@@ -1,0 +1,73 @@
+// Bytes of the WebAssembly binary format: integers, names, vectors and sections.
+
+/** Appends `value` (0 <= value < 2^32) as unsigned LEB128. */
+export function pushUnsigned(out: number[], value: number): void {
+  let rest = value >>> 0;
+  while (rest > 0x7f) {
+    out.push((rest & 0x7f) | 0x80);
+    rest >>>= 7;
+  }
+  out.push(rest);
+}
+
+/** Appends the 32-bit integer `value` as signed LEB128; both the signed and the unsigned reading are taken. */
+export function pushSigned(out: number[], value: number): void {
+  let rest = value | 0;
+  for (;;) {
+    const byte = rest & 0x7f;
+    rest >>= 7;
+    if ((rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0)) {
+      out.push(byte);
+      return;
+    }
+    out.push(byte | 0x80);
+  }
+}
+
+/** Appends `value` as signed LEB128 of at most 64 bits. */
+export function pushSigned64(out: number[], value: bigint): void {
+  let rest = BigInt.asIntN(64, value);
+  for (;;) {
+    const byte = Number(rest & 0x7fn);
+    rest >>= 7n;
+    if ((rest === 0n && (byte & 0x40) === 0) || (rest === -1n && (byte & 0x40) !== 0)) {
+      out.push(byte);
+      return;
+    }
+    out.push(byte | 0x80);
+  }
+}
+
+const scratch = new DataView(new ArrayBuffer(8));
+
+/** Little-endian bytes of a float32. */
+export function float32Bytes(value: number): number[] {
+  scratch.setFloat32(0, value, true);
+  return [0, 1, 2, 3].map((i) => scratch.getUint8(i));
+}
+
+/** Little-endian bytes of a float64. */
+export function float64Bytes(value: number): number[] {
+  scratch.setFloat64(0, value, true);
+  return [0, 1, 2, 3, 4, 5, 6, 7].map((i) => scratch.getUint8(i));
+}
+
+/** A length-prefixed UTF-8 name. */
+export function nameBytes(name: string): number[] {
+  const bytes = new TextEncoder().encode(name);
+  const out: number[] = [];
+  pushUnsigned(out, bytes.length);
+  out.push(...bytes);
+  return out;
+}
+
+/** A section: id, size, then a vector of already encoded items. */
+export function sectionBytes(id: number, items: readonly (readonly number[])[]): number[] {
+  const body: number[] = [];
+  pushUnsigned(body, items.length);
+  for (const item of items) for (const byte of item) body.push(byte);
+  const out = [id];
+  pushUnsigned(out, body.length);
+  for (const byte of body) out.push(byte);
+  return out;
+}
