@@ -37,7 +37,9 @@ export class CodeStream {
   private readonly body: number[] = [];
   private readonly types: ValueType[] = [];
   private readonly parameters: number;
-  private readonly scopes: { readonly loop: boolean; readonly parent: number }[] = [{ loop: false, parent: -1 }];
+  private readonly scopes: { readonly loop: boolean; readonly parent: number }[] = [
+    { loop: false, parent: -1 },
+  ];
   private scope = 0;
 
   constructor(parameters: readonly ValueType[]) {
@@ -156,7 +158,8 @@ export class CodeStream {
       interval.end = Math.max(interval.end, position);
       // A value from outside a loop must survive to the loop's end, since the next round reads it again.
       let outermost = -1;
-      for (let s = scope; s !== home.get(id) && s > 0; s = spans[s]!.parent) if (spans[s]!.loop) outermost = s;
+      for (let s = scope; s !== home.get(id) && s > 0; s = spans[s]!.parent)
+        if (spans[s]!.loop) outermost = s;
       if (outermost >= 0) extend.push({ interval, loop: outermost });
     };
     code.forEach((x, position) => {
@@ -176,7 +179,8 @@ export class CodeStream {
     });
     for (const { interval, loop } of extend) interval.end = Math.max(interval.end, spans[loop]!.end);
     // One short of the closing mark, so that the clearing before it still covers the variable.
-    for (const { interval, scope } of declared) interval.end = Math.max(interval.end, lastClear(code, spans[scope]!));
+    for (const { interval, scope } of declared)
+      interval.end = Math.max(interval.end, lastClear(code, spans[scope]!));
     return intervals;
   }
 

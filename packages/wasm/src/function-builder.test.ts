@@ -72,21 +72,25 @@ describe.each([1, 2] as const)("locals, width %i", (width) => {
     const module = new ModuleBuilder({ width, relaxed: true });
     const lanes = 4 * width;
     // out[row] = scale * sum over columns of a[row][column], with many temporaries in between
-    module.define("rows", { params: ["i32", "i32", "i32", "i32"], exported: true }, (f, a, out, rows, columns) => {
-      const scale = f.f32x4.add(f.f32x4.constant(1), f.mem.vec.load(a));
-      f.loop(0, rows, 1, () => {
-        const acc = f.vecVariable(0);
-        const early = f.f32x4.mul(scale, 2);
-        f.loop(0, columns, 1, () => {
-          const x = f.mem.vec.load(a);
-          const y = f.f32x4.mul(f.f32x4.add(x, x), 0.5);
-          f.setVec(acc, f.f32x4.add(acc, y));
-          f.advance(a, 16 * width);
+    module.define(
+      "rows",
+      { params: ["i32", "i32", "i32", "i32"], exported: true },
+      (f, a, out, rows, columns) => {
+        const scale = f.f32x4.add(f.f32x4.constant(1), f.mem.vec.load(a));
+        f.loop(0, rows, 1, () => {
+          const acc = f.vecVariable(0);
+          const early = f.f32x4.mul(scale, 2);
+          f.loop(0, columns, 1, () => {
+            const x = f.mem.vec.load(a);
+            const y = f.f32x4.mul(f.f32x4.add(x, x), 0.5);
+            f.setVec(acc, f.f32x4.add(acc, y));
+            f.advance(a, 16 * width);
+          });
+          f.mem.vec.store(out, 0, f.f32x4.mul(acc, f.f32x4.mul(early, 0.5)));
+          f.advance(out, 16 * width);
         });
-        f.mem.vec.store(out, 0, f.f32x4.mul(acc, f.f32x4.mul(early, 0.5)));
-        f.advance(out, 16 * width);
-      });
-    });
+      },
+    );
     const [rows, columns] = [3, 5];
     const [A, OUT] = [1024, 32768];
     for (let i = 0; i < rows * columns * lanes; i++) f32[A / 4 + i] = (i % 17) - 8;
@@ -135,7 +139,9 @@ describe("mistakes", () => {
     const module = new ModuleBuilder({ width: 2, relaxed: true });
     module.define("bad", { params: ["i32", "f32"] }, (f, i, x) => {
       expect(() => f.i32.add(i, x as never)).toThrow("expected i32, got f32");
-      expect(() => f.f32x4.add(f.f32x4.constant(1), f.f32x4.constant(1, 1))).toThrow("expected 2 parts, got 1");
+      expect(() => f.f32x4.add(f.f32x4.constant(1), f.f32x4.constant(1, 1))).toThrow(
+        "expected 2 parts, got 1",
+      );
     });
     expect(() => module.define("bad", { params: [] }, () => {})).toThrow("already defined");
     expect(() => module.define("none", { params: [], result: "i32" }, () => {})).toThrow("must give back");

@@ -127,7 +127,8 @@ export class FunctionBuilder {
 
   /** The number `value` in every lane, made once before the body. `parts` is the number of v128 (default: the width). */
   constant(value: number, lane: "f32x4" | "i32x4" = "f32x4", parts: number = this.width): Vec {
-    if (!LANES.includes(lane)) throw new TypeError(`[wasm] constant: expected f32x4 or i32x4, got ${String(lane)}`);
+    if (!LANES.includes(lane))
+      throw new TypeError(`[wasm] constant: expected f32x4 or i32x4, got ${String(lane)}`);
     const bytes = lane === "f32x4" ? float32Bytes(value) : int32Bytes(value);
     const key = bytes.join();
     let local = this.constants.get(key);
@@ -153,7 +154,10 @@ export class FunctionBuilder {
   }
 
   /** A variable that lives until the scope open now (function, loop, branch) ends. */
-  variable<T extends Exclude<ValueType, "v128">>(type: T, initial: Value<T> | (T extends "i64" ? bigint : number)): Variable<T> {
+  variable<T extends Exclude<ValueType, "v128">>(
+    type: T,
+    initial: Value<T> | (T extends "i64" ? bigint : number),
+  ): Variable<T> {
     const id = this.code.newLocal(type);
     this.push(initial, type);
     this.code.set(id);
@@ -245,7 +249,12 @@ export class FunctionBuilder {
    * Runs `body` until `pointer` reaches `end`, then advances every pointer of `steps` by its bytes; `pointer` must be among
    * them. Runs at least once: use it for ranges known not to be empty.
    */
-  sweep(pointer: Value<"i32">, end: I32, steps: readonly (readonly [Variable<"i32">, I32])[], body: () => void): void {
+  sweep(
+    pointer: Value<"i32">,
+    end: I32,
+    steps: readonly (readonly [Variable<"i32">, I32])[],
+    body: () => void,
+  ): void {
     this.doWhile(() => {
       body();
       for (const [p, by] of steps) this.advance(p, by);
@@ -297,7 +306,9 @@ export class FunctionBuilder {
   /** Calls a function of the module. Its result, if any, is given back. */
   call(target: FunctionRef, ...args: readonly (Value | number)[]): Value | undefined {
     if (args.length !== target.params.length)
-      throw new TypeError(`[wasm] call ${target.name}: expected ${target.params.length} arguments, got ${args.length}`);
+      throw new TypeError(
+        `[wasm] call ${target.name}: expected ${target.params.length} arguments, got ${args.length}`,
+      );
     args.forEach((a, i) => this.push(a, target.params[i]!));
     this.code.byte(0x10);
     this.code.unsigned(target.index);

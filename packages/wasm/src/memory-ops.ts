@@ -35,17 +35,29 @@ export interface MemoryOps {
    * Vector loads; the parts are adjacent in memory. `load8x8U` and the like widen every element to twice its bits;
    * `load32Splat` and the like fill every lane of every part from one element.
    */
-  readonly vec: { readonly [K in keyof typeof VEC_LOAD]: (address: I32, offset?: number, parts?: number) => Vec } & {
+  readonly vec: {
+    readonly [K in keyof typeof VEC_LOAD]: (address: I32, offset?: number, parts?: number) => Vec;
+  } & {
     readonly [K in keyof typeof VEC_LOAD_SPLAT]: (address: I32, offset?: number, parts?: number) => Vec;
   } & {
     /** One v128 with the element in lane 0 and zeros elsewhere. */
     readonly [K in keyof typeof VEC_LOAD_ZERO]: (address: I32, offset?: number) => Vec;
   } & {
     /** Replaces one lane (of that many bits) of part 0 by memory. */
-    readonly [K in keyof typeof VEC_LOAD_LANE]: (address: I32, offset: number, into: Vec, lane: number) => Vec;
+    readonly [K in keyof typeof VEC_LOAD_LANE]: (
+      address: I32,
+      offset: number,
+      into: Vec,
+      lane: number,
+    ) => Vec;
   } & {
     /** Stores one lane (of that many bits), counted over all parts. */
-    readonly [K in keyof typeof VEC_STORE_LANE]: (address: I32, offset: number, from: Vec, lane: number) => void;
+    readonly [K in keyof typeof VEC_STORE_LANE]: (
+      address: I32,
+      offset: number,
+      from: Vec,
+      lane: number,
+    ) => void;
   } & { readonly store: (address: I32, offset: number, value: VecOperand) => void };
   /** Atomics on i32 at 4-byte aligned addresses. */
   readonly atomic: {
@@ -96,7 +108,8 @@ export function bindMemory(f: FunctionBuilder): MemoryOps {
 
   const i32: Record<string, unknown> = {};
   for (const [name, [opcode, align]] of entriesOf(I32_LOAD)) i32[name] = scalar("i32", opcode, 0, align).load;
-  for (const [name, [opcode, align]] of entriesOf(I32_STORE)) i32[name] = scalar("i32", 0, opcode, align).store;
+  for (const [name, [opcode, align]] of entriesOf(I32_STORE))
+    i32[name] = scalar("i32", 0, opcode, align).store;
 
   const vec: Record<string, unknown> = {};
   for (const [name, [opcode, bytes]] of entriesOf(VEC_LOAD))

@@ -59,7 +59,14 @@ export class ModuleBuilder {
       if (value === undefined) throw new Error(`[wasm] function "${name}" must give back a ${result}`);
       f.push(value, result);
     }
-    const ref: Defined = { index: this.functions.length, name, params, result, exported, body: f.code.assemble() };
+    const ref: Defined = {
+      index: this.functions.length,
+      name,
+      params,
+      result,
+      exported,
+      body: f.code.assemble(),
+    };
     this.functions.push(ref);
     this.byName.set(name, ref);
     return ref;

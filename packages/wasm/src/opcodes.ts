@@ -1,7 +1,14 @@
 // Opcode tables, grouped by the shape of the operands. Scalar opcodes are single bytes; vector ones follow the prefix 0xfd,
 // atomic ones 0xfe, saturating conversions 0xfc.
 
-export const I32_UNARY = { clz: 0x67, ctz: 0x68, popcnt: 0x69, extend8S: 0xc0, extend16S: 0xc1, eqz: 0x45 } as const;
+export const I32_UNARY = {
+  clz: 0x67,
+  ctz: 0x68,
+  popcnt: 0x69,
+  extend8S: 0xc0,
+  extend16S: 0xc1,
+  eqz: 0x45,
+} as const;
 export const I32_BINARY = {
   add: 0x6a,
   sub: 0x6b,
@@ -161,7 +168,14 @@ export const I16X8_BINARY = {
   sub: 145,
   mul: 149,
 } as const;
-export const I8X16_BINARY = { narrowI16x8S: 101, narrowI16x8U: 102, add: 110, sub: 113, eq: 35, ne: 36 } as const;
+export const I8X16_BINARY = {
+  narrowI16x8S: 101,
+  narrowI16x8U: 102,
+  add: 110,
+  sub: 113,
+  eq: 35,
+  ne: 36,
+} as const;
 
 export const I64X2_BINARY = {
   add: 206,
@@ -197,11 +211,26 @@ export const VEC_LOAD = {
   load32x2U: [6, 8],
 } as const;
 /** Loads that fill every lane from one element: opcode and log2 of its bytes. */
-export const VEC_LOAD_SPLAT = { load8Splat: [7, 0], load16Splat: [8, 1], load32Splat: [9, 2], load64Splat: [10, 3] } as const;
+export const VEC_LOAD_SPLAT = {
+  load8Splat: [7, 0],
+  load16Splat: [8, 1],
+  load32Splat: [9, 2],
+  load64Splat: [10, 3],
+} as const;
 /** Loads into lane 0 with the other lanes zero. */
 export const VEC_LOAD_ZERO = { load32Zero: [92, 2], load64Zero: [93, 3] } as const;
-export const VEC_LOAD_LANE = { load8Lane: [84, 0], load16Lane: [85, 1], load32Lane: [86, 2], load64Lane: [87, 3] } as const;
-export const VEC_STORE_LANE = { store8Lane: [88, 0], store16Lane: [89, 1], store32Lane: [90, 2], store64Lane: [91, 3] } as const;
+export const VEC_LOAD_LANE = {
+  load8Lane: [84, 0],
+  load16Lane: [85, 1],
+  load32Lane: [86, 2],
+  load64Lane: [87, 3],
+} as const;
+export const VEC_STORE_LANE = {
+  store8Lane: [88, 0],
+  store16Lane: [89, 1],
+  store32Lane: [90, 2],
+  store64Lane: [91, 3],
+} as const;
 
 /** Scalar loads: opcode and log2 of the bytes read. */
 export const I32_LOAD = {

@@ -33,7 +33,24 @@ function run(body: Body, width: 1 | 2, relaxed = true): void {
 }
 
 const edge = [0, -0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, NaN, Infinity, -Infinity, 1e-42, 3e38, -3e9, 5e9];
-const ints = [0, 1, -1, 2, -2, 2147483647, -2147483648, 65535, -65536, 12345678, -87654321, 7, 31, 32, 33, 1 << 30];
+const ints = [
+  0,
+  1,
+  -1,
+  2,
+  -2,
+  2147483647,
+  -2147483648,
+  65535,
+  -65536,
+  12345678,
+  -87654321,
+  7,
+  31,
+  32,
+  33,
+  1 << 30,
+];
 const at = <T>(list: readonly T[], i: number): T => list[((i % list.length) + list.length) % list.length]!;
 
 function fill(values: readonly number[], view: Float32Array | Int32Array, shift: number): void {
@@ -54,7 +71,8 @@ const nearest = (x: number): number => {
 };
 const wasmMin = (a: number, b: number): number => Math.min(a, b);
 const clamp = (x: number, lo: number, hi: number): number => Math.min(hi, Math.max(lo, x));
-const truncSat = (x: number, lo: number, hi: number): number => (Number.isNaN(x) ? 0 : clamp(Math.trunc(x), lo, hi));
+const truncSat = (x: number, lo: number, hi: number): number =>
+  Number.isNaN(x) ? 0 : clamp(Math.trunc(x), lo, hi);
 
 const f32Unary: Record<string, (a: number) => number> = {
   abs: Math.abs,
@@ -174,7 +192,13 @@ describe.each([1, 2] as const)("vector ops, width %i", (width) => {
     fill(ints, i32, 0);
     run((f) => {
       const a = pair(f, A);
-      const list = [f.i32x4.abs(a), f.i32x4.neg(a), f.i32x4.shl(a, 3), f.i32x4.shrS(a, 5), f.i32x4.shrU(a, 7)];
+      const list = [
+        f.i32x4.abs(a),
+        f.i32x4.neg(a),
+        f.i32x4.shl(a, 3),
+        f.i32x4.shrS(a, 5),
+        f.i32x4.shrU(a, 7),
+      ];
       list.forEach((v, i) => f.mem.vec.store(OUT, 64 * i, v));
     }, width);
     for (let i = 0; i < lanes; i++) {
@@ -365,7 +389,7 @@ describe("scalar ops", () => {
     shl: (a, b) => a << b,
     shrS: (a, b) => a >> b,
     shrU: (a, b) => (a >>> b) | 0,
-    rotl: (a, b) => (a << b) | (a >>> (32 - (b & 31)) && (b & 31) ? a >>> (32 - (b & 31)) : 0),
+    rotl: (a, b) => (a << b) | (a >>> (32 - (b & 31)) && b & 31 ? a >>> (32 - (b & 31)) : 0),
     rotr: (a, b) => (b & 31 ? (a >>> (b & 31)) | (a << (32 - (b & 31))) : a),
   };
 
@@ -398,11 +422,15 @@ describe("scalar ops", () => {
       f.mem.i32.store(OUT, 48, f.i32.clz(1));
       f.mem.i32.store16(OUT, 52, 0x12345);
     }, 1);
-    expect([f32[OUT / 4], i32[OUT / 4 + 1], i32[OUT / 4 + 2], i32[OUT / 4 + 3]]).toEqual([-5, -7, 0x3f800000, 10]);
+    expect([f32[OUT / 4], i32[OUT / 4 + 1], i32[OUT / 4 + 2], i32[OUT / 4 + 3]]).toEqual([
+      -5, -7, 0x3f800000, 10,
+    ]);
     expect(f32[OUT / 4 + 4]).toBe(2);
     expect(i64[OUT / 8 + 3]).toBe(3n * 0xffffffffn);
     expect(f64[OUT / 8 + 4]).toBe(Math.SQRT2);
-    expect([i32[OUT / 4 + 10], f32[OUT / 4 + 11], i32[OUT / 4 + 12], u16[OUT / 2 + 26]]).toEqual([63, 3, 31, 0x2345]);
+    expect([i32[OUT / 4 + 10], f32[OUT / 4 + 11], i32[OUT / 4 + 12], u16[OUT / 2 + 26]]).toEqual([
+      63, 3, 31, 0x2345,
+    ]);
   });
 
   test("atomics", () => {

@@ -132,7 +132,12 @@ function scalarOps<K extends string, A extends Value | number | bigint, R extend
 }
 
 /** Emits a vector opcode (prefix 0xfd) on every part of the operands. */
-function perPart(f: FunctionBuilder, opcode: number, lane: "f32x4" | "i32x4", operands: readonly VecOperand[]): Vec {
+function perPart(
+  f: FunctionBuilder,
+  opcode: number,
+  lane: "f32x4" | "i32x4",
+  operands: readonly VecOperand[],
+): Vec {
   const known = operands.find((o) => typeof o === "object");
   const count = known ? known.parts.length : f.width;
   const vectors = operands.map((o) => f.vector(o, lane, count));
