@@ -193,7 +193,8 @@ export class CodeStream {
       for (let i = busy.length - 1; i >= 0; i--) {
         const entry = busy[i]!;
         if (entry.end >= interval.start) continue;
-        free.set(entry.type, [...(free.get(entry.type) ?? []), entry.slot]);
+        if (!free.has(entry.type)) free.set(entry.type, []);
+        free.get(entry.type)!.push(entry.slot);
         busy.splice(i, 1);
       }
       const pool = free.get(interval.type);
@@ -231,7 +232,8 @@ function clearPlan(
   const bySlot = new Map<number, Interval[]>();
   for (const interval of vectors) {
     const slot = slots.get(interval.id)!;
-    bySlot.set(slot, [...(bySlot.get(slot) ?? []), interval]);
+    if (!bySlot.has(slot)) bySlot.set(slot, []);
+    bySlot.get(slot)!.push(interval);
   }
   const plan = new Map<number, number[]>();
   code.forEach((x, position) => {
