@@ -1,1 +1,59 @@
-export {};
+export * from "./logs/format.ts";
+export { aggregateLog, type AggregateFormat } from "./logs/aggregate.ts";
+export {
+  findLogDirs,
+  l2dataRoot,
+  type LifetimeLog,
+  type ReadOptions,
+  readLog,
+  REPAIRS,
+  type Repair,
+  resolveLogDir,
+} from "./logs/reader.ts";
+export { findRegimes, type LogTable, type Regime } from "./logs/table.ts";
+export { LogWriter, type LogWriterOptions } from "./logs/writer.ts";
+export { type AbcPair, abcPairs, type AbcTransfer, abcTransfer } from "./metrics/abc-transfer.ts";
+export {
+  bootstrap,
+  bootstrapPair,
+  type BootstrapOptions,
+  type Interval,
+  separated,
+} from "./metrics/bootstrap.ts";
+export {
+  type BaselineRun,
+  type ContinualWorldMetrics,
+  continualWorldMetrics,
+  type ContinualWorldOptions,
+  readBaselineRun,
+  readSuccessRun,
+  type SuccessRun,
+} from "./metrics/continual-world.ts";
+export { lifetimeTable, metricsDocument, regimeRecords, regimeTable } from "./metrics/documents.ts";
+export {
+  type EvaluationMatrix,
+  evaluationMatrix,
+  type StreamMetrics,
+  streamMetrics,
+} from "./metrics/evaluation-matrix.ts";
+export type { SampleEfficiency } from "./metrics/expert-relative.ts";
+export type { Lifetime, LifetimeSource, SteCurve } from "./metrics/lifetime.ts";
+export type { Maintenance } from "./metrics/maintenance.ts";
+export type { Metric, MetricResult } from "./metrics/metric.ts";
+export {
+  type DataRange,
+  METRICS_OPTIONS,
+  type MetricsOptions,
+  type MetricsOptionSpec,
+  metricsOptionsFromSettings,
+  metricsSettings,
+  type ResolvedMetricsOptions,
+  resolveMetricsOptions,
+} from "./metrics/options.ts";
+export type { RegimeMetrics } from "./metrics/regime-metrics.ts";
+export { type MetricInfo, metricInfo, METRICS } from "./metrics/registry.ts";
+export { computeMetrics, type MetricsReport, type TaskMetrics } from "./metrics/report.ts";
+export { smooth, type SmoothingWindow } from "./metrics/smooth.ts";
+export { type SteData, type SteRun, SteStore } from "./metrics/ste-store.ts";
+export { type GroupSummary, summarizeGroup } from "./metrics/summary.ts";
+export { type TransferValue, transfers } from "./metrics/transfer.ts";
