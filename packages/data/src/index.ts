@@ -8,3 +8,13 @@ export {
 export * from "./safetensors/reader.ts";
 export * from "./safetensors/writer.ts";
 export * from "./safetensors/sharded.ts";
+export { openFile, readFileBytes, type RandomAccessFile } from "./files/random-access-file.ts";
+export type { BitGenerator } from "./numpy-random/bit-generator.ts";
+export { SeedSequence, type Seed } from "./numpy-random/seed-sequence.ts";
+export { Pcg64, type Pcg64State } from "./numpy-random/pcg64.ts";
+export { Mt19937 } from "./numpy-random/mt19937.ts";
+export { defaultRng, Generator, type IntegerDType, type IntegersOptions } from "./numpy-random/generator.ts";
+export { RandomState } from "./numpy-random/random-state.ts";
+export type { ChoiceOptions } from "./numpy-random/choice.ts";
+export { lemire32, masked32, shuffleInPlace } from "./numpy-random/bounded.ts";
+export { KeyedBits, philox4x32 } from "./keyed-random/philox.ts";
