@@ -28,3 +28,26 @@ export type {
   VecOperand,
   VecVariable,
 } from "./values.ts";
+export {
+  ceil,
+  cos,
+  erf,
+  exp,
+  expm1,
+  floor,
+  gelu,
+  geluTanh,
+  log,
+  log1p,
+  pow,
+  relu,
+  round,
+  sigmoid,
+  silu,
+  sin,
+  softplus,
+  tanh,
+  trunc,
+  type VecFunction,
+} from "./maths.ts";
+export { supportsRelaxedSimd, supportsSimd, testPairing, type PairingTest } from "./probe.ts";
