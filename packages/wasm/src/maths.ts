@@ -13,7 +13,7 @@ const INF_BITS = 0x7f800000;
 const ROUNDER = 12582912;
 // ln 2 in two parts; the first has 10 bits, so that its product with an exponent is exact (Cephes, S. L. Moshier).
 const LN2_HIGH = 0.693359375;
-const LN2_LOW = -2.12194440054690583e-4;
+const LN2_LOW = -2.1219444e-4;
 
 function polynomial(f: FunctionBuilder, x: Vec, coefficients: readonly number[]): Vec {
   let sum: Vec | undefined;
