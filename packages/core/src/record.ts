@@ -1,0 +1,77 @@
+// Recording: checks an operation's operands and adds its node to the graph.
+
+import type { Device } from "./device.ts";
+import { DeviceError, DTypeError, ShapeError } from "./errors.ts";
+import { DTYPES } from "./dtype.ts";
+import { Node } from "./graph.ts";
+import type { OpDef, TensorType } from "./op.ts";
+import type { Operation, Primitive, PrimitiveParams } from "./primitives.ts";
+import { bytesOf, shapeRules } from "./rules/shape.ts";
+import { debugFlag, defaultDevice } from "./settings.ts";
+import { show } from "./shape.ts";
+import { Tensor } from "./tensor.ts";
+
+// A single buffer must be addressable by 32-bit kernels.
+const MAX_BYTES = 2 ** 32 - 2 ** 16;
+
+/** Records a primitive on tensors of one device; returns its outputs. */
+export function record<P extends Primitive>(
+  name: P,
+  params: PrimitiveParams[P],
+  inputs: readonly Tensor[],
+  on?: Device,
+): Tensor[] {
+  const device = on ?? inputs[0]?.device ?? defaultDevice();
+  for (const t of inputs) {
+    if (t.device !== device) {
+      throw new DeviceError(name, "tensors are on different devices", { got: `${device.name} and ${t.device.name}` });
+    }
+  }
+  const rule = shapeRules[name] as (i: readonly TensorType[], p: PrimitiveParams[P]) => TensorType[];
+  const types = rule(
+    inputs.map((t) => t.node.outputs[t.index]!),
+    params,
+  );
+  for (const type of types) checkType(name, type, device);
+  const operation = { name, params } as unknown as Operation;
+  const node = new Node(operation, inputs, types, device, debugFlag("nan") ? callSite() : undefined);
+  return types.map((_, i) => new Tensor(node, i));
+}
+
+/** {@link record} for primitives with one output. */
+export function record1<P extends Primitive>(
+  name: P,
+  params: PrimitiveParams[P],
+  inputs: readonly Tensor[],
+  on?: Device,
+): Tensor {
+  return record(name, params, inputs, on)[0]!;
+}
+
+export const recordFused = (def: OpDef, inputs: readonly Tensor[], params: unknown): Tensor[] =>
+  record("fused", { def, params }, inputs);
+
+function checkType(op: string, type: TensorType, device: Device): void {
+  if (!(type.dtype in DTYPES)) {
+    throw new DTypeError(op, "unknown dtype", { expected: Object.keys(DTYPES).join(", "), got: String(type.dtype) });
+  }
+  if (!device.dtypes.includes(type.dtype)) {
+    throw new DTypeError(op, `device ${device.name} has no ${type.dtype}`, { expected: device.dtypes.join(", ") });
+  }
+  if (bytesOf(type) > MAX_BYTES) {
+    throw new ShapeError(op, "tensor is too large", {
+      expected: "at most 4 GiB in one tensor",
+      got: `${type.dtype}${show(type.shape)}, ${(bytesOf(type) / 2 ** 30).toFixed(2)} GiB`,
+    });
+  }
+}
+
+/** The first stack frame outside Everlong's own sources. */
+function callSite(): string | undefined {
+  const frames = (new Error().stack ?? "").split("\n").slice(1);
+  const own = /[\\/]packages[\\/](core|kernels|nn|train|device-[a-z]+)[\\/]src[\\/](?!.*\.test\.ts)/;
+  return frames
+    .find((f) => !own.test(f) && !f.includes("node:internal"))
+    ?.trim()
+    .replace(/^at /, "");
+}

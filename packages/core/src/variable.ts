@@ -1,0 +1,92 @@
+// The only mutable thing: a named holder of a tensor (parameter, optimiser state, key, step, learning rate).
+
+import type { DType } from "./dtype.ts";
+import { DTypeError, ShapeError } from "./errors.ts";
+import type { Node } from "./graph.ts";
+import { sameShape, show } from "./shape.ts";
+import type { Tensor } from "./tensor.ts";
+
+/** What a running trace wants to know about variables; set by `compile`. */
+export interface VariableTracer {
+  read(variable: Variable): Tensor;
+  write(variable: Variable, value: Tensor): void;
+}
+
+/** How many variables hold a node's value: a buffer may only be donated by its last holder. */
+const holders = new WeakMap<Node, number>();
+const hold = (t: Tensor, n: 1 | -1): void => void holders.set(t.node, (holders.get(t.node) ?? 0) + n);
+
+/** Whether another variable holds the same tensor. */
+export const isShared = (t: Tensor): boolean => (holders.get(t.node) ?? 0) > 1;
+
+let tracer: VariableTracer | undefined;
+
+/** Whether a compiled function is being traced right now. */
+export const isTracing = (): boolean => tracer !== undefined;
+
+/** Runs `fn` with variable reads and writes going to `next`. */
+export function withVariableTracer<R>(next: VariableTracer, fn: () => R): R {
+  const before = tracer;
+  tracer = next;
+  try {
+    return fn();
+  } finally {
+    tracer = before;
+  }
+}
+
+/**
+ * A named, mutable holder of a tensor. In a compiled function a read is an implicit input and an assignment an implicit
+ * output whose old buffer is donated. The type never changes.
+ */
+export class Variable {
+  readonly name: string;
+  /** Whether optimisers update it. Default true for floats. */
+  readonly trainable: boolean;
+  #tensor: Tensor;
+
+  constructor(value: Tensor, options: { readonly name?: string; readonly trainable?: boolean } = {}) {
+    this.#tensor = value;
+    hold(value, 1);
+    this.name = options.name ?? "variable";
+    this.trainable = options.trainable ?? true;
+  }
+
+  get shape(): readonly number[] {
+    return this.#tensor.shape;
+  }
+  get dtype(): DType {
+    return this.#tensor.dtype;
+  }
+
+  get value(): Tensor {
+    return tracer ? tracer.read(this) : this.#tensor;
+  }
+
+  set value(next: Tensor) {
+    if (!sameShape(next.shape, this.shape)) {
+      throw new ShapeError(this.name, "a variable keeps its shape", { expected: show(this.shape), got: show(next.shape) });
+    }
+    if (next.dtype !== this.dtype) {
+      throw new DTypeError(this.name, "a variable keeps its dtype", { expected: this.dtype, got: next.dtype });
+    }
+    if (tracer) tracer.write(this, next);
+    else this.replace(next);
+  }
+
+  /** The held tensor, also inside a trace. */
+  get current(): Tensor {
+    return this.#tensor;
+  }
+
+  /** Replaces the held tensor outside of any trace; for executors. */
+  replace(next: Tensor): void {
+    hold(this.#tensor, -1);
+    this.#tensor = next;
+    hold(next, 1);
+  }
+
+  toString(): string {
+    return `Variable(${this.name}: ${this.dtype}${show(this.shape)})`;
+  }
+}
