@@ -78,7 +78,8 @@ export function gradients(
     }
   }
   for (const t of wrt) {
-    if (!isFloat(t.dtype)) throw new DTypeError("gradients", "can only differentiate floats", { got: t.dtype });
+    if (!isFloat(t.dtype))
+      throw new DTypeError("gradients", "can only differentiate floats", { got: t.dtype });
   }
   const found = backward(list, wrt, seeds ?? list.map(onesLike));
   return wrt.map((t, i) => found[i] ?? zerosLike(t));
@@ -94,7 +95,9 @@ export function valueAndGrad<A extends Tree, R extends readonly unknown[]>(
   return (x, ...rest) => {
     const { leaves, structure } = flattenTree(x);
     // Fresh handles, so that a compiled or realised inner function is traced instead of run.
-    const fresh = leaves.map((t) => placeholder({ shape: t.shape, dtype: t.dtype }, t.device, "argument of grad"));
+    const fresh = leaves.map((t) =>
+      placeholder({ shape: t.shape, dtype: t.dtype }, t.device, "argument of grad"),
+    );
     const loss = fn(unflattenTree(structure, fresh) as A, ...rest);
     if (!(loss instanceof Tensor) || loss.size !== 1) {
       throw new ShapeError("valueAndGrad", "the function must return a scalar tensor", {

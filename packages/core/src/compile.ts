@@ -36,7 +36,11 @@ interface Trace {
   readonly executable: Executable;
   readonly device: Device;
   /** Where each program input comes from. */
-  readonly sources: readonly ({ readonly arg: number } | { readonly variable: Variable } | { readonly constant: Tensor })[];
+  readonly sources: readonly (
+    | { readonly arg: number }
+    | { readonly variable: Variable }
+    | { readonly constant: Tensor }
+  )[];
   readonly types: readonly TensorType[];
   readonly results: number;
   readonly written: readonly Variable[];
@@ -54,7 +58,10 @@ const FOLD_BYTES = 64 * 2 ** 20;
  * reads are inputs; the ones it assigns are updated, their old buffers donated. Plain numbers among the arguments are part
  * of the signature: one that changes on every call retraces, with a warning; hold it in a Variable instead.
  */
-export function compile<A extends readonly Argument[], R>(fn: (...args: A) => R, options: CompileOptions = {}): Compiled<A, R> {
+export function compile<A extends readonly Argument[], R>(
+  fn: (...args: A) => R,
+  options: CompileOptions = {},
+): Compiled<A, R> {
   const traces = new Map<string, Trace>();
   const shapesSeen = new Map<string, number>();
   const name = options.name ?? (fn.name || "compiled function");
@@ -73,7 +80,9 @@ export function compile<A extends readonly Argument[], R>(fn: (...args: A) => R,
       shapesSeen.set(signature.shapes, sameShapes);
       if (sameShapes === 4 && !warned) {
         warned = true;
-        console.warn(`[compile] ${name} was traced ${sameShapes} times for different plain numbers or strings. Hold what changes in a Variable.`);
+        console.warn(
+          `[compile] ${name} was traced ${sameShapes} times for different plain numbers or strings. Hold what changes in a Variable.`,
+        );
       }
       made = makeTrace(name, fn as (...a: readonly Argument[]) => unknown, args, leaves, device);
       traces.set(key, made);
@@ -113,7 +122,9 @@ function describe(args: Argument, leaves: Tensor[]): { text: string; shapes: str
     };
   }
   if (typeof args === "function") {
-    throw new ConfigError("compile", "cannot take a function as an argument", { hint: "Close over it instead." });
+    throw new ConfigError("compile", "cannot take a function as an argument", {
+      hint: "Close over it instead.",
+    });
   }
   return { text: `${typeof args}:${String(args)}`, shapes: typeof args };
 }
@@ -132,7 +143,8 @@ function collect(tree: unknown, out: Tensor[]): void {
   const walk = (t: unknown): void => {
     if (t instanceof Tensor) out.push(t);
     else if (Array.isArray(t)) t.forEach(walk);
-    else if (t !== null && typeof t === "object" && Object.getPrototypeOf(t) === Object.prototype) Object.values(t).forEach(walk);
+    else if (t !== null && typeof t === "object" && Object.getPrototypeOf(t) === Object.prototype)
+      Object.values(t).forEach(walk);
   };
   walk(tree);
 }
@@ -144,7 +156,9 @@ function makeTrace(
   leaves: readonly Tensor[],
   device: Device,
 ): Trace {
-  const params = leaves.map((t, i) => placeholder({ shape: t.shape, dtype: t.dtype }, device, `argument ${i} of ${name}`));
+  const params = leaves.map((t, i) =>
+    placeholder({ shape: t.shape, dtype: t.dtype }, device, `argument ${i} of ${name}`),
+  );
   const reads = new Map<Variable, Tensor>();
   const writes = new Map<Variable, Tensor>();
   let at = 0;
@@ -156,7 +170,11 @@ function makeTrace(
         if (written) return written;
         let stand = reads.get(variable);
         if (!stand) {
-          stand = placeholder({ shape: variable.shape, dtype: variable.dtype }, variable.current.device, variable.name);
+          stand = placeholder(
+            { shape: variable.shape, dtype: variable.dtype },
+            variable.current.device,
+            variable.name,
+          );
           reads.set(variable, stand);
         }
         return stand;
@@ -168,13 +186,16 @@ function makeTrace(
     () => fn(...inner),
   );
   if (result instanceof Promise) {
-    throw new ConfigError(name, "a compiled function cannot be async", { hint: "Await values outside of it." });
+    throw new ConfigError(name, "a compiled function cannot be async", {
+      hint: "Await values outside of it.",
+    });
   }
   const found: Tensor[] = [];
   collect(result, found);
   const written = [...writes].filter(([v, t]) => reads.get(v) !== t);
   const outputs = [...found, ...written.map(([, t]) => t)];
-  if (outputs.length === 0) throw new ConfigError(name, "computes nothing", { expected: "a tensor result or an assigned variable" });
+  if (outputs.length === 0)
+    throw new ConfigError(name, "computes nothing", { expected: "a tensor result or an assigned variable" });
 
   const constants = foldConstants(outputs, new Set([...params, ...reads.values()].map(keyOf)));
   const sources: Trace["sources"][number][] = [];
@@ -245,13 +266,16 @@ function foldConstants(outputs: readonly Tensor[], params: ReadonlySet<string>):
 function isTrivial(t: Tensor): boolean {
   const { name } = t.node.operation;
   if (name === "full" || name === "iota") return true;
-  const view = name === "reshape" || name === "expand" || name === "permute" || name === "slice" || name === "cast";
+  const view =
+    name === "reshape" || name === "expand" || name === "permute" || name === "slice" || name === "cast";
   return view && !isRealised(t) && isTrivial(t.node.inputs[0]!);
 }
 
 function replay(trace: Trace, leaves: readonly Tensor[]): unknown {
   const { sources, donated, results, written } = trace;
-  const tensors = sources.map((s) => ("arg" in s ? leaves[s.arg]! : "variable" in s ? s.variable.current : s.constant));
+  const tensors = sources.map((s) =>
+    "arg" in s ? leaves[s.arg]! : "variable" in s ? s.variable.current : s.constant,
+  );
   for (const t of tensors) if (!isRealised(t)) realize(t);
   const buffers = tensors.map((t) => bufferOf(t, "compile"));
   keepDonatedApart(buffers, tensors, donated);
@@ -271,7 +295,11 @@ function replay(trace: Trace, leaves: readonly Tensor[]): unknown {
 }
 
 /** A buffer that will be overwritten is a copy wherever somebody else needs it. */
-function keepDonatedApart(buffers: Buffer[], tensors: readonly Tensor[], donated: readonly (number | undefined)[]): void {
+function keepDonatedApart(
+  buffers: Buffer[],
+  tensors: readonly Tensor[],
+  donated: readonly (number | undefined)[],
+): void {
   const copy = (t: Tensor): Buffer => {
     const again = record1("reshape", { shape: t.shape }, [t]);
     realize(again);

@@ -31,12 +31,37 @@ export interface Operand {
 export type Instruction =
   | { readonly op: "load"; readonly dtype: DType; readonly arg: number }
   | { readonly op: "const"; readonly dtype: DType; readonly value: number }
-  | { readonly op: "iota"; readonly dtype: DType; readonly axis: number; readonly scale: number; readonly start: number }
+  | {
+      readonly op: "iota";
+      readonly dtype: DType;
+      readonly axis: number;
+      readonly scale: number;
+      readonly start: number;
+    }
   | { readonly op: "unary"; readonly dtype: DType; readonly fn: UnaryFn; readonly a: number }
-  | { readonly op: "binary"; readonly dtype: DType; readonly fn: BinaryFn; readonly a: number; readonly b: number }
+  | {
+      readonly op: "binary";
+      readonly dtype: DType;
+      readonly fn: BinaryFn;
+      readonly a: number;
+      readonly b: number;
+    }
   /** Result is bool; operands have dtype `of`. */
-  | { readonly op: "compare"; readonly dtype: "bool"; readonly of: DType; readonly fn: CompareFn; readonly a: number; readonly b: number }
-  | { readonly op: "select"; readonly dtype: DType; readonly a: number; readonly b: number; readonly c: number }
+  | {
+      readonly op: "compare";
+      readonly dtype: "bool";
+      readonly of: DType;
+      readonly fn: CompareFn;
+      readonly a: number;
+      readonly b: number;
+    }
+  | {
+      readonly op: "select";
+      readonly dtype: DType;
+      readonly a: number;
+      readonly b: number;
+      readonly c: number;
+    }
   | { readonly op: "cast"; readonly dtype: DType; readonly from: DType; readonly a: number };
 
 /** Elementwise code over an index space: for every index, load, compute, store. */
@@ -61,11 +86,21 @@ export interface ReduceStep {
 }
 
 /** Primitives that run as a kernel of their own. */
-export type KernelPrimitive = "argReduce" | "cumulative" | "sort" | "gather" | "scatter" | "matmul" | "fft" | "randomBits";
+export type KernelPrimitive =
+  | "argReduce"
+  | "cumulative"
+  | "sort"
+  | "gather"
+  | "scatter"
+  | "matmul"
+  | "fft"
+  | "randomBits";
 
 export interface PrimitiveStep {
   readonly kind: "primitive";
-  readonly primitive: { readonly [P in KernelPrimitive]: { readonly name: P; readonly params: PrimitiveParams[P] } }[KernelPrimitive];
+  readonly primitive: {
+    readonly [P in KernelPrimitive]: { readonly name: P; readonly params: PrimitiveParams[P] };
+  }[KernelPrimitive];
   readonly inputs: readonly Operand[];
   /** Contiguous. */
   readonly outputs: readonly Operand[];

@@ -14,7 +14,8 @@ export function loadProgram(device: Device, program: Program, name: string): Exe
     for (const step of program.steps) {
       const reason = device.supports(step);
       if (reason === true) continue;
-      const what = step.kind === "fused" ? step.def.name : step.kind === "primitive" ? step.primitive.name : step.kind;
+      const what =
+        step.kind === "fused" ? step.def.name : step.kind === "primitive" ? step.primitive.name : step.kind;
       throw new DeviceError(what, `no kernel on ${device.name} (strict mode)`, {
         got: reason,
         hint: "Turn strict mode off to run the reference.",
@@ -22,7 +23,8 @@ export function loadProgram(device: Device, program: Program, name: string): Exe
     }
   }
   const executable = device.load(program);
-  if (debugFlag("plan")) console.error(`plan of ${name}, arena ${program.arenaBytes} bytes\n${executable.describe()}`);
+  if (debugFlag("plan"))
+    console.error(`plan of ${name}, arena ${program.arenaBytes} bytes\n${executable.describe()}`);
   return executable;
 }
 
@@ -58,4 +60,3 @@ export function widen(t: Tensor, data: TypedArray): TypedArray {
   }
   return out;
 }
-

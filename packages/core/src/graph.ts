@@ -158,7 +158,11 @@ export function substitute(
 }
 
 /** Puts tensors in place of a graph's placeholders (and, when given, of its captures). */
-export function inline(graph: Graph, args: readonly Tensor[], captures: readonly Tensor[] = graph.captures): Tensor[] {
+export function inline(
+  graph: Graph,
+  args: readonly Tensor[],
+  captures: readonly Tensor[] = graph.captures,
+): Tensor[] {
   const replace = new Map<string, Tensor>();
   graph.params.forEach((p, i) => replace.set(`${p.node.id}.${p.index}`, args[i]!));
   graph.captures.forEach((c, i) => replace.set(`${c.node.id}.${c.index}`, captures[i]!));

@@ -56,7 +56,9 @@ export interface OpSpec<P> {
    * axis into which the new one folds (outputs: axis 0 too). When an input that cannot fold is mapped, or no rule is
    * given, the op runs once per example.
    */
-  readonly batch?: { readonly fold: readonly boolean[] } | ((context: BatchContext<P>) => Tensor[] | undefined);
+  readonly batch?:
+    | { readonly fold: readonly boolean[] }
+    | ((context: BatchContext<P>) => Tensor[] | undefined);
   /** The same function made of primitives, for devices without a kernel. */
   readonly decompose?: (inputs: readonly Tensor[], params: P) => Tensor[];
   readonly cost: (inputs: readonly TensorType[], outputs: readonly TensorType[], params: P) => Cost;

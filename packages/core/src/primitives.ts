@@ -139,6 +139,14 @@ export const isMovement = (p: Primitive): p is Movement => (MOVEMENT as readonly
 
 /** Primitives computed element by element; they fuse. */
 export type Elementwise = "full" | "iota" | "unary" | "binary" | "compare" | "select" | "cast";
-export const ELEMENTWISE: readonly Elementwise[] = ["full", "iota", "unary", "binary", "compare", "select", "cast"];
+export const ELEMENTWISE: readonly Elementwise[] = [
+  "full",
+  "iota",
+  "unary",
+  "binary",
+  "compare",
+  "select",
+  "cast",
+];
 export const isElementwise = (p: Primitive): p is Elementwise =>
   (ELEMENTWISE as readonly Primitive[]).includes(p);

@@ -21,7 +21,8 @@ export interface RandomOptions {
 
 /** A key from an integer seed (up to 53 bits). */
 export function key(seed: number, on: Device = defaultDevice()): Tensor {
-  if (!Number.isSafeInteger(seed)) throw new ConfigError("random.key", "not a seed", { expected: "an integer", got: `${seed}` });
+  if (!Number.isSafeInteger(seed))
+    throw new ConfigError("random.key", "not a seed", { expected: "an integer", got: `${seed}` });
   return fromHost(Int32Array.of(Math.floor(seed / 2 ** 32) | 0, seed | 0), [2], "i32", on);
 }
 
@@ -33,8 +34,12 @@ export function splitKey(k: Tensor, count = 2): Tensor[] {
 
 /** A key for item `data` of a family (step number, layer number). `data` is a number or an i32 scalar tensor. */
 export function foldIn(k: Tensor, data: number | Tensor): Tensor {
-  const d = typeof data === "number" ? fromHost(Int32Array.of(data | 0), [1], "i32", k.device) : reshape(data, [1]);
-  const mixed = record1("binary", { fn: "xor" }, [k, mul(broadcastTo(d, [2]), fromHost(Int32Array.of(0x9e3779b1 | 0, 0x85ebca77 | 0), [2], "i32", k.device))]);
+  const d =
+    typeof data === "number" ? fromHost(Int32Array.of(data | 0), [1], "i32", k.device) : reshape(data, [1]);
+  const mixed = record1("binary", { fn: "xor" }, [
+    k,
+    mul(broadcastTo(d, [2]), fromHost(Int32Array.of(0x9e3779b1 | 0, 0x85ebca77 | 0), [2], "i32", k.device)),
+  ]);
   return bits(mixed, [2]);
 }
 
@@ -76,7 +81,10 @@ export function normal(
 /** Integers in low..high-1 (i32). The bias is below (high - low) / 2^24. */
 export function integers(k: Tensor, shape: Shape, low: number, high: number): Tensor {
   if (!(high > low) || high - low > 2 ** 24) {
-    throw new ConfigError("random.integers", "range out of bounds", { expected: "1 to 2^24 values", got: `${low}..${high}` });
+    throw new ConfigError("random.integers", "range out of bounds", {
+      expected: "1 to 2^24 values",
+      got: `${low}..${high}`,
+    });
   }
   const span = high - low;
   const raw = cast(mul(cast(shr(bits(k, shape), 8), "f32"), span * 2 ** -24), "i32");
@@ -91,11 +99,13 @@ export const bernoulli = (k: Tensor, shape: Shape, p: number): Tensor => less(un
 export const permutation = (k: Tensor, n: number): Tensor => argsort(bits(k, [n]));
 
 /** The rows of `x` in a random order along `axis`. */
-export const shuffle = (k: Tensor, x: Tensor, axis = 0): Tensor => take(x, permutation(k, x.shape[axis]!), axis);
+export const shuffle = (k: Tensor, x: Tensor, axis = 0): Tensor =>
+  take(x, permutation(k, x.shape[axis]!), axis);
 
 /** Class numbers (i32) drawn from unnormalised log-probabilities `[..., N]` (Gumbel-max). */
 export function categorical(k: Tensor, logits: Tensor): Tensor {
-  if (!isFloat(logits.dtype)) throw new ShapeError("random.categorical", "needs float logits", { got: logits.dtype });
+  if (!isFloat(logits.dtype))
+    throw new ShapeError("random.categorical", "needs float logits", { got: logits.dtype });
   // 23 bits and a half are exact in f32, so u stays inside (0, 1).
   const u = mul(add(cast(shr(bits(k, logits.shape), 9), logits.dtype), 0.5), 2 ** -23);
   return argmax(add(logits, neg(log(neg(log(u))))), -1);
@@ -103,7 +113,8 @@ export function categorical(k: Tensor, logits: Tensor): Tensor {
 
 /** Zeroes elements with probability `rate` and scales the rest by 1 / (1 - rate). */
 export function dropout(k: Tensor, x: Tensor, rate: number): Tensor {
-  if (!(rate >= 0 && rate < 1)) throw new ConfigError("dropout", "rate out of range", { expected: "0 <= rate < 1", got: `${rate}` });
+  if (!(rate >= 0 && rate < 1))
+    throw new ConfigError("dropout", "rate out of range", { expected: "0 <= rate < 1", got: `${rate}` });
   if (rate === 0) return x;
   const keep = less(uniform(k, x.shape), 1 - rate);
   return where(keep, div(x, 1 - rate), 0);

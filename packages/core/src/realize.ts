@@ -40,7 +40,8 @@ function fingerprint(outputs: readonly Tensor[], device: Device): { key: string;
     const args = node.inputs.map(nameOf).join();
     const params = JSON.stringify(operation.params, (key, value: unknown) => {
       if (typeof value === "number" && !Number.isFinite(value)) return String(value);
-      if (value !== null && typeof value === "object" && (key === "body" || key === "def" || key === "data")) return `#${idOf(value)}`;
+      if (value !== null && typeof value === "object" && (key === "body" || key === "def" || key === "data"))
+        return `#${idOf(value)}`;
       return value;
     });
     const types = node.outputs.map((t) => `${t.dtype}${t.shape.join("x")}`).join();
@@ -62,7 +63,9 @@ export function realize(...trees: readonly Tree[]): void {
 }
 
 function run(device: Device, tensors: readonly Tensor[]): void {
-  const outputs = [...new Map(tensors.map((t) => [`${t.node.id}.${t.index}`, t])).values()].filter((t) => !isRealised(t));
+  const outputs = [...new Map(tensors.map((t) => [`${t.node.id}.${t.index}`, t])).values()].filter(
+    (t) => !isRealised(t),
+  );
   if (outputs.length === 0) return;
   const { key, inputs } = fingerprint(outputs, device);
   let executable = cache.get(key);

@@ -24,7 +24,9 @@ export function record<P extends Primitive>(
   const device = on ?? inputs[0]?.device ?? defaultDevice();
   for (const t of inputs) {
     if (t.device !== device) {
-      throw new DeviceError(name, "tensors are on different devices", { got: `${device.name} and ${t.device.name}` });
+      throw new DeviceError(name, "tensors are on different devices", {
+        got: `${device.name} and ${t.device.name}`,
+      });
     }
   }
   const rule = shapeRules[name] as (i: readonly TensorType[], p: PrimitiveParams[P]) => TensorType[];
@@ -53,10 +55,15 @@ export const recordFused = (def: OpDef, inputs: readonly Tensor[], params: unkno
 
 function checkType(op: string, type: TensorType, device: Device): void {
   if (!(type.dtype in DTYPES)) {
-    throw new DTypeError(op, "unknown dtype", { expected: Object.keys(DTYPES).join(", "), got: String(type.dtype) });
+    throw new DTypeError(op, "unknown dtype", {
+      expected: Object.keys(DTYPES).join(", "),
+      got: String(type.dtype),
+    });
   }
   if (!device.dtypes.includes(type.dtype)) {
-    throw new DTypeError(op, `device ${device.name} has no ${type.dtype}`, { expected: device.dtypes.join(", ") });
+    throw new DTypeError(op, `device ${device.name} has no ${type.dtype}`, {
+      expected: device.dtypes.join(", "),
+    });
   }
   if (bytesOf(type) > MAX_BYTES) {
     throw new ShapeError(op, "tensor is too large", {

@@ -86,7 +86,10 @@ function parseFlags(text: string): Set<DebugFlag> {
   const names = text.split(/[,| ]+/).filter(Boolean);
   for (const name of names) {
     if (!(DEBUG_FLAGS as readonly string[]).includes(name)) {
-      throw new ConfigError("EVERLONG_DEBUG", "unknown flag", { expected: DEBUG_FLAGS.join(", "), got: name });
+      throw new ConfigError("EVERLONG_DEBUG", "unknown flag", {
+        expected: DEBUG_FLAGS.join(", "),
+        got: name,
+      });
     }
   }
   return new Set(names as DebugFlag[]);

@@ -6,7 +6,8 @@ export type Shape = readonly number[];
 
 export const sizeOf = (shape: Shape): number => shape.reduce((a, b) => a * b, 1);
 export const show = (shape: Shape): string => `[${shape.join(", ")}]`;
-export const sameShape = (a: Shape, b: Shape): boolean => a.length === b.length && a.every((n, i) => n === b[i]);
+export const sameShape = (a: Shape, b: Shape): boolean =>
+  a.length === b.length && a.every((n, i) => n === b[i]);
 
 /** Row-major strides in elements. */
 export function contiguousStrides(shape: Shape): number[] {
@@ -50,10 +51,15 @@ export function normalizeAxis(op: string, axis: number, rank: number): number {
 }
 
 /** Sorted distinct axes; undefined means all. */
-export function normalizeAxes(op: string, axes: number | readonly number[] | undefined, rank: number): number[] {
+export function normalizeAxes(
+  op: string,
+  axes: number | readonly number[] | undefined,
+  rank: number,
+): number[] {
   if (axes === undefined) return Array.from({ length: rank }, (_, i) => i);
   const list = (typeof axes === "number" ? [axes] : axes).map((a) => normalizeAxis(op, a, rank));
-  if (new Set(list).size !== list.length) throw new ShapeError(op, "an axis is named twice", { got: show(list) });
+  if (new Set(list).size !== list.length)
+    throw new ShapeError(op, "an axis is named twice", { got: show(list) });
   return list.sort((a, b) => a - b);
 }
 

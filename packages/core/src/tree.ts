@@ -22,7 +22,10 @@ export function flattenTree(tree: Tree): { leaves: Tensor[]; structure: Structur
     if (t === null || t === undefined) return { kind: "none", value: t };
     if (Array.isArray(t)) return { kind: "list", items: t.map(walk) };
     if (typeof t !== "object") {
-      throw new ConfigError("tree", "a leaf is not a tensor", { expected: "tensors in arrays and objects", got: typeof t });
+      throw new ConfigError("tree", "a leaf is not a tensor", {
+        expected: "tensors in arrays and objects",
+        got: typeof t,
+      });
     }
     const keys = Object.keys(t);
     return { kind: "record", keys, items: keys.map((k) => walk((t as Record<string, Tree>)[k])) };

@@ -65,10 +65,16 @@ export class Variable {
 
   set value(next: Tensor) {
     if (!sameShape(next.shape, this.shape)) {
-      throw new ShapeError(this.name, "a variable keeps its shape", { expected: show(this.shape), got: show(next.shape) });
+      throw new ShapeError(this.name, "a variable keeps its shape", {
+        expected: show(this.shape),
+        got: show(next.shape),
+      });
     }
     if (next.dtype !== this.dtype) {
-      throw new DTypeError(this.name, "a variable keeps its dtype", { expected: this.dtype, got: next.dtype });
+      throw new DTypeError(this.name, "a variable keeps its dtype", {
+        expected: this.dtype,
+        got: next.dtype,
+      });
     }
     if (tracer) tracer.write(this, next);
     else this.replace(next);

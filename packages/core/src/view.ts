@@ -4,7 +4,11 @@ import type { View } from "./device.ts";
 import type { Operation } from "./primitives.ts";
 import { contiguousStrides, sizeOf, type Shape } from "./shape.ts";
 
-export const contiguousView = (shape: Shape): View => ({ shape, strides: contiguousStrides(shape), offset: 0 });
+export const contiguousView = (shape: Shape): View => ({
+  shape,
+  strides: contiguousStrides(shape),
+  offset: 0,
+});
 
 /** Whether the view covers its elements densely in row-major order, from offset 0. */
 export function isContiguous(view: View): boolean {
@@ -100,7 +104,10 @@ function reshapeView(view: View, shape: Shape): View | undefined {
 }
 
 /** Merges neighbouring axes that every view walks as one; drops axes of size 1. Keeps at least one axis. */
-export function collapse(shape: Shape, views: readonly (readonly number[])[]): { shape: number[]; strides: number[][] } {
+export function collapse(
+  shape: Shape,
+  views: readonly (readonly number[])[],
+): { shape: number[]; strides: number[][] } {
   const outShape: number[] = [];
   const outStrides: number[][] = views.map(() => []);
   for (let i = 0; i < shape.length; i++) {

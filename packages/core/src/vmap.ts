@@ -70,7 +70,10 @@ export function vmap<A extends readonly Tree[], R extends Tree>(
 ): (...args: A) => R {
   return (...args) => {
     if (options.inAxes && options.inAxes.length !== args.length) {
-      throw new ConfigError("vmap", "inAxes and arguments differ in number", { expected: `${args.length}`, got: `${options.inAxes.length}` });
+      throw new ConfigError("vmap", "inAxes and arguments differ in number", {
+        expected: `${args.length}`,
+        got: `${options.inAxes.length}`,
+      });
     }
     let size: number | undefined;
     const given = new Map<string, Tensor>();
@@ -82,7 +85,10 @@ export function vmap<A extends readonly Tree[], R extends Tree>(
         const front = toFront(t, normalizeAxis("vmap", axis, t.rank));
         size ??= front.shape[0]!;
         if (front.shape[0] !== size) {
-          throw new ShapeError("vmap", "mapped axes differ in size", { expected: `${size}`, got: `${front.shape[0]} in ${show(t.shape)}` });
+          throw new ShapeError("vmap", "mapped axes differ in size", {
+            expected: `${size}`,
+            got: `${front.shape[0]} in ${show(t.shape)}`,
+          });
         }
         const p = placeholder({ shape: front.shape.slice(1), dtype: t.dtype }, t.device, "argument of vmap");
         given.set(keyOf(p), front);
@@ -90,7 +96,10 @@ export function vmap<A extends readonly Tree[], R extends Tree>(
       });
       return unflattenTree(structure, stand);
     });
-    if (size === undefined) throw new ConfigError("vmap", "nothing is mapped", { expected: "at least one tensor argument with an axis" });
+    if (size === undefined)
+      throw new ConfigError("vmap", "nothing is mapped", {
+        expected: "at least one tensor argument with an axis",
+      });
     const { leaves, structure } = flattenTree(fn(...(inner as unknown as A)));
     const outputs = batchResults(leaves, given, size).map((r) => withAxis(r, size!));
     return unflattenTree(structure, outputs) as R;

@@ -44,7 +44,10 @@ export class Complex {
     return new Complex(sub(this.re, o.re), sub(this.im, o.im));
   }
   mul(o: Complex): Complex {
-    return new Complex(sub(mul(this.re, o.re), mul(this.im, o.im)), add(mul(this.re, o.im), mul(this.im, o.re)));
+    return new Complex(
+      sub(mul(this.re, o.re), mul(this.im, o.im)),
+      add(mul(this.re, o.im), mul(this.im, o.re)),
+    );
   }
   /** By a real tensor or number. */
   scale(s: Operand): Complex {

@@ -12,7 +12,8 @@ import { flattenTree, unflattenTree, type Tree } from "../tree.ts";
 export const stopGradient = (x: Tensor): Tensor => record1("barrier", { gradient: "stop" }, [x]);
 
 /** `x`, computed after the `later` tensors exist; keeps recomputation from running early. */
-export const after = (x: Tensor, later: readonly Tensor[]): Tensor => record1("barrier", { gradient: "pass" }, [x, ...later]);
+export const after = (x: Tensor, later: readonly Tensor[]): Tensor =>
+  record1("barrier", { gradient: "pass" }, [x, ...later]);
 
 const typeOf = (t: Tensor): TensorType => ({ shape: t.shape, dtype: t.dtype });
 
@@ -20,7 +21,9 @@ const typeOf = (t: Tensor): TensorType => ({ shape: t.shape, dtype: t.dtype });
  * Runs `fn` so that its intermediates are computed again in the backward pass instead of being kept (activation
  * checkpointing, Chen et al. 2016). Values and gradients are the same.
  */
-export function recompute<A extends readonly Tree[], R extends Tree>(fn: (...args: A) => R): (...args: A) => R {
+export function recompute<A extends readonly Tree[], R extends Tree>(
+  fn: (...args: A) => R,
+): (...args: A) => R {
   return (...args) => {
     const { leaves, structure } = flattenTree(args as Tree);
     let resultStructure: unknown;
@@ -53,7 +56,9 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
   const sequence = typeof xs === "number" ? { leaves: [] as Tensor[], structure: null } : flattenTree(xs);
   const length = typeof xs === "number" ? xs : sequence.leaves[0]?.shape[0];
   if (length === undefined || sequence.leaves.some((t) => t.shape[0] !== length)) {
-    throw new ShapeError("scan", "sequences differ in length", { got: sequence.leaves.map((t) => show(t.shape)).join(", ") });
+    throw new ShapeError("scan", "sequences differ in length", {
+      got: sequence.leaves.map((t) => show(t.shape)).join(", "),
+    });
   }
   const device = (carry.leaves[0] ?? sequence.leaves[0])!.device;
   let outStructure: unknown;
@@ -64,14 +69,23 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
   const body = trace(
     (params) => {
       const c = unflattenTree(carry.structure, params.slice(0, carry.leaves.length)) as C;
-      const x = (sequence.structure === null ? null : unflattenTree(sequence.structure, params.slice(carry.leaves.length))) as X;
+      const x = (
+        sequence.structure === null
+          ? null
+          : unflattenTree(sequence.structure, params.slice(carry.leaves.length))
+      ) as X;
       const [next, y] = fn(c, x);
       const nextLeaves = flattenTree(next).leaves;
       const out = flattenTree(y);
       outStructure = out.structure;
       nextLeaves.forEach((t, i) => {
         const was = carry.leaves[i];
-        if (nextLeaves.length !== carry.leaves.length || !was || !sameShape(t.shape, was.shape) || t.dtype !== was.dtype) {
+        if (
+          nextLeaves.length !== carry.leaves.length ||
+          !was ||
+          !sameShape(t.shape, was.shape) ||
+          t.dtype !== was.dtype
+        ) {
           throw new ShapeError("scan", "the carry changes its type", {
             expected: was ? `${was.dtype}${show(was.shape)}` : `${carry.leaves.length} tensors`,
             got: `${t.dtype}${show(t.shape)}`,
@@ -85,7 +99,13 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
   );
   const outputs = record(
     "scan",
-    { body, length, carries: carry.leaves.length, sequences: sequence.leaves.length, reverse: options.reverse ?? false },
+    {
+      body,
+      length,
+      carries: carry.leaves.length,
+      sequences: sequence.leaves.length,
+      reverse: options.reverse ?? false,
+    },
     [...carry.leaves, ...sequence.leaves, ...body.captures],
     device,
   );
@@ -94,4 +114,3 @@ export function scan<C extends Tree, X extends Tree, Y extends Tree>(
     unflattenTree(outStructure as never, outputs.slice(carry.leaves.length, body.results.length)) as Y,
   ];
 }
-

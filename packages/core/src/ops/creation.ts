@@ -18,7 +18,8 @@ export interface TensorOptions {
   readonly device?: Device;
 }
 
-export const isTypedArray = (x: unknown): x is TypedArray => ArrayBuffer.isView(x) && !(x instanceof DataView);
+export const isTypedArray = (x: unknown): x is TypedArray =>
+  ArrayBuffer.isView(x) && !(x instanceof DataView);
 
 function dtypeOfArray(data: TypedArray): DType {
   if (data instanceof Float32Array) return "f32";
@@ -42,7 +43,13 @@ export function convertArray(data: TypedArray, from: DType, to: DType): TypedArr
 }
 
 /** A tensor that already has its value. */
-export function fromHost(data: TypedArray, shape: Shape, dtype: DType, device: Device, label = "data"): Tensor {
+export function fromHost(
+  data: TypedArray,
+  shape: Shape,
+  dtype: DType,
+  device: Device,
+  label = "data",
+): Tensor {
   checkShape("tensor", shape);
   if (data.length !== sizeOf(shape)) {
     throw new ShapeError("tensor", "data and shape differ in size", {
@@ -51,7 +58,9 @@ export function fromHost(data: TypedArray, shape: Shape, dtype: DType, device: D
     });
   }
   if (!device.dtypes.includes(dtype)) {
-    throw new DTypeError("tensor", `device ${device.name} has no ${dtype}`, { expected: device.dtypes.join(", ") });
+    throw new DTypeError("tensor", `device ${device.name} has no ${dtype}`, {
+      expected: device.dtypes.join(", "),
+    });
   }
   const node = new Node({ name: "data", params: { label } }, [], [{ shape, dtype }], device);
   node.setBuffer(0, device.upload(data, dtype));
@@ -75,7 +84,12 @@ export function tensor(
     // Float arrays follow the device unless a dtype is asked for: f64 data becomes f32 on a device without f64.
     const natural = from === "f64" || from === "f32" ? device.defaultFloat : from;
     const dtype = options.dtype ?? natural;
-    return fromHost(convertArray(values, from, dtype), (shape as Shape | undefined) ?? [values.length], dtype, device);
+    return fromHost(
+      convertArray(values, from, dtype),
+      (shape as Shape | undefined) ?? [values.length],
+      dtype,
+      device,
+    );
   }
   const found: number[] = [];
   const flat: (number | boolean)[] = [];
@@ -97,7 +111,10 @@ function flatten(x: NestedNumbers, depth: number, shape: number[], out: (number 
     if (out.length > 0) throw new ShapeError("tensor", "ragged nesting");
     shape.push(x.length);
   } else if (shape[depth] !== x.length) {
-    throw new ShapeError("tensor", "ragged nesting", { expected: `${shape[depth]} items at depth ${depth}`, got: `${x.length}` });
+    throw new ShapeError("tensor", "ragged nesting", {
+      expected: `${shape[depth]} items at depth ${depth}`,
+      got: `${x.length}`,
+    });
   }
   for (const y of x) flatten(y, depth + 1, shape, out);
 }
@@ -130,8 +147,12 @@ export function arange(start: number, stop?: number, step = 1, options: TensorOp
   const dtype = options.dtype ?? (whole ? "i32" : device.defaultFloat);
   const work = isFloat(dtype) ? dtype : "i32";
   const base = iota([n], 0, { dtype: work, device });
-  const scaled = step === 1 ? base : record1("binary", { fn: "mul" }, [base, full([n], step, { dtype: work, device })]);
-  const out = from === 0 ? scaled : record1("binary", { fn: "add" }, [scaled, full([n], from, { dtype: work, device })]);
+  const scaled =
+    step === 1 ? base : record1("binary", { fn: "mul" }, [base, full([n], step, { dtype: work, device })]);
+  const out =
+    from === 0
+      ? scaled
+      : record1("binary", { fn: "add" }, [scaled, full([n], from, { dtype: work, device })]);
   return work === dtype ? out : record1("cast", { dtype }, [out]);
 }
 

@@ -25,7 +25,8 @@ const floatUnary =
 export const toFloat = (x: Tensor): Tensor => (isFloat(x.dtype) ? x : cast(x, x.device.defaultFloat));
 
 /** Converts; float to integer truncates, anything to bool tests for non-zero. */
-export const cast = (x: Tensor, dtype: DType): Tensor => (x.dtype === dtype ? x : record1("cast", { dtype }, [x]));
+export const cast = (x: Tensor, dtype: DType): Tensor =>
+  x.dtype === dtype ? x : record1("cast", { dtype }, [x]);
 
 export const neg: (x: Tensor) => Tensor = unary("neg");
 export const abs: (x: Tensor) => Tensor = unary("abs");
@@ -56,7 +57,10 @@ function pair(op: string, a: Operand, b: Operand, wanted?: DType): [Tensor, Tens
     if (typeof x === "object") return x;
     const natural = typeof x === "boolean" ? "bool" : Number.isInteger(x) ? "i32" : like.device.defaultFloat;
     const dtype = DTYPES[natural].kind === "float" && !isFloat(like.dtype) ? natural : like.dtype;
-    return full([], Number(x), { dtype: like.dtype === "bool" && typeof x === "number" ? natural : dtype, device: like.device });
+    return full([], Number(x), {
+      dtype: like.dtype === "bool" && typeof x === "number" ? natural : dtype,
+      device: like.device,
+    });
   };
   let [x, y] = [lift(a), lift(b)];
   const dtype = wanted ?? promote(x.dtype, y.dtype);
@@ -123,10 +127,7 @@ export const isNaN = (x: Tensor): Tensor => notEqual(x, x);
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   let [x, y]: [Tensor, Tensor] =
     typeof a !== "object" && typeof b !== "object"
-      ? [
-          full([], Number(a), { device: condition.device }),
-          full([], Number(b), { device: condition.device }),
-        ]
+      ? [full([], Number(a), { device: condition.device }), full([], Number(b), { device: condition.device })]
       : pair("where", a, b);
   const shape = broadcastShapes("where", condition.shape, x.shape);
   [x, y] = [broadcastTo(x, shape), broadcastTo(y, shape)];

@@ -26,7 +26,11 @@ export const takeAlong = (x: Tensor, indices: Tensor, axis = -1): Tensor =>
 export function take(x: Tensor, indices: Tensor, axis = 0): Tensor {
   const a = normalizeAxis("take", axis, x.rank);
   const [before, behind] = [x.shape.slice(0, a), x.shape.slice(a + 1)];
-  const flat = reshape(asIndex("take", indices), [...before.map(() => 1), indices.size, ...behind.map(() => 1)]);
+  const flat = reshape(asIndex("take", indices), [
+    ...before.map(() => 1),
+    indices.size,
+    ...behind.map(() => 1),
+  ]);
   const wide = broadcastTo(flat, [...before, indices.size, ...behind]);
   return reshape(record1("gather", { axis: a }, [x, wide]), [...before, ...indices.shape, ...behind]);
 }
@@ -58,9 +62,15 @@ export function oneHot(indices: Tensor, classes: number, dtype?: DType): Tensor 
 /** Sums rows of `values` `[n, ...]` into `segments` groups named by `ids` `[n]`. */
 export function segmentSum(values: Tensor, ids: Tensor, segments: number): Tensor {
   if (ids.rank !== 1 || ids.shape[0] !== values.shape[0]) {
-    throw new ShapeError("segmentSum", "one id per row", { expected: `[${values.shape[0]}]`, got: show(ids.shape) });
+    throw new ShapeError("segmentSum", "one id per row", {
+      expected: `[${values.shape[0]}]`,
+      got: show(ids.shape),
+    });
   }
-  const wide = broadcastTo(reshape(asIndex("segmentSum", ids), [-1, ...values.shape.slice(1).map(() => 1)]), values.shape);
+  const wide = broadcastTo(
+    reshape(asIndex("segmentSum", ids), [-1, ...values.shape.slice(1).map(() => 1)]),
+    values.shape,
+  );
   const base = zeros([segments, ...values.shape.slice(1)], { dtype: values.dtype, device: values.device });
   return scatterAdd(base, wide, values, 0);
 }

@@ -14,7 +14,8 @@ import { sum } from "./reduction.ts";
  * the right, and its axis is dropped again.
  */
 export function matmul(a: Tensor, b: Tensor): Tensor {
-  if (a.rank === 0 || b.rank === 0) throw new ShapeError("matmul", "needs matrices", { got: `${show(a.shape)} and ${show(b.shape)}` });
+  if (a.rank === 0 || b.rank === 0)
+    throw new ShapeError("matmul", "needs matrices", { got: `${show(a.shape)} and ${show(b.shape)}` });
   if (a.rank === 1) return squeeze(matmul(unsqueeze(a, 0), b), -2);
   if (b.rank === 1) return squeeze(matmul(a, unsqueeze(b, -1)), -1);
   const dtype = promote(a.dtype, b.dtype);
@@ -46,23 +47,39 @@ interface Term {
 export function einsum(equation: string, ...tensors: Tensor[]): Tensor {
   const clean = equation.replaceAll(" ", "");
   const match = /^([A-Za-z,]*)(?:->([A-Za-z]*))?$/.exec(clean);
-  if (!match) throw new ShapeError("einsum", "cannot read the equation", { expected: 'like "ij,jk->ik"', got: `"${equation}"` });
+  if (!match)
+    throw new ShapeError("einsum", "cannot read the equation", {
+      expected: 'like "ij,jk->ik"',
+      got: `"${equation}"`,
+    });
   const inputs = match[1]!.split(",");
   if (inputs.length !== tensors.length) {
-    throw new ShapeError("einsum", "terms and tensors differ in number", { expected: `${inputs.length}`, got: `${tensors.length}` });
+    throw new ShapeError("einsum", "terms and tensors differ in number", {
+      expected: `${inputs.length}`,
+      got: `${tensors.length}`,
+    });
   }
   const sizes = new Map<string, number>();
   inputs.forEach((labels, i) => {
     if (labels.length !== tensors[i]!.rank) {
-      throw new ShapeError("einsum", `term "${labels}" has another rank`, { expected: `${labels.length} axes`, got: show(tensors[i]!.shape) });
+      throw new ShapeError("einsum", `term "${labels}" has another rank`, {
+        expected: `${labels.length} axes`,
+        got: show(tensors[i]!.shape),
+      });
     }
     [...labels].forEach((c, axis) => {
       const n = tensors[i]!.shape[axis]!;
-      if ((sizes.get(c) ?? n) !== n) throw new ShapeError("einsum", `sizes of "${c}" differ`, { expected: `${sizes.get(c)}`, got: `${n}` });
+      if ((sizes.get(c) ?? n) !== n)
+        throw new ShapeError("einsum", `sizes of "${c}" differ`, {
+          expected: `${sizes.get(c)}`,
+          got: `${n}`,
+        });
       sizes.set(c, n);
     });
   });
-  const counted = [...inputs.join("")].filter((c, i, s) => s.indexOf(c) === i && s.filter((d) => d === c).length === 1);
+  const counted = [...inputs.join("")].filter(
+    (c, i, s) => s.indexOf(c) === i && s.filter((d) => d === c).length === 1,
+  );
   const output = match[2] ?? counted.sort().join("");
   for (const c of output) {
     if (!sizes.has(c)) throw new ShapeError("einsum", `output axis "${c}" is in no input`);
@@ -74,8 +91,14 @@ export function einsum(equation: string, ...tensors: Tensor[]): Tensor {
     terms = [contract(a, b, keep), ...rest];
   }
   const [last] = terms as [Term];
-  const reduced = sumOut(last, [...last.labels].filter((c) => !output.includes(c)));
-  return permute(reduced.tensor, [...output].map((c) => reduced.labels.indexOf(c)));
+  const reduced = sumOut(
+    last,
+    [...last.labels].filter((c) => !output.includes(c)),
+  );
+  return permute(
+    reduced.tensor,
+    [...output].map((c) => reduced.labels.indexOf(c)),
+  );
 }
 
 /** A label that a term repeats: keeps the diagonal. */
@@ -88,11 +111,20 @@ function diagonal(t: Term): Term {
   const front = permute(t.tensor, [...others, i, j]);
   const rest = front.shape.slice(0, -2);
   // Every (n+1)-th element of the flattened square is on the diagonal.
-  const padded = record1("pad", { before: [...rest.map(() => 0), 0], after: [...rest.map(() => 0), n], value: 0 }, [reshape(front, [...rest, n * n])]);
-  const cut = record1("slice", { starts: [...rest.map(() => 0), 0, 0], sizes: [...rest, n, 1], steps: [...rest.map(() => 1), 1, 1] }, [
-    reshape(padded, [...rest, n, n + 1]),
-  ]);
-  return diagonal({ labels: others.map((k) => t.labels[k]).join("") + twice, tensor: reshape(cut, [...rest, n]) });
+  const padded = record1(
+    "pad",
+    { before: [...rest.map(() => 0), 0], after: [...rest.map(() => 0), n], value: 0 },
+    [reshape(front, [...rest, n * n])],
+  );
+  const cut = record1(
+    "slice",
+    { starts: [...rest.map(() => 0), 0, 0], sizes: [...rest, n, 1], steps: [...rest.map(() => 1), 1, 1] },
+    [reshape(padded, [...rest, n, n + 1])],
+  );
+  return diagonal({
+    labels: others.map((k) => t.labels[k]).join("") + twice,
+    tensor: reshape(cut, [...rest, n]),
+  });
 }
 
 function sumOut(t: Term, labels: readonly string[]): Term {
@@ -102,7 +134,8 @@ function sumOut(t: Term, labels: readonly string[]): Term {
 }
 
 function contract(a: Term, b: Term, keep: string): Term {
-  const only = (x: Term, y: Term): string[] => [...x.labels].filter((c) => !y.labels.includes(c) && !keep.includes(c));
+  const only = (x: Term, y: Term): string[] =>
+    [...x.labels].filter((c) => !y.labels.includes(c) && !keep.includes(c));
   const [x, y] = [sumOut(a, only(a, b)), sumOut(b, only(b, a))];
   const shared = [...x.labels].filter((c) => y.labels.includes(c));
   const batch = shared.filter((c) => keep.includes(c));
@@ -116,16 +149,33 @@ function contract(a: Term, b: Term, keep: string): Term {
   };
   const group = (list: readonly string[]): number => list.reduce((n, c) => n * sizeOfLabel(c), 1);
   const arranged = (t: Term, order: readonly string[], shape: readonly number[]): Tensor =>
-    reshape(permute(t.tensor, order.map((c) => t.labels.indexOf(c))), shape);
+    reshape(
+      permute(
+        t.tensor,
+        order.map((c) => t.labels.indexOf(c)),
+      ),
+      shape,
+    );
   const batchShape = batch.map(sizeOfLabel);
   if (inner.length === 0) {
     const ones = (n: number): number[] => Array.from<number>({ length: n }).fill(1);
-    const left = arranged(x, [...batch, ...rows], [...batchShape, ...rows.map(sizeOfLabel), ...ones(columns.length)]);
-    const right = arranged(y, [...batch, ...columns], [...batchShape, ...ones(rows.length), ...columns.map(sizeOfLabel)]);
+    const left = arranged(
+      x,
+      [...batch, ...rows],
+      [...batchShape, ...rows.map(sizeOfLabel), ...ones(columns.length)],
+    );
+    const right = arranged(
+      y,
+      [...batch, ...columns],
+      [...batchShape, ...ones(rows.length), ...columns.map(sizeOfLabel)],
+    );
     return { labels, tensor: mul(left, right) };
   }
   const left = arranged(x, [...batch, ...rows, ...inner], [group(batch), group(rows), group(inner)]);
   const right = arranged(y, [...batch, ...inner, ...columns], [group(batch), group(inner), group(columns)]);
-  const flat = batch.length === 0 ? matmul(reshape(left, left.shape.slice(1)), reshape(right, right.shape.slice(1))) : matmul(left, right);
+  const flat =
+    batch.length === 0
+      ? matmul(reshape(left, left.shape.slice(1)), reshape(right, right.shape.slice(1)))
+      : matmul(left, right);
   return { labels, tensor: reshape(flat, [...labels].map(sizeOfLabel)) };
 }

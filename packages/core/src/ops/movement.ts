@@ -14,7 +14,10 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
     full = shape.map((n, i) => (i === free ? (rest === 0 ? 0 : x.size / rest) : n));
   }
   if (full.some((n) => !Number.isInteger(n) || n < 0)) {
-    throw new ShapeError("reshape", "sizes differ", { expected: `${x.size} elements as in ${show(x.shape)}`, got: show(shape) });
+    throw new ShapeError("reshape", "sizes differ", {
+      expected: `${x.size} elements as in ${show(x.shape)}`,
+      got: show(shape),
+    });
   }
   return sameShape(full, x.shape) ? x : record1("reshape", { shape: full }, [x]);
 }
@@ -22,7 +25,9 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 /** Output axis i is input axis `order[i]`. */
 export function permute(x: Tensor, order: readonly number[]): Tensor {
   const axes = order.map((a) => normalizeAxis("permute", a, x.rank));
-  return axes.every((a, i) => a === i) && axes.length === x.rank ? x : record1("permute", { order: axes }, [x]);
+  return axes.every((a, i) => a === i) && axes.length === x.rank
+    ? x
+    : record1("permute", { order: axes }, [x]);
 }
 
 /** Swaps two axes, by default the last two. */
@@ -37,7 +42,10 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
   if (sameShape(x.shape, shape)) return x;
   checkShape("broadcastTo", shape);
   if (shape.length < x.rank) {
-    throw new ShapeError("broadcastTo", "fewer axes than the tensor", { expected: `at least ${x.rank}`, got: show(shape) });
+    throw new ShapeError("broadcastTo", "fewer axes than the tensor", {
+      expected: `at least ${x.rank}`,
+      got: show(shape),
+    });
   }
   const lead = shape.length - x.rank;
   const aligned = lead > 0 ? reshape(x, [...Array.from<number>({ length: lead }).fill(1), ...x.shape]) : x;
@@ -52,14 +60,24 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 
 /** Removes axes of size 1: the given one, or all. */
 export function squeeze(x: Tensor, axis?: number): Tensor {
-  if (axis === undefined) return reshape(x, x.shape.filter((n) => n !== 1));
+  if (axis === undefined)
+    return reshape(
+      x,
+      x.shape.filter((n) => n !== 1),
+    );
   const a = normalizeAxis("squeeze", axis, x.rank);
   if (x.shape[a] !== 1) throw new ShapeError("squeeze", `axis ${axis} is not 1`, { got: show(x.shape) });
-  return reshape(x, x.shape.filter((_, i) => i !== a));
+  return reshape(
+    x,
+    x.shape.filter((_, i) => i !== a),
+  );
 }
 
 /** One axis of a slice: an index (removes the axis), a range, or everything. */
-export type Index = number | { readonly start?: number; readonly stop?: number; readonly step?: number } | null;
+export type Index =
+  | number
+  | { readonly start?: number; readonly stop?: number; readonly step?: number }
+  | null;
 
 /**
  * Basic indexing; missing trailing axes are kept whole. Negative positions count from the end.
@@ -67,7 +85,10 @@ export type Index = number | { readonly start?: number; readonly stop?: number; 
  */
 export function slice(x: Tensor, index: readonly Index[]): Tensor {
   if (index.length > x.rank) {
-    throw new ShapeError("slice", "too many indices", { expected: `at most ${x.rank} for ${show(x.shape)}`, got: `${index.length}` });
+    throw new ShapeError("slice", "too many indices", {
+      expected: `at most ${x.rank} for ${show(x.shape)}`,
+      got: `${index.length}`,
+    });
   }
   const starts: number[] = [];
   const sizes: number[] = [];
@@ -78,7 +99,10 @@ export function slice(x: Tensor, index: readonly Index[]): Tensor {
     if (typeof at === "number") {
       const i = at < 0 ? at + n : at;
       if (!Number.isInteger(at) || i < 0 || i >= n) {
-        throw new ShapeError("slice", `index out of range on axis ${axis}`, { expected: `${-n}..${n - 1}`, got: `${at}` });
+        throw new ShapeError("slice", `index out of range on axis ${axis}`, {
+          expected: `${-n}..${n - 1}`,
+          got: `${at}`,
+        });
       }
       starts.push(i);
       sizes.push(1);
@@ -87,7 +111,8 @@ export function slice(x: Tensor, index: readonly Index[]): Tensor {
       return;
     }
     const step = at?.step ?? 1;
-    if (!Number.isInteger(step) || step === 0) throw new ShapeError("slice", "step must be a non-zero integer", { got: `${step}` });
+    if (!Number.isInteger(step) || step === 0)
+      throw new ShapeError("slice", "step must be a non-zero integer", { got: `${step}` });
     const limit = (v: number | undefined, otherwise: number): number => {
       if (v === undefined) return otherwise;
       const p = v < 0 ? v + n : v;
@@ -101,7 +126,12 @@ export function slice(x: Tensor, index: readonly Index[]): Tensor {
   });
   const whole = sizes.every((m, i) => m === x.shape[i] && steps[i] === 1);
   const cut = whole ? x : record1("slice", { starts, sizes, steps }, [x]);
-  return dropped.size === 0 ? cut : reshape(cut, sizes.filter((_, i) => !dropped.has(i)));
+  return dropped.size === 0
+    ? cut
+    : reshape(
+        cut,
+        sizes.filter((_, i) => !dropped.has(i)),
+      );
 }
 
 /** Elements `start..stop-1` along one axis. */
@@ -115,13 +145,19 @@ export function narrow(x: Tensor, axis: number, start: number, stop: number): Te
 /** Reverses axes. */
 export function flip(x: Tensor, axes: number | readonly number[]): Tensor {
   const list = (typeof axes === "number" ? [axes] : axes).map((a) => normalizeAxis("flip", a, x.rank));
-  return slice(x, x.shape.map((_, i) => (list.includes(i) ? { step: -1 } : null)));
+  return slice(
+    x,
+    x.shape.map((_, i) => (list.includes(i) ? { step: -1 } : null)),
+  );
 }
 
 /** Adds `value` before and after; one `[before, after]` per axis, counted from the last axes when fewer are given. */
 export function pad(x: Tensor, widths: readonly (readonly [number, number])[], value = 0): Tensor {
   if (widths.length > x.rank) {
-    throw new ShapeError("pad", "more widths than axes", { expected: `at most ${x.rank}`, got: `${widths.length}` });
+    throw new ShapeError("pad", "more widths than axes", {
+      expected: `at most ${x.rank}`,
+      got: `${widths.length}`,
+    });
   }
   const lead = Array.from({ length: x.rank - widths.length }, () => [0, 0] as const);
   const all = [...lead, ...widths];
@@ -139,7 +175,10 @@ export function concat(parts: readonly Tensor[], axis = 0): Tensor {
 /** Joins along a new axis. */
 export function stack(parts: readonly Tensor[], axis = 0): Tensor {
   if (parts.length === 0) throw new ShapeError("stack", "nothing to join");
-  return concat(parts.map((t) => unsqueeze(t, axis < 0 ? axis + t.rank + 1 : axis)), axis < 0 ? axis + parts[0]!.rank + 1 : axis);
+  return concat(
+    parts.map((t) => unsqueeze(t, axis < 0 ? axis + t.rank + 1 : axis)),
+    axis < 0 ? axis + parts[0]!.rank + 1 : axis,
+  );
 }
 
 /** Cuts an axis into `count` equal parts, or parts of the given sizes. */
@@ -148,7 +187,10 @@ export function split(x: Tensor, parts: number | readonly number[], axis = 0): T
   const n = x.shape[a]!;
   const sizes = typeof parts === "number" ? Array.from<number>({ length: parts }).fill(n / parts) : parts;
   if (sizes.some((s) => !Number.isInteger(s) || s < 0) || sizes.reduce((p, q) => p + q, 0) !== n) {
-    throw new ShapeError("split", `parts do not add up on axis ${axis}`, { expected: `${n}`, got: show(sizes) });
+    throw new ShapeError("split", `parts do not add up on axis ${axis}`, {
+      expected: `${n}`,
+      got: show(sizes),
+    });
   }
   let at = 0;
   return sizes.map((s) => narrow(x, a, at, (at += s)));
@@ -167,7 +209,10 @@ export function tile(x: Tensor, count: number, axis: number): Tensor {
   const a = normalizeAxis("tile", axis, x.rank);
   const wide = unsqueeze(x, a);
   const shape = wide.shape.map((n, i) => (i === a ? count : n));
-  return reshape(broadcastTo(wide, shape), x.shape.map((n, i) => (i === a ? n * count : n)));
+  return reshape(
+    broadcastTo(wide, shape),
+    x.shape.map((n, i) => (i === a ? n * count : n)),
+  );
 }
 
 /** Repeats every element `count` times along an axis (`a a b b`). */
@@ -175,7 +220,10 @@ export function repeat(x: Tensor, count: number, axis: number): Tensor {
   const a = normalizeAxis("repeat", axis, x.rank);
   const wide = unsqueeze(x, a + 1);
   const shape = wide.shape.map((n, i) => (i === a + 1 ? count : n));
-  return reshape(broadcastTo(wide, shape), x.shape.map((n, i) => (i === a ? n * count : n)));
+  return reshape(
+    broadcastTo(wide, shape),
+    x.shape.map((n, i) => (i === a ? n * count : n)),
+  );
 }
 
 /** Merges axes `from..to` into one. */

@@ -18,16 +18,27 @@ function reduce(fn: ReduceFn, x: Tensor, axes: Axes | undefined, options: Reduce
   const list = normalizeAxes(fn, axes, x.rank);
   const input = x.dtype === "bool" && (fn === "sum" || fn === "prod") ? cast(x, "i32") : x;
   const out = list.length === 0 ? input : record1("reduce", { fn, axes: list }, [input]);
-  return options.keepDims ? reshape(out, x.shape.map((n, i) => (list.includes(i) ? 1 : n))) : out;
+  return options.keepDims
+    ? reshape(
+        out,
+        x.shape.map((n, i) => (list.includes(i) ? 1 : n)),
+      )
+    : out;
 }
 
-export const sum = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => reduce("sum", x, axes, options);
-export const prod = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => reduce("prod", x, axes, options);
+export const sum = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduce("sum", x, axes, options);
+export const prod = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduce("prod", x, axes, options);
 /** Largest element; NaN wins. */
-export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => reduce("max", x, axes, options);
-export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => reduce("min", x, axes, options);
-export const any = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => max(cast(x, "bool"), axes, options);
-export const all = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor => min(cast(x, "bool"), axes, options);
+export const max = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduce("max", x, axes, options);
+export const min = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  reduce("min", x, axes, options);
+export const any = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  max(cast(x, "bool"), axes, options);
+export const all = (x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor =>
+  min(cast(x, "bool"), axes, options);
 
 export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tensor {
   const list = normalizeAxes("mean", axes, x.rank);
@@ -36,7 +47,11 @@ export function mean(x: Tensor, axes?: Axes, options: ReduceOptions = {}): Tenso
 }
 
 /** Variance over `axes`; divides by n - `correction` (default 0). */
-export function variance(x: Tensor, axes?: Axes, options: ReduceOptions & { readonly correction?: number } = {}): Tensor {
+export function variance(
+  x: Tensor,
+  axes?: Axes,
+  options: ReduceOptions & { readonly correction?: number } = {},
+): Tensor {
   const list = normalizeAxes("variance", axes, x.rank);
   const n = sizeOf(list.map((a) => x.shape[a]!));
   const centred = sub(toFloat(x), mean(x, list, { keepDims: true }));
@@ -54,7 +69,12 @@ export function logSumExp(x: Tensor, axes?: Axes, options: ReduceOptions = {}): 
   const safe = where(finite(top), top, 0);
   const out = log(sum(exp(sub(x, safe)), list, { keepDims: true }));
   const full = record1("binary", { fn: "add" }, [out, safe]);
-  return options.keepDims ? full : reshape(full, x.shape.filter((_, i) => !list.includes(i)));
+  return options.keepDims
+    ? full
+    : reshape(
+        full,
+        x.shape.filter((_, i) => !list.includes(i)),
+      );
 }
 
 const finite = (x: Tensor): Tensor => record1("unary", { fn: "not" }, [isNaN(mul(x, 0))]);
@@ -80,7 +100,11 @@ interface CumulativeOptions {
 const cumulative =
   (fn: CumulativeFn) =>
   (x: Tensor, axis = -1, options: CumulativeOptions = {}): Tensor =>
-    record1("cumulative", { fn, axis: normalizeAxis(`cum${fn}`, axis, x.rank), reverse: options.reverse ?? false }, [x]);
+    record1(
+      "cumulative",
+      { fn, axis: normalizeAxis(`cum${fn}`, axis, x.rank), reverse: options.reverse ?? false },
+      [x],
+    );
 type Cumulative = (x: Tensor, axis?: number, options?: CumulativeOptions) => Tensor;
 /** Inclusive running sum. */
 export const cumsum: Cumulative = cumulative("sum");
@@ -110,4 +134,3 @@ export function topK(
   const { values, indices } = sort(x, { axis, descending: options.largest ?? true });
   return { values: narrow(values, axis, 0, k), indices: narrow(indices, axis, 0, k) };
 }
-

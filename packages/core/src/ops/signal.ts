@@ -29,7 +29,8 @@ function onLastAxis(z: Complex, options: FftOptions, fn: (z: Complex) => Complex
 
 function transform(z: Complex, inverse: boolean, n?: number): Complex {
   const size = n ?? z.re.shape[z.re.rank - 1]!;
-  if (!Number.isInteger(size) || size < 1) throw new ShapeError("fft", "needs at least one point", { got: `n = ${size}` });
+  if (!Number.isInteger(size) || size < 1)
+    throw new ShapeError("fft", "needs at least one point", { got: `n = ${size}` });
   const [re, im] = record("fft", { inverse }, [resize(toFloat(z.re), size), resize(toFloat(z.im), size)]);
   const out = new Complex(re!, im!);
   return inverse ? out.map((t) => mul(t, 1 / size)) : out;
@@ -81,11 +82,21 @@ export function depthwiseConv1d(x: Tensor, w: Tensor, options: { readonly left?:
   const [, time, channels] = x.shape;
   const width = w.shape[1]!;
   if (x.rank !== 3 || w.rank !== 2 || w.shape[0] !== channels) {
-    throw new ShapeError("depthwiseConv1d", "expected x [B, T, D] and w [D, W]", { got: `${show(x.shape)} and ${show(w.shape)}` });
+    throw new ShapeError("depthwiseConv1d", "expected x [B, T, D] and w [D, W]", {
+      got: `${show(x.shape)} and ${show(w.shape)}`,
+    });
   }
   const left = options.left ?? width - 1;
-  if (left < 0 || left >= width) throw new ShapeError("depthwiseConv1d", "left out of range", { expected: `0..${width - 1}`, got: `${left}` });
-  const wide = pad(x, [[0, 0], [left, width - 1 - left], [0, 0]]);
+  if (left < 0 || left >= width)
+    throw new ShapeError("depthwiseConv1d", "left out of range", {
+      expected: `0..${width - 1}`,
+      got: `${left}`,
+    });
+  const wide = pad(x, [
+    [0, 0],
+    [left, width - 1 - left],
+    [0, 0],
+  ]);
   let out: Tensor | undefined;
   for (let j = 0; j < width; j++) {
     const term = mul(narrow(wide, 1, j, j + time!), reshape(narrow(w, 1, j, j + 1), [1, 1, channels!]));

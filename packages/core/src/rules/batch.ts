@@ -14,7 +14,12 @@ export interface BatchArgs<P extends Primitive> {
   readonly size: number;
   readonly params: PrimitiveParams[P];
   /** Batches a traced body: results with the new axis in front, for parameters of which some carry it. */
-  readonly body: (graph: Graph, args: readonly Tensor[], captures: readonly Tensor[], mapped: readonly boolean[]) => Tensor[];
+  readonly body: (
+    graph: Graph,
+    args: readonly Tensor[],
+    captures: readonly Tensor[],
+    mapped: readonly boolean[],
+  ) => Tensor[];
 }
 
 /** Outputs carry the new axis in front. */
@@ -31,7 +36,9 @@ const same =
   (args) =>
     record(name, args.params, spread(args));
 
-type WithAxis = { [P in Primitive]: PrimitiveParams[P] extends { readonly axis: number } ? P : never }[Primitive];
+type WithAxis = {
+  [P in Primitive]: PrimitiveParams[P] extends { readonly axis: number } ? P : never;
+}[Primitive];
 const shiftedAxis =
   <P extends WithAxis>(name: P): Rule<P> =>
   (args) =>
@@ -57,16 +64,28 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
   cast: same("cast"),
   fft: same("fft"),
   reshape: ({ inputs, params, size }) => [record1("reshape", { shape: [size, ...params.shape] }, inputs)],
-  permute: ({ inputs, params }) => [record1("permute", { order: [0, ...params.order.map((a) => a + 1)] }, inputs)],
+  permute: ({ inputs, params }) => [
+    record1("permute", { order: [0, ...params.order.map((a) => a + 1)] }, inputs),
+  ],
   expand: ({ inputs, params, size }) => [record1("expand", { shape: [size, ...params.shape] }, inputs)],
   slice: ({ inputs, params, size }) => [
-    record1("slice", { starts: [0, ...params.starts], sizes: [size, ...params.sizes], steps: [1, ...params.steps] }, inputs),
+    record1(
+      "slice",
+      { starts: [0, ...params.starts], sizes: [size, ...params.sizes], steps: [1, ...params.steps] },
+      inputs,
+    ),
   ],
   pad: ({ inputs, params }) => [
-    record1("pad", { before: [0, ...params.before], after: [0, ...params.after], value: params.value }, inputs),
+    record1(
+      "pad",
+      { before: [0, ...params.before], after: [0, ...params.after], value: params.value },
+      inputs,
+    ),
   ],
   concat: shiftedAxis("concat"),
-  reduce: ({ inputs, params }) => [record1("reduce", { fn: params.fn, axes: params.axes.map((a) => a + 1) }, inputs)],
+  reduce: ({ inputs, params }) => [
+    record1("reduce", { fn: params.fn, axes: params.axes.map((a) => a + 1) }, inputs),
+  ],
   argReduce: shiftedAxis("argReduce"),
   cumulative: shiftedAxis("cumulative"),
   sort: shiftedAxis("sort"),
@@ -77,7 +96,9 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
     // A shared right factor: one taller product.
     if (!args.mapped[1] && b.rank === 2) {
       const [, m, k] = a.shape as [number, number, number];
-      return [reshape(record1("matmul", {}, [reshape(a, [args.size * m, k]), b]), [args.size, m, b.shape[1]!])];
+      return [
+        reshape(record1("matmul", {}, [reshape(a, [args.size * m, k]), b]), [args.size, m, b.shape[1]!]),
+      ];
     }
     return record("matmul", {}, spread(args));
   },
@@ -114,7 +135,7 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
     }));
     const perStep = carries + sequences;
     const graph = trace(
-      (params) => args.body(body, params.slice(0, perStep), [...params.slice(perStep)], mapped),
+      (params) => args.body(body, params.slice(0, perStep), params.slice(perStep), mapped),
       stepTypes,
       device,
     );
@@ -126,8 +147,15 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
       results: outer,
       captures: [...constants, ...graph.captures],
     };
-    const outputs = record("scan", { ...args.params, body: rebound }, [...inputs.slice(0, perStep), ...rebound.captures], device);
-    return outputs.map((t, i) => (i < carries ? t : permute(t, [1, 0, ...t.shape.slice(2).map((_, k) => k + 2)])));
+    const outputs = record(
+      "scan",
+      { ...args.params, body: rebound },
+      [...inputs.slice(0, perStep), ...rebound.captures],
+      device,
+    );
+    return outputs.map((t, i) =>
+      i < carries ? t : permute(t, [1, 0, ...t.shape.slice(2).map((_, k) => k + 2)]),
+    );
   },
   fused: (args) => {
     const { def, params } = args.params;
@@ -148,4 +176,6 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
 };
 
 const spreadFoldable = (args: BatchArgs<"fused">, fold: readonly boolean[]): Tensor[] =>
-  args.inputs.map((t, i) => (args.mapped[i] || !fold[i] ? t : broadcastTo(unsqueeze(t, 0), [args.size, ...t.shape])));
+  args.inputs.map((t, i) =>
+    args.mapped[i] || !fold[i] ? t : broadcastTo(unsqueeze(t, 0), [args.size, ...t.shape]),
+  );

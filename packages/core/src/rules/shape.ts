@@ -43,8 +43,10 @@ function needSame(op: string, a: TensorType, b: TensorType): void {
   }
 }
 
-const without = (shape: Shape, axes: readonly number[]): number[] => shape.filter((_, i) => !axes.includes(i));
-const replaced = (shape: Shape, axis: number, n: number): number[] => shape.map((m, i) => (i === axis ? n : m));
+const without = (shape: Shape, axes: readonly number[]): number[] =>
+  shape.filter((_, i) => !axes.includes(i));
+const replaced = (shape: Shape, axis: number, n: number): number[] =>
+  shape.map((m, i) => (i === axis ? n : m));
 
 function needOthersEqual(op: string, axis: number, a: Shape, b: Shape, what: string): void {
   if (a.length !== b.length || a.some((n, i) => i !== axis && n !== b[i])) {
@@ -82,7 +84,10 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
     if (c!.dtype !== "bool") throw new DTypeError("where", "needs a bool condition", { got: c!.dtype });
     needSame("where", a!, b!);
     if (!sameShape(c!.shape, a!.shape)) {
-      throw new ShapeError("where", "condition has another shape", { expected: show(a!.shape), got: show(c!.shape) });
+      throw new ShapeError("where", "condition has another shape", {
+        expected: show(a!.shape),
+        got: show(c!.shape),
+      });
     }
     return [a!];
   },
@@ -160,7 +165,8 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
     return [{ shape: without(x!.shape, axes), dtype: x!.dtype }];
   },
   argReduce: ([x], { fn, axis }) => {
-    if (x!.shape[axis] === 0) throw new ShapeError(`arg${fn}`, "has no elements to compare", { got: show(x!.shape) });
+    if (x!.shape[axis] === 0)
+      throw new ShapeError(`arg${fn}`, "has no elements to compare", { got: show(x!.shape) });
     return [{ shape: without(x!.shape, [axis]), dtype: "i32" }];
   },
   cumulative: ([x], { fn }) => {
@@ -169,7 +175,8 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
   },
   sort: ([x]) => [x!, { shape: x!.shape, dtype: "i32" }],
   gather: ([x, indices], { axis }) => {
-    if (indices!.dtype !== "i32") throw new DTypeError("gather", "needs i32 indices", { got: indices!.dtype });
+    if (indices!.dtype !== "i32")
+      throw new DTypeError("gather", "needs i32 indices", { got: indices!.dtype });
     needOthersEqual("gather", axis, x!.shape, indices!.shape, "indices");
     if (x!.shape[axis] === 0 && sizeOf(indices!.shape) > 0) {
       throw new ShapeError("gather", "nothing to pick from", { got: show(x!.shape) });
@@ -177,7 +184,8 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
     return [{ shape: indices!.shape, dtype: x!.dtype }];
   },
   scatter: ([base, indices, updates], { axis, mode }) => {
-    if (indices!.dtype !== "i32") throw new DTypeError("scatter", "needs i32 indices", { got: indices!.dtype });
+    if (indices!.dtype !== "i32")
+      throw new DTypeError("scatter", "needs i32 indices", { got: indices!.dtype });
     if (base!.dtype !== updates!.dtype) {
       throw new DTypeError("scatter", "dtypes differ", { expected: base!.dtype, got: updates!.dtype });
     }
@@ -193,7 +201,11 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
   },
   matmul: ([a, b]) => {
     if (a!.dtype !== b!.dtype) {
-      throw new DTypeError("matmul", "dtypes differ", { expected: a!.dtype, got: b!.dtype, hint: "Cast one of them." });
+      throw new DTypeError("matmul", "dtypes differ", {
+        expected: a!.dtype,
+        got: b!.dtype,
+        hint: "Cast one of them.",
+      });
     }
     needFloat("matmul", a!.dtype);
     const r = a!.shape.length;

@@ -31,7 +31,17 @@ import {
   sub,
   where,
 } from "../ops/elementwise.ts";
-import { broadcastTo, concat, flip, narrow, pad, permute, reshape, transpose, unsqueeze } from "../ops/movement.ts";
+import {
+  broadcastTo,
+  concat,
+  flip,
+  narrow,
+  pad,
+  permute,
+  reshape,
+  transpose,
+  unsqueeze,
+} from "../ops/movement.ts";
 import { cumprod, cummax, cummin, cumsum, sum } from "../ops/reduction.ts";
 import { scatterAdd, scatterSet, takeAlong } from "../ops/indexing.ts";
 import { matmul } from "../ops/linalg.ts";
@@ -120,7 +130,10 @@ const binaryRules: { readonly [F in BinaryFn]: BinaryRule } = {
 
 /** Puts the removed axes back with size 1. */
 const keepDims = (t: Tensor, shape: readonly number[], axes: readonly number[]): Tensor =>
-  reshape(t, shape.map((n, i) => (axes.includes(i) ? 1 : n)));
+  reshape(
+    t,
+    shape.map((n, i) => (axes.includes(i) ? 1 : n)),
+  );
 
 /** The product of all other elements along the last axis. */
 function othersProduct(x: Tensor): Tensor {
@@ -152,7 +165,10 @@ function dilate(t: Tensor, axis: number, step: number): Tensor {
   const n = t.shape[axis]!;
   const wide = unsqueeze(t, axis + 1);
   const gap = wide.shape.map((_, i) => (i === axis + 1 ? ([0, step - 1] as const) : ([0, 0] as const)));
-  const merged = reshape(pad(wide, gap), t.shape.map((m, i) => (i === axis ? n * step : m)));
+  const merged = reshape(
+    pad(wide, gap),
+    t.shape.map((m, i) => (i === axis ? n * step : m)),
+  );
   return narrow(merged, axis, 0, (n - 1) * step + 1);
 }
 
@@ -169,13 +185,20 @@ export const vjpRules: { readonly [P in Primitive]: Rule<P> } = {
   compare: none,
   argReduce: none,
   randomBits: none,
-  unary: ({ inputs, outputs, params, cotangents }) => [unaryRules[params.fn](inputs[0]!, outputs[0]!, cotangents[0]!)],
+  unary: ({ inputs, outputs, params, cotangents }) => [
+    unaryRules[params.fn](inputs[0]!, outputs[0]!, cotangents[0]!),
+  ],
   binary: ({ inputs, outputs, params, cotangents, needed }) =>
     binaryRules[params.fn](inputs[0]!, inputs[1]!, outputs[0]!, cotangents[0]!, needed),
   select: ({ inputs, cotangents: [g] }) => [undefined, where(inputs[0]!, g!, 0), where(inputs[0]!, 0, g!)],
   cast: ({ inputs, cotangents: [g] }) => [float(inputs[0]!) ? cast(g!, inputs[0]!.dtype) : undefined],
   reshape: ({ inputs, cotangents: [g] }) => [reshape(g!, inputs[0]!.shape)],
-  permute: ({ params, cotangents: [g] }) => [permute(g!, params.order.map((_, i) => params.order.indexOf(i)))],
+  permute: ({ params, cotangents: [g] }) => [
+    permute(
+      g!,
+      params.order.map((_, i) => params.order.indexOf(i)),
+    ),
+  ],
   expand: ({ inputs, params, cotangents: [g] }) => {
     const axes = params.shape.map((_, i) => i).filter((i) => inputs[0]!.shape[i] !== params.shape[i]);
     return [sum(g!, axes, { keepDims: true })];
@@ -213,9 +236,23 @@ export const vjpRules: { readonly [P in Primitive]: Rule<P> } = {
     if (fn === "prod") {
       const kept = x.shape.map((_, i) => i).filter((i) => !axes.includes(i));
       const order = [...kept, ...axes];
-      const flat = reshape(permute(x, order), [...kept.map((i) => x.shape[i]!), sizeOf(axes.map((a) => x.shape[a]!))]);
-      const others = reshape(othersProduct(flat), order.map((i) => x.shape[i]!));
-      return [mul(spread(g!), permute(others, order.map((_, i) => order.indexOf(i))))];
+      const flat = reshape(permute(x, order), [
+        ...kept.map((i) => x.shape[i]!),
+        sizeOf(axes.map((a) => x.shape[a]!)),
+      ]);
+      const others = reshape(
+        othersProduct(flat),
+        order.map((i) => x.shape[i]!),
+      );
+      return [
+        mul(
+          spread(g!),
+          permute(
+            others,
+            order.map((_, i) => order.indexOf(i)),
+          ),
+        ),
+      ];
     }
     const hit = cast(equal(x, spread(outputs[0]!)), x.dtype);
     return [mul(hit, spread(div(g!, sum(hit, axes))))];
@@ -277,25 +314,33 @@ export const vjpRules: { readonly [P in Primitive]: Rule<P> } = {
     return spreadNeeded(needed, found);
   },
   scan: ({ inputs, outputs, params, cotangents, needed, gradients }) => {
-    const { body, carries, sequences, length, reverse } = params;
+    const { body, carries, sequences, reverse } = params;
     const ys = body.results.length - carries;
     const saved = outputs.slice(carries + ys);
     const xs = inputs.slice(carries, carries + sequences);
     const constants = inputs.slice(carries + sequences);
     const hasSlope = (t: Tensor): boolean => float(t);
-    const seedOf = (t: Tensor, g: Tensor | undefined): Tensor | undefined => (hasSlope(t) ? (g ?? zerosLike(t)) : undefined);
+    const seedOf = (t: Tensor, g: Tensor | undefined): Tensor | undefined =>
+      hasSlope(t) ? (g ?? zerosLike(t)) : undefined;
     const carrySeeds = Array.from({ length: carries }, (_, i) => seedOf(outputs[i]!, cotangents[i]));
-    const ySeeds = Array.from({ length: ys }, (_, i) => seedOf(outputs[carries + i]!, cotangents[carries + i]));
+    const ySeeds = Array.from({ length: ys }, (_, i) =>
+      seedOf(outputs[carries + i]!, cotangents[carries + i]),
+    );
     // Second derivatives also reach the saved carries.
     const savedSeeds = saved.map((_, i) => cotangents[carries + ys + i] ?? null);
-    const constantSlots = constants.map((t, i) => (needed[carries + sequences + i] && hasSlope(t) ? zerosLike(t) : null));
+    const constantSlots = constants.map((t, i) =>
+      needed[carries + sequences + i] && hasSlope(t) ? zerosLike(t) : null,
+    );
     const [last, stacked] = scan(
-      ([carryBar, constantBar]: readonly [readonly (Tensor | null)[], readonly (Tensor | null)[]], step: {
-        saved: readonly Tensor[];
-        xs: readonly Tensor[];
-        ys: readonly (Tensor | null)[];
-        savedBar: readonly (Tensor | null)[];
-      }) => {
+      (
+        [carryBar, constantBar]: readonly [readonly (Tensor | null)[], readonly (Tensor | null)[]],
+        step: {
+          saved: readonly Tensor[];
+          xs: readonly Tensor[];
+          ys: readonly (Tensor | null)[];
+          savedBar: readonly (Tensor | null)[];
+        },
+      ) => {
         // Fresh handles: the gradient is with respect to this step's values.
         const args = [...step.saved, ...step.xs].map((t) => after(t, []));
         const own = constants.map((t) => after(t, []));

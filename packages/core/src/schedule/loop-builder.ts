@@ -18,7 +18,9 @@ export class LoopBuilder {
 
   /** The index of an instruction, new or equal to an earlier one. */
   emit(instruction: Without<Instruction>): number {
-    const key = JSON.stringify(instruction, (_, v: unknown) => (typeof v === "number" && !Number.isFinite(v) ? String(v) : Object.is(v, -0) ? "-0" : v));
+    const key = JSON.stringify(instruction, (_, v: unknown) =>
+      typeof v === "number" && !Number.isFinite(v) ? String(v) : Object.is(v, -0) ? "-0" : v,
+    );
     const known = this.#known.get(key);
     if (known !== undefined) return known;
     this.#known.set(key, this.code.length);
@@ -53,7 +55,8 @@ export class LoopBuilder {
   }
 }
 
-export const operandKey = (o: Operand): string => `${o.buffer}|${o.view.offset}|${o.view.shape.join()}|${o.view.strides.join()}`;
+export const operandKey = (o: Operand): string =>
+  `${o.buffer}|${o.view.offset}|${o.view.shape.join()}|${o.view.strides.join()}`;
 
 /** Copies instructions of another loop of the same shape; `replace` gives values for some of its loads. */
 export function appendCode(
@@ -81,7 +84,9 @@ export function appendCode(
         at.push(into.emit({ ...instruction, a: at[instruction.a]!, b: at[instruction.b]! }));
         break;
       case "select":
-        at.push(into.emit({ ...instruction, a: at[instruction.a]!, b: at[instruction.b]!, c: at[instruction.c]! }));
+        at.push(
+          into.emit({ ...instruction, a: at[instruction.a]!, b: at[instruction.b]!, c: at[instruction.c]! }),
+        );
         break;
     }
   }

@@ -30,7 +30,9 @@ function mayOverwrite(step: Step, output: number, input: number): boolean {
     return (
       written.length === 1 &&
       reads.length > 0 &&
-      reads.every((o) => operandKey(o).split("|").slice(1).join("|") === key && o.dtype === written[0]!.operand.dtype)
+      reads.every(
+        (o) => operandKey(o).split("|").slice(1).join("|") === key && o.dtype === written[0]!.operand.dtype,
+      )
     );
   }
   if (step.kind === "fused") {
@@ -88,13 +90,11 @@ export function planMemory(
     }
     for (const b of dying) arena.give(offsets.get(b)!, align(drafts[b]!.bytes));
   });
-  const buffers = drafts.map(
-    (d, b): BufferSpec => ({
-      bytes: d.bytes,
-      dtype: d.dtype,
-      role: d.role.kind === "temp" ? { kind: "temp", offset: offsets.get(b) ?? 0 } : d.role,
-    }),
-  );
+  const buffers = drafts.map((d, b): BufferSpec => ({
+    bytes: d.bytes,
+    dtype: d.dtype,
+    role: d.role.kind === "temp" ? { kind: "temp", offset: offsets.get(b) ?? 0 } : d.role,
+  }));
   return { buffers, arenaBytes: arena.size, donated };
 }
 

@@ -52,7 +52,8 @@ export function mergeLoops(steps: DraftStep[], buffers: readonly DraftBuffer[]):
 
 function canJoin(a: LoopStep, b: LoopStep, needs: ReadonlySet<number>): boolean {
   if (!sameShape(a.shape, b.shape) || sizeOf(a.shape) === 0) return false;
-  if (a.code.length + b.code.length > MAX_CODE || a.outputs.length + b.outputs.length > MAX_OUTPUTS) return false;
+  if (a.code.length + b.code.length > MAX_CODE || a.outputs.length + b.outputs.length > MAX_OUTPUTS)
+    return false;
   const written = new Map(a.outputs.map((o) => [o.operand.buffer, operandKey(o.operand)]));
   let feeds = false;
   for (const o of b.args) {
@@ -62,7 +63,9 @@ function canJoin(a: LoopStep, b: LoopStep, needs: ReadonlySet<number>): boolean 
     if (key !== operandKey(o)) return false;
     feeds = true;
   }
-  const shared = a.args.some((o) => needs.has(o.buffer) && b.args.some((p) => operandKey(p) === operandKey(o)));
+  const shared = a.args.some(
+    (o) => needs.has(o.buffer) && b.args.some((p) => operandKey(p) === operandKey(o)),
+  );
   if (!feeds && !shared) return false;
   const together = new Set([...a.args, ...b.args].map(operandKey));
   return together.size <= MAX_ARGS;

@@ -24,7 +24,11 @@ const CHEAP_BINARY = new Set(["add", "sub", "mul", "and", "or", "max", "min"]);
 export interface DraftBuffer {
   readonly bytes: number;
   readonly dtype: DType;
-  role: { kind: "input"; index: number } | { kind: "output"; index: number } | { kind: "temp" } | { kind: "constant"; data: TypedArray };
+  role:
+    | { kind: "input"; index: number }
+    | { kind: "output"; index: number }
+    | { kind: "temp" }
+    | { kind: "constant"; data: TypedArray };
 }
 
 export interface DraftStep {
@@ -39,7 +43,11 @@ export interface ScheduleOptions {
 }
 
 /** Schedules the computation of `outputs` from `inputs`. */
-export function schedule(inputs: readonly Tensor[], outputs: readonly Tensor[], options: ScheduleOptions = {}): Program {
+export function schedule(
+  inputs: readonly Tensor[],
+  outputs: readonly Tensor[],
+  options: ScheduleOptions = {},
+): Program {
   return new Scheduler(inputs, outputs).run(options);
 }
 
@@ -76,7 +84,12 @@ class Scheduler {
     }
     this.#outputs.forEach((t, index) => this.#bindOutput(t, index));
     mergeLoops(this.#steps, this.#buffers);
-    const { buffers, arenaBytes, donated } = planMemory(this.#steps, this.#buffers, this.#outputs.length, options.donate ?? []);
+    const { buffers, arenaBytes, donated } = planMemory(
+      this.#steps,
+      this.#buffers,
+      this.#outputs.length,
+      options.donate ?? [],
+    );
     return {
       buffers,
       arenaBytes,
@@ -93,14 +106,19 @@ class Scheduler {
     let at = t;
     for (;;) {
       const { name } = at.node.operation;
-      const through = !this.#home.has(keyOf(at)) && at.node.inputs.length > 0 && (name === "reshape" || name === "barrier");
+      const through =
+        !this.#home.has(keyOf(at)) && at.node.inputs.length > 0 && (name === "reshape" || name === "barrier");
       if (!through) return at;
       at = at.node.inputs[0]!;
     }
   }
 
   #emit(step: Step): void {
-    this.#steps.push({ step, epoch: this.#analysis.epoch.get(this.#current!) ?? 0, site: this.#current!.site });
+    this.#steps.push({
+      step,
+      epoch: this.#analysis.epoch.get(this.#current!) ?? 0,
+      site: this.#current!.site,
+    });
   }
 
   #newBuffer(t: { readonly shape: readonly number[]; readonly dtype: DType }): number {
@@ -118,7 +136,8 @@ class Scheduler {
         hint: "The tensor was freed or donated, or it is an argument of a traced function used outside of it.",
       });
     }
-    if (isElementwise(name) || isMovement(name) || name === "barrier") this.#weight.set(`${node.id}.0`, this.#weigh(node));
+    if (isElementwise(name) || isMovement(name) || name === "barrier")
+      this.#weight.set(`${node.id}.0`, this.#weigh(node));
     if (isMovement(name) || name === "barrier") return;
     const t = new Tensor(node, 0);
     if (isElementwise(name)) {
@@ -131,7 +150,8 @@ class Scheduler {
       this.#storeConcat(t);
     } else if (name === "constant" && operation.name === "constant") {
       const { data } = operation.params;
-      const buffer = this.#buffers.push({ bytes: bytesOf(t), dtype: t.dtype, role: { kind: "constant", data } }) - 1;
+      const buffer =
+        this.#buffers.push({ bytes: bytesOf(t), dtype: t.dtype, role: { kind: "constant", data } }) - 1;
       this.#home.set(keyOf(t), buffer);
     } else {
       this.#storeKernel(node);
@@ -178,7 +198,13 @@ class Scheduler {
     const buffer = this.#newBuffer(t);
     this.#home.set(keyOf(t), buffer);
     const operand: Operand = { buffer, dtype: t.dtype, view: contiguousView(t.shape) };
-    this.#emit({ kind: "loop", shape: t.shape, args: builder.args, code: builder.code, outputs: [{ operand, value }] });
+    this.#emit({
+      kind: "loop",
+      shape: t.shape,
+      args: builder.args,
+      code: builder.code,
+      outputs: [{ operand, value }],
+    });
   }
 
   #storeReduce(t: Tensor): void {
@@ -209,7 +235,13 @@ class Scheduler {
     const builder = new LoopBuilder(view.shape);
     const value = this.#value(source, [], builder);
     const operand: Operand = { buffer, dtype: source.dtype, view };
-    this.#emit({ kind: "loop", shape: view.shape, args: builder.args, code: builder.code, outputs: [{ operand, value }] });
+    this.#emit({
+      kind: "loop",
+      shape: view.shape,
+      args: builder.args,
+      code: builder.code,
+      outputs: [{ operand, value }],
+    });
   }
 
   #fill(buffer: number, dtype: DType, view: View, value: number): void {
@@ -241,7 +273,16 @@ class Scheduler {
         [to, n],
       ] as const) {
         const sizes = high.map((h, i) => (i === axis ? b - a : h - low[i]!));
-        this.#fill(buffer, t.dtype, window(whole, low.map((l, i) => (i === axis ? a : l)), sizes), value);
+        this.#fill(
+          buffer,
+          t.dtype,
+          window(
+            whole,
+            low.map((l, i) => (i === axis ? a : l)),
+            sizes,
+          ),
+          value,
+        );
       }
       low[axis] = from;
       high[axis] = to;
@@ -277,7 +318,13 @@ class Scheduler {
       return { buffer, dtype: type.dtype, view: contiguousView(type.shape) };
     });
     if (operation.name === "fused") {
-      this.#emit({ kind: "fused", def: operation.params.def, params: operation.params.params, inputs, outputs });
+      this.#emit({
+        kind: "fused",
+        def: operation.params.def,
+        params: operation.params.params,
+        inputs,
+        outputs,
+      });
       return;
     }
     const primitive = { name: operation.name as KernelPrimitive, params: operation.params } as never;
@@ -289,7 +336,9 @@ class Scheduler {
     invariant(operation.name === "scan", "scan expected");
     const { body, length, carries, sequences, reverse } = operation.params;
     const ys = body.results.length - carries;
-    const wantedYs = Array.from({ length: ys }, (_, i) => i).filter((i) => this.#analysis.wanted(node, carries + i));
+    const wantedYs = Array.from({ length: ys }, (_, i) => i).filter((i) =>
+      this.#analysis.wanted(node, carries + i),
+    );
     const wantedSaved = Array.from({ length: carries }, (_, i) => i).filter((i) =>
       this.#analysis.wanted(node, carries + ys + i),
     );
@@ -386,7 +435,8 @@ class Scheduler {
       throw new EverlongError("internal", `no value for ${operation.name}`);
     }
     // A reshape between the loop and the arithmetic may not be a view of every operand; then the arithmetic is stored.
-    const fits = own || (builder.code.length < MAX_CODE && builder.args.length < MAX_ARGS && this.#movesFit(t, moves));
+    const fits =
+      own || (builder.code.length < MAX_CODE && builder.args.length < MAX_ARGS && this.#movesFit(t, moves));
     if (!fits) {
       this.#storeLoop(t);
       return this.#value(t, moves, builder);
@@ -398,7 +448,14 @@ class Scheduler {
       case "binary":
         return builder.emit({ op: "binary", dtype: t.dtype, fn: operation.params.fn, a: a!, b: b! });
       case "compare":
-        return builder.emit({ op: "compare", dtype: "bool", of: inputs[0]!.dtype, fn: operation.params.fn, a: a!, b: b! });
+        return builder.emit({
+          op: "compare",
+          dtype: "bool",
+          of: inputs[0]!.dtype,
+          fn: operation.params.fn,
+          a: a!,
+          b: b!,
+        });
       case "select":
         return builder.emit({ op: "select", dtype: t.dtype, a: a!, b: b!, c: c! });
       case "cast":
@@ -432,7 +489,13 @@ class Scheduler {
     const copy = new LoopBuilder(view.shape);
     const value = copy.load({ buffer: this.#home.get(keyOf(t))!, dtype: t.dtype, view });
     const operand: Operand = { buffer, dtype: t.dtype, view: contiguousView(view.shape) };
-    this.#emit({ kind: "loop", shape: view.shape, args: copy.args, code: copy.code, outputs: [{ operand, value }] });
+    this.#emit({
+      kind: "loop",
+      shape: view.shape,
+      args: copy.args,
+      code: copy.code,
+      outputs: [{ operand, value }],
+    });
     let rest: View | undefined = contiguousView(view.shape);
     for (const move of moves.slice(n)) {
       const next = moveView(rest, move);
@@ -442,12 +505,24 @@ class Scheduler {
     return builder.load({ buffer, dtype: t.dtype, view: rest });
   }
 
-  #copyAgain(from: number, view: View, dtype: DType, moves: readonly Operation[], builder: LoopBuilder): number {
+  #copyAgain(
+    from: number,
+    view: View,
+    dtype: DType,
+    moves: readonly Operation[],
+    builder: LoopBuilder,
+  ): number {
     const buffer = this.#newBuffer({ shape: view.shape, dtype });
     const copy = new LoopBuilder(view.shape);
     const value = copy.load({ buffer: from, dtype, view });
     const operand: Operand = { buffer, dtype, view: contiguousView(view.shape) };
-    this.#emit({ kind: "loop", shape: view.shape, args: copy.args, code: copy.code, outputs: [{ operand, value }] });
+    this.#emit({
+      kind: "loop",
+      shape: view.shape,
+      args: copy.args,
+      code: copy.code,
+      outputs: [{ operand, value }],
+    });
     let rest: View = contiguousView(view.shape);
     for (const [i, move] of moves.entries()) {
       const next = moveView(rest, move);
@@ -469,7 +544,10 @@ class Scheduler {
   /** Stores what stands behind a light chain of views. */
   #store(t: Tensor): void {
     let at = t;
-    while (!this.#home.has(keyOf(at)) && (isMovement(at.node.operation.name) || at.node.operation.name === "barrier")) {
+    while (
+      !this.#home.has(keyOf(at)) &&
+      (isMovement(at.node.operation.name) || at.node.operation.name === "barrier")
+    ) {
       at = at.node.inputs[0]!;
     }
     if (!this.#home.has(keyOf(at)) && isElementwise(at.node.operation.name)) this.#storeLoop(at);
@@ -480,7 +558,11 @@ class Scheduler {
     this.#current = t.node;
     const source = this.#source(t);
     const home = this.#home.get(keyOf(source));
-    if (home !== undefined && this.#buffers[home]!.role.kind === "temp" && sizeOf(source.shape) === sizeOf(t.shape)) {
+    if (
+      home !== undefined &&
+      this.#buffers[home]!.role.kind === "temp" &&
+      sizeOf(source.shape) === sizeOf(t.shape)
+    ) {
       this.#buffers[home]!.role = { kind: "output", index };
       return;
     }
@@ -509,4 +591,3 @@ function window(view: View, starts: readonly number[], sizes: readonly number[])
   const offset = starts.reduce((sum, s, i) => sum + s * view.strides[i]!, view.offset);
   return { shape: sizes, strides: view.strides, offset };
 }
-
