@@ -4,3 +4,6 @@ export { KeyedRandom, OriginalRandom, type TaskRandom } from "./tasks/random.ts"
 export { findTask, TASKS } from "./tasks/registry.ts";
 export { memorizationMap, type MemorizationMap } from "./tasks/memorization.ts";
 export * from "./tasks/generate.ts";
+export { checkLeakage, findLeakage, type Leakage } from "./tasks/leakage.ts";
+export * from "./metrics.ts";
+export * from "./protocol.ts";
