@@ -1,1 +1,16 @@
-export {};
+// Fused ops: one line each. Sources for devices stand behind entries of their own (`./wasm`), so that a bundle carries only
+// what its device reads.
+
+export * from "./fft-conv/op.ts";
+export * from "./matmul/op.ts";
+export * from "./attention/op.ts";
+export * from "./softmax/op.ts";
+export * from "./cross-entropy/op.ts";
+export * from "./layer-norm/op.ts";
+export * from "./rms-norm/op.ts";
+export * from "./short-conv/op.ts";
+export * from "./embedding/op.ts";
+export * from "./selective-scan/op.ts";
+export * from "./gated-linear-attention/op.ts";
+export * from "./adamw/op.ts";
+export * from "./sgd/op.ts";

@@ -1,0 +1,177 @@
+// The linear layer: product with a weight, bias and activation in one pass.
+
+import {
+  ConfigError,
+  ShapeError,
+  add,
+  cast,
+  checkOptions,
+  defineOp,
+  erf,
+  exp,
+  gelu,
+  greater,
+  matmul,
+  mul,
+  promote,
+  relu,
+  reshape,
+  show,
+  sigmoid,
+  silu,
+  sizeOf,
+  square,
+  sub,
+  sum,
+  tanh,
+  transpose,
+  unsqueeze,
+  type Op,
+  type Tensor,
+} from "@everlong/core";
+import { bytesMoved } from "../cost.ts";
+import { inOrder, named, need, needCompute, present, widened, widenedMaybe } from "../inputs.ts";
+import { linearReference } from "./reference.ts";
+
+export const ACTIVATIONS = ["none", "relu", "gelu", "gelu-tanh", "silu"] as const;
+/** `gelu` is exact (erf), `gelu-tanh` the approximation by a hyperbolic tangent (Hendrycks & Gimpel 2016). */
+export type Activation = (typeof ACTIVATIONS)[number];
+
+export type LinearInput = "x" | "w" | "bias";
+export interface LinearParams {
+  readonly activation: Activation;
+  readonly inputs: readonly LinearInput[];
+}
+
+/** Whether the gradient needs the value before the activation; relu's follows from the output's sign. */
+export const keepsPreActivation = (activation: Activation): boolean =>
+  activation !== "none" && activation !== "relu";
+
+const apply: { readonly [A in Activation]: (z: Tensor) => Tensor } = {
+  none: (z) => z,
+  relu,
+  silu,
+  gelu: (z) => gelu(z),
+  "gelu-tanh": (z) => gelu(z, { approximate: true }),
+};
+
+/** Derivative at the pre-activation `z` (relu: at the output). */
+export const slope: { readonly [A in Exclude<Activation, "none">]: (z: Tensor) => Tensor } = {
+  relu: (y) => cast(greater(y, 0), y.dtype),
+  silu: (z) => {
+    const s = sigmoid(z);
+    return mul(s, add(mul(z, sub(1, s)), 1));
+  },
+  gelu: (z) => {
+    const density = mul(exp(mul(square(z), -0.5)), 1 / Math.sqrt(2 * Math.PI));
+    return add(mul(add(erf(mul(z, Math.SQRT1_2)), 1), 0.5), mul(z, density));
+  },
+  "gelu-tanh": (z) => {
+    const c = Math.sqrt(2 / Math.PI);
+    const t = tanh(mul(add(z, mul(mul(square(z), z), 0.044715)), c));
+    const inner = mul(add(mul(square(z), 3 * 0.044715), 1), c);
+    return add(mul(add(t, 1), 0.5), mul(mul(mul(z, 0.5), sub(1, square(t))), inner));
+  },
+};
+
+function decompose(inputs: readonly Tensor[], params: LinearParams): Tensor[] {
+  const { x, w, bias } = named(params.inputs, inputs);
+  const product = matmul(x!, transpose(w!));
+  const z = bias ? add(product, bias) : product;
+  const y = apply[params.activation](z);
+  return keepsPreActivation(params.activation) ? [y, z] : [y];
+}
+
+/** `(x [M, K], w [N, K], bias? [N]) -> (y [M, N], pre-activation? [M, N])`; the second output for the activations that need it. */
+export const linearOp: Op<LinearParams> = defineOp<LinearParams>({
+  name: "linear",
+  shape: (inputs, params) => {
+    const { x, w, bias } = named(params.inputs, inputs);
+    const dtype = needCompute("linear", "x", x!);
+    need("linear", "x", x!, [undefined, undefined], "[M, K]");
+    need("linear", "w", w!, [undefined, x!.shape[1]], "[N, K]", dtype);
+    if (bias) need("linear", "bias", bias, [w!.shape[0]], "[N]", dtype);
+    const y = { shape: [x!.shape[0]!, w!.shape[0]!], dtype };
+    return keepsPreActivation(params.activation) ? [y, y] : [y];
+  },
+  reference: linearReference,
+  decompose,
+  vjp: ({ inputs, outputs, params, cotangents, needed }) => {
+    const { x, w } = named(params.inputs, inputs);
+    const want = named(params.inputs, needed);
+    const { activation } = params;
+    const [dy, dzDirect] = cotangents;
+    let dz = dy;
+    if (dy && activation !== "none") {
+      dz = mul(dy, slope[activation](outputs[keepsPreActivation(activation) ? 1 : 0]!));
+    }
+    if (dzDirect) dz = dz ? add(dz, dzDirect) : dzDirect;
+    return inOrder(params.inputs, {
+      ...(want.x ? { x: matmul(dz!, w!) } : {}),
+      ...(want.w ? { w: matmul(transpose(dz!), x!) } : {}),
+      ...(want.bias ? { bias: sum(dz!, 0) } : {}),
+    });
+  },
+  batch: ({ inputs, mapped, params, apply: call }) => {
+    const names = named(params.inputs, mapped);
+    const { x } = named(params.inputs, inputs);
+    if (!names.w && !names.bias) {
+      // One shared weight: the new axis is more rows.
+      const flat = reshape(x!, [x!.shape[0]! * x!.shape[1]!, x!.shape[2]!]);
+      return call([flat, ...inputs.slice(1)]).map((y) =>
+        reshape(y, [x!.shape[0]!, x!.shape[1]!, y.shape[1]!]),
+      );
+    }
+    const { w, bias } = named(params.inputs, inputs);
+    const wide = bias && (names.bias ? unsqueeze(bias, 1) : bias);
+    return decompose([x!, w!, ...(wide ? [wide] : [])], {
+      ...params,
+      inputs: ["x", "w", ...(wide ? ["bias" as const] : [])],
+    });
+  },
+  cost: (inputs, outputs, params) => {
+    const { x, w } = named(params.inputs, inputs);
+    return { flops: 2 * sizeOf(x!.shape) * w!.shape[0]!, bytes: bytesMoved(inputs, outputs) };
+  },
+});
+
+export interface LinearOptions {
+  /** Applied to the result. Default `none`. */
+  readonly activation?: Activation;
+}
+
+/**
+ * `activation(x w^T + bias)`.
+ * @param x `[..., K]`
+ * @param w `[N, K]`, torch's layout
+ * @param bias `[N]`
+ * @returns `[..., N]` in the promoted dtype of `x` and `w`; half precision is stored only.
+ */
+export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptions = {}): Tensor {
+  checkOptions("linear", options, ["activation"]);
+  const activation = options.activation ?? "none";
+  if (!ACTIVATIONS.includes(activation)) {
+    throw new ConfigError("linear", "unknown activation", {
+      expected: ACTIVATIONS.join(", "),
+      got: String(activation),
+    });
+  }
+  const k = x.shape[x.rank - 1];
+  if (x.rank === 0 || w.rank !== 2 || w.shape[1] !== k) {
+    const hint = w.rank === 2 && w.shape[0] === k ? "The weight is [N, K]: transpose it." : undefined;
+    throw new ShapeError("linear", "x and w do not fit", {
+      expected: "x [..., K] and w [N, K]",
+      got: `${show(x.shape)} and ${show(w.shape)}`,
+      ...(hint ? { hint } : {}),
+    });
+  }
+  const dtype = promote(x.dtype, w.dtype);
+  const rows = reshape(widened(cast(x, dtype)), [sizeOf(x.shape.slice(0, -1)), k!]);
+  const { names, tensors } = present({
+    x: rows,
+    w: widened(cast(w, dtype)),
+    bias: widenedMaybe(bias && cast(bias, dtype)),
+  });
+  const y = linearOp(tensors, { activation, inputs: names })[0]!;
+  return cast(reshape(y, [...x.shape.slice(0, -1), w.shape[0]!]), dtype);
+}

@@ -1,0 +1,16 @@
+import type { HostArray } from "@everlong/core";
+import type { SgdParams } from "./op.ts";
+
+/** `d = g + weightDecay p`, `b = momentum b + d`, `p = p - rate b` (Nesterov: `p - rate (d + momentum b)`). */
+export function sgdReference(
+  [p, g, b, rate]: readonly HostArray[],
+  [pOut, bOut]: readonly HostArray[],
+  { momentum, weightDecay, nesterov }: SgdParams,
+): void {
+  for (let i = 0; i < p!.data.length; i++) {
+    const slope = g!.data[i]! + weightDecay * p!.data[i]!;
+    const velocity = momentum * b!.data[i]! + slope;
+    bOut!.data[i] = velocity;
+    pOut!.data[i] = p!.data[i]! - rate!.data[0]! * (nesterov ? slope + momentum * velocity : velocity);
+  }
+}
