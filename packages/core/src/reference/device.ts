@@ -8,6 +8,11 @@ import { registerDevice } from "../settings.ts";
 import { describeStep } from "./describe.ts";
 import { fromFloat64, prepareProgram, toFloat64 } from "./program.ts";
 
+/** What the garbage collector finds without anyone having freed it leaves the account then. */
+const forgotten = new FinalizationRegistry<{ readonly device: ReferenceDevice; readonly bytes: number }>(
+  ({ device, bytes }) => device.account(-bytes),
+);
+
 class ReferenceBuffer implements Buffer {
   readonly device: ReferenceDevice;
   /** Bytes that the dtype takes elsewhere, so that accounting agrees between devices. */
@@ -19,6 +24,7 @@ class ReferenceBuffer implements Buffer {
     this.bytes = bytes;
     this.#data = data;
     device.account(bytes);
+    forgotten.register(this, { device, bytes }, this);
   }
 
   get data(): Float64Array {
@@ -35,6 +41,7 @@ class ReferenceBuffer implements Buffer {
   free(): void {
     if (!this.#data) throw new DeviceError("reference", "a buffer is freed twice");
     this.#data = undefined;
+    forgotten.unregister(this);
     this.device.account(-this.bytes);
   }
 }
@@ -77,7 +84,7 @@ export class ReferenceDevice implements Device {
       .sort((a, b) => (a.role as { index: number }).index - (b.role as { index: number }).index);
     this.account(program.arenaBytes);
     let disposed = false;
-    return {
+    const executable: Executable = {
       run: (inputs) => {
         if (disposed) throw new DeviceError("reference", "a disposed program is run");
         const args = inputs.map((b) => own(this, b));
@@ -100,8 +107,11 @@ export class ReferenceDevice implements Device {
       dispose: () => {
         if (!disposed) this.account(-program.arenaBytes);
         disposed = true;
+        forgotten.unregister(executable);
       },
     };
+    forgotten.register(executable, { device: this, bytes: program.arenaBytes }, executable);
+    return executable;
   }
 }
 
