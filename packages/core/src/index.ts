@@ -45,3 +45,4 @@ export { grad, gradients, valueAndGrad } from "./autodiff.ts";
 export { vmap } from "./vmap.ts";
 export { compile, type Compiled } from "./compile.ts";
 export { realize } from "./realize.ts";
+export { runStepReference } from "./reference/fallback.ts";
