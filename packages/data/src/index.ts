@@ -18,3 +18,6 @@ export { RandomState } from "./numpy-random/random-state.ts";
 export type { ChoiceOptions } from "./numpy-random/choice.ts";
 export { lemire32, masked32, shuffleInPlace } from "./numpy-random/bounded.ts";
 export { KeyedBits, philox4x32 } from "./keyed-random/philox.ts";
+export type { NpyData, NpyDType } from "./npy/dtype.ts";
+export { parseNpy, writeNpy, type NpyArray } from "./npy/npy.ts";
+export { Npz, parseNpz, writeNpz } from "./npy/npz.ts";
