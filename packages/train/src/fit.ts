@@ -1,0 +1,100 @@
+// The training loop.
+
+import { ConfigError, NumericError, tensor } from "@everlong/core";
+import type { Optimizer } from "./optimizer.ts";
+import { constant, type Schedule } from "./schedule.ts";
+import { trainStep, type Batch, type LossFunction } from "./train-step.ts";
+
+/** What a step reports. */
+export interface StepReport {
+  /** Counted from 1. */
+  readonly step: number;
+  readonly steps: number;
+  readonly loss: number;
+  readonly learningRate: number;
+  /** All scalars of the step by name, `loss` and `gradNorm` among them. */
+  readonly scalars: Readonly<Record<string, number>>;
+  /** Seconds since the loop began. */
+  readonly seconds: number;
+}
+
+export interface FitOptions {
+  readonly loss: LossFunction;
+  readonly optimizer: Optimizer;
+  /** Batches in order; the loop frees each after its step. */
+  readonly batches: Iterable<Batch> | AsyncIterable<Batch>;
+  /** Number of steps; the loop ends earlier when batches run out. */
+  readonly steps: number;
+  /** Base learning rate, scaled by `schedule`. */
+  readonly learningRate: number;
+  /** Default: constant. */
+  readonly schedule?: Schedule;
+  /** Limit of the global gradient norm. Default: none. */
+  readonly clip?: number;
+  /** Called after every step; return false to stop. */
+  readonly onStep?: (report: StepReport) => void | boolean | Promise<void | boolean>;
+  readonly signal?: AbortSignal;
+}
+
+/** How a run ended. */
+export interface FitResult {
+  readonly steps: number;
+  readonly stopped: "done" | "batches" | "callback" | "signal";
+  readonly lastLoss: number;
+}
+
+/** The event loop gets a turn at least this often, for timers, progress and the freeing of memory. */
+const YIELD_MS = 30;
+
+/**
+ * Trains for `steps` steps. The step is compiled once; the learning rate is a Variable, so a schedule never retraces.
+ * @throws NumericError when the loss is not finite, naming the step and the last finite loss.
+ */
+export async function fit(options: FitOptions): Promise<FitResult> {
+  const { optimizer, batches, steps, learningRate, schedule = constant(), onStep, signal } = options;
+  if (!(learningRate > 0))
+    throw new ConfigError("fit", "learning rate must be positive", { got: `${learningRate}` });
+  const { run, names } = trainStep(options);
+  const began = performance.now();
+  let turn = began;
+  let step = 0;
+  let lastLoss = Number.NaN;
+  const end = (stopped: FitResult["stopped"]): FitResult => {
+    run.dispose();
+    return { steps: step, stopped, lastLoss };
+  };
+  if (steps === 0) return end("done");
+  for await (const batch of batches) {
+    if (signal?.aborted) return end("signal");
+    const rate = learningRate * schedule(step);
+    optimizer.learningRate.value = tensor(rate);
+    const result = run(batch);
+    const values = await result.data();
+    result[Symbol.dispose]();
+    for (const t of Object.values(batch)) t[Symbol.dispose]();
+    step++;
+    const scalars = Object.fromEntries(names.map((n, i) => [n, values[i]!]));
+    const loss = scalars["loss"]!;
+    if (!Number.isFinite(loss)) {
+      throw new NumericError("fit", `the loss became ${loss} at step ${step}`, {
+        hint: `The last finite loss was ${lastLoss}. Lower the learning rate, clip gradients, or set EVERLONG_DEBUG=nan to find the operation.`,
+      });
+    }
+    lastLoss = loss;
+    const report: StepReport = {
+      step,
+      steps,
+      loss,
+      learningRate: rate,
+      scalars,
+      seconds: (performance.now() - began) / 1000,
+    };
+    if ((await onStep?.(report)) === false) return end("callback");
+    if (step === steps) return end("done");
+    if (performance.now() - turn > YIELD_MS) {
+      await new Promise((resolve) => setImmediate(resolve));
+      turn = performance.now();
+    }
+  }
+  return end("batches");
+}

@@ -1,0 +1,54 @@
+// One compiled training step: loss, gradients, clipping, update.
+
+import { compile, gradients, stack, type Compiled, type Tensor } from "@everlong/core";
+import { clipByGlobalNorm, globalNorm } from "./clip.ts";
+import type { Optimizer } from "./optimizer.ts";
+
+/** A batch by name; the leading axis of each tensor is usually B. */
+export type Batch = Readonly<Record<string, Tensor>>;
+
+/** The scalar loss of a batch, or the loss with more scalars to log. */
+export type LossFunction = (
+  batch: Batch,
+) => Tensor | { readonly loss: Tensor; readonly [name: string]: Tensor };
+
+export interface TrainStepOptions {
+  readonly loss: LossFunction;
+  readonly optimizer: Optimizer;
+  /** Limit of the global gradient norm. Default: none. */
+  readonly clip?: number;
+  /** For plans and messages. */
+  readonly name?: string;
+}
+
+/** Scalars of a step, in one small tensor. */
+export interface StepFunction {
+  readonly run: Compiled<readonly [Batch], Tensor>;
+  /** Names of the scalars in the tensor that `run` returns; filled by the first run. */
+  readonly names: readonly string[];
+}
+
+/** Compiles `loss`, its gradients and the update into one function of the batch. */
+export function trainStep(options: TrainStepOptions): StepFunction {
+  const { loss, optimizer, clip, name = "train step" } = options;
+  const names: string[] = [];
+  const run = compile(
+    (batch: Batch): Tensor => {
+      const out = loss(batch);
+      const scalars: Record<string, Tensor> =
+        "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
+      const found = gradients(
+        scalars["loss"]!,
+        optimizer.parameters.map((p) => p.variable.value),
+      );
+      const { clipped, norm } =
+        clip === undefined ? { clipped: found, norm: globalNorm(found) } : clipByGlobalNorm(found, clip);
+      optimizer.apply(clipped);
+      scalars["gradNorm"] = norm;
+      names.splice(0, names.length, ...Object.keys(scalars));
+      return stack(Object.values(scalars).map((t) => t.reshape([])));
+    },
+    { name },
+  );
+  return { run, names };
+}
