@@ -1,3 +1,44 @@
+export {
+  alternating,
+  type BuilderOptions,
+  condensed,
+  dispersed,
+  expert,
+  interleaved,
+  permuted,
+  type TaskOrder,
+  type TaskSpec,
+  variant,
+} from "./curriculum/builders.ts";
+export {
+  type Block,
+  block,
+  type Curriculum,
+  type CurriculumEntry,
+  type CurriculumFactory,
+  type Length,
+  type LengthUnit,
+  type Scenario,
+  type TaskBlock,
+  type TaskVariant,
+  variantsOf,
+} from "./curriculum/curriculum.ts";
+export { curriculumFromText, loadCurriculum } from "./curriculum/file.ts";
+export { curricula, registerCurriculum } from "./curriculum/registry.ts";
+export { curriculumTotals, type CurriculumTotals, summarizeCurriculum } from "./curriculum/summary.ts";
+export { type CurriculumCheck, validateCurriculum } from "./curriculum/validate.ts";
+export * from "./environments/environment.ts";
+export { CartPole, type CartPoleOptions } from "./environments/cartpole.ts";
+export { type Level, type LevelRules, MiniGrid, type World } from "./environments/minigrid/world.ts";
+export {
+  type EnvironmentEntry,
+  environmentEntry,
+  type EnvironmentParameter,
+  environments,
+  makeEnvironment,
+  registerEnvironment,
+} from "./environments/registry.ts";
+export { Pcg64, type Seed } from "./random/pcg64.ts";
 export * from "./logs/format.ts";
 export { aggregateLog, type AggregateFormat } from "./logs/aggregate.ts";
 export {
