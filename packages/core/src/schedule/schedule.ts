@@ -13,7 +13,7 @@ import { contiguousView, isContiguous, moveView } from "../view.ts";
 import { LoopBuilder } from "./loop-builder.ts";
 import { mergeLoops } from "./merge.ts";
 import { planMemory } from "./memory.ts";
-import { analyse, expandRecompute, keyOf, type Analysis } from "./values.ts";
+import { analyse, expandNodes, keyOf, type Analysis } from "./values.ts";
 
 /** More instructions or buffers than this in one loop spill registers; the value gets a buffer instead. */
 const MAX_CODE = 64;
@@ -67,7 +67,7 @@ class Scheduler {
     const inputKeys = new Set(inputs.map(keyOf));
     const isInput = (t: Tensor): boolean => inputKeys.has(keyOf(t));
     this.#inputs = inputs;
-    this.#outputs = expandRecompute(outputs, (t) => isInput(t) || isRealised(t));
+    this.#outputs = expandNodes(outputs, (t) => isInput(t) || isRealised(t));
     this.#analysis = analyse(this.#outputs, isInput);
     for (const t of inputs) {
       const { length: index } = this.#buffers;

@@ -1,23 +1,57 @@
 // What the scheduler knows of a graph before it emits steps: the nodes in order, how often each value is used, and which
 // side of a recompute barrier each node is on.
 
-import { inline, isRealised, substitute, topologicalOrder, type Node } from "../graph.ts";
+import type { FusedStep, Operand } from "../device.ts";
+import { inline, isRealised, Node, topologicalOrder } from "../graph.ts";
+import type { TensorType } from "../op.ts";
+import { contiguousView } from "../view.ts";
 import { isMovement } from "../primitives.ts";
 import { Tensor } from "../tensor.ts";
 
 export const keyOf = (t: Tensor): string => `${t.node.id}.${t.index}`;
 
-/** Replaces every `recompute` node by its body. */
-export function expandRecompute(outputs: readonly Tensor[], stop: (t: Tensor) => boolean): Tensor[] {
-  let current = [...outputs];
-  for (;;) {
-    const node = topologicalOrder(current, stop).find((n) => n.operation.name === "recompute");
-    if (!node || node.operation.name !== "recompute") return current;
-    const { body } = node.operation.params;
+/** A fused step on contiguous operands, to ask a device whether it has a kernel. */
+function asStep(node: Node): FusedStep | undefined {
+  if (node.operation.name !== "fused") return undefined;
+  const operand = (t: TensorType, buffer: number): Operand => ({ buffer, dtype: t.dtype, view: contiguousView(t.shape) });
+  const { def, params } = node.operation.params;
+  const inputs = node.inputs.map((t, i) => operand({ shape: t.shape, dtype: t.dtype }, i));
+  return { kind: "fused", def, params, inputs, outputs: node.outputs.map((t, i) => operand(t, inputs.length + i)) };
+}
+
+/** What a node is computed as instead: the body of `recompute`, the primitives of a fused op without a kernel. */
+function replacement(node: Node, inputs: readonly Tensor[]): Tensor[] | undefined {
+  const { operation } = node;
+  if (operation.name === "recompute") {
+    const { body } = operation.params;
     const n = body.params.length;
-    const results = inline(body, node.inputs.slice(0, n), node.inputs.slice(n));
-    current = substitute(current, new Map(results.map((t, i) => [`${node.id}.${i}`, t])));
+    return inline(body, inputs.slice(0, n), inputs.slice(n));
   }
+  const step = asStep(node);
+  if (!step?.def.decompose || node.device.supports(step) === true) return undefined;
+  return step.def.decompose(inputs, step.params as never);
+}
+
+/** Replaces `recompute` nodes by their bodies and fused ops that the device lacks by their primitives, at any depth. */
+export function expandNodes(outputs: readonly Tensor[], stop: (t: Tensor) => boolean): Tensor[] {
+  const made = new Map<string, Tensor>();
+  const now = (t: Tensor): Tensor => made.get(keyOf(t)) ?? t;
+  const done = (t: Tensor): boolean => stop(t) || made.has(keyOf(t));
+  const expand = (roots: readonly Tensor[]): void => {
+    for (const node of topologicalOrder(roots, done)) {
+      const inputs = node.inputs.map(now);
+      const instead = replacement(node, inputs);
+      if (instead) {
+        expand(instead);
+        instead.forEach((t, i) => made.set(`${node.id}.${i}`, now(t)));
+      } else if (inputs.some((t, i) => t !== node.inputs[i])) {
+        const copy = new Node(node.operation, inputs, node.outputs, node.device, node.site);
+        node.outputs.forEach((_, i) => made.set(`${node.id}.${i}`, new Tensor(copy, i)));
+      }
+    }
+  };
+  expand(outputs);
+  return outputs.map(now);
 }
 
 export interface Analysis {
