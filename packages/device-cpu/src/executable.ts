@@ -1,0 +1,170 @@
+// A loaded program: its frame (and those of scan bodies), its argument blocks and constants on the heap, and its runs.
+
+import {
+  debugFlag,
+  DeviceError,
+  DTYPES,
+  invariant,
+  show,
+  type Buffer,
+  type BufferSpec,
+  type Executable,
+  type Program,
+} from "@everlong/core";
+import type { CpuBuffer } from "./buffer.ts";
+
+import { showBytes, type Block } from "./heap.ts";
+import { layOut } from "./layout.ts";
+import { checkFinite } from "./nan-check.ts";
+import { bytesMoved, shapeOf } from "./operands.ts";
+import type { Layout, Runtime } from "./runtime.ts";
+
+/** Heap blocks of an executable; shared with the finaliser. */
+interface Held {
+  readonly blocks: Block[];
+  arena: number;
+}
+
+const forgotten = new FinalizationRegistry<{ readonly device: Runtime; readonly held: Held }>(
+  ({ device, held }) => release(device, held),
+);
+
+function release(device: Runtime, held: Held): void {
+  for (const block of held.blocks.splice(0)) device.heap.free(block);
+  device.arena.release(held);
+}
+
+/** An executable of the CPU device. Runs are synchronous. */
+export class CpuExecutable implements Executable {
+  private readonly device: Runtime;
+  private readonly program: Program;
+  private readonly layout: Layout;
+  private readonly held: Held = { blocks: [], arena: 0 };
+  private readonly inputs: number[] = [];
+  private readonly outputs: number[] = [];
+  private arenaAddress = -1;
+  private disposed = false;
+
+  constructor(device: Runtime, program: Program) {
+    this.device = device;
+    this.program = program;
+    program.buffers.forEach((b, i) => {
+      if (b.role.kind === "input") this.inputs[b.role.index] = i;
+      else if (b.role.kind === "output") this.outputs[b.role.index] = i;
+    });
+    checkSize(device, program);
+    this.layout = layOut(device, program, this.held.blocks);
+    this.held.arena = this.layout.arenaBytes;
+    device.arena.reserve(this.held);
+    device.reserveScratch(this.layout.scratchBytes);
+    forgotten.register(this, { device, held: this.held }, this);
+  }
+
+  run(inputs: readonly Buffer[]): Buffer[] {
+    const { device, program, layout } = this;
+    if (this.disposed) throw new DeviceError("cpu", "executable is used after it was disposed");
+    invariant(
+      inputs.length === program.inputs,
+      `program takes ${program.inputs} inputs, got ${inputs.length}`,
+    );
+    const { frame } = layout;
+    const arena = this.held.arena === 0 ? 0 : device.arena.address(refusal(program));
+    if (arena !== this.arenaAddress) {
+      layout.bindArena(arena);
+      this.arenaAddress = arena;
+    }
+    inputs.forEach((b, i) => {
+      const buffer = this.inputs[i];
+      // An input that no step reads may have no buffer.
+      if (buffer !== undefined) frame.bind(buffer, device.own(b).address);
+    });
+    const results: CpuBuffer[] = [];
+    for (let i = 0; i < program.outputs; i++) {
+      const index = this.outputs[i]!;
+      const { bytes } = program.buffers[index]!;
+      const donor = program.donated[i];
+      const block =
+        donor === undefined
+          ? device.heap.allocate(bytes, `output ${i} of a program`)
+          : device.own(inputs[donor]!).donate();
+      frame.bind(index, block.address);
+      results.push(device.adopt(block, bytes));
+    }
+    frame.run(debugFlag("nan") ? (step) => checkFinite(device.heap.memory, frame, program, step) : undefined);
+    return results;
+  }
+
+  describe(): string {
+    const { program, layout } = this;
+    const lines = program.steps.map((step, i) => {
+      const launches = layout.frame.launches.filter((l) => l.step === i);
+      const info = layout.steps[i]!;
+      const units = launches.map((l) => (l.kernel ? `${l.units}` : "host")).join("+") || "0";
+      const flops = info.flops > 0 ? `, ${showCount(info.flops)} flop` : "";
+      return `${String(i).padStart(3)} ${info.name} ${shapeOf(step)}: ${units} units, ${showBytes(bytesMoved(step))}${flops}`;
+    });
+    const total = `arena ${showBytes(layout.arenaBytes)}, scratch ${showBytes(layout.scratchBytes)} per thread`;
+    return [...lines, total].join("\n");
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    forgotten.unregister(this);
+    release(this.device, this.held);
+  }
+}
+
+const showCount = (n: number): string => {
+  const units = ["", "k", "M", "G", "T"];
+  let value = n;
+  let unit = 0;
+  while (value >= 1000 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`.trim();
+};
+
+/** Refuses a program that can never fit the heap. */
+function checkSize(device: Runtime, program: Program): void {
+  const outside = program.buffers.reduce((sum, b) => sum + (b.role.kind === "temp" ? 0 : b.bytes), 0);
+  const peak = program.arenaBytes + outside;
+  if (peak > device.heap.memory.limit) throw refusal(program)(device.heap.memory.limit);
+}
+
+/** The error for a program that does not fit: its peak and its largest buffers. */
+function refusal(program: Program): (limit: number) => DeviceError {
+  return (limit) => {
+    const outside = program.buffers.reduce((sum, b) => sum + (b.role.kind === "temp" ? 0 : b.bytes), 0);
+    const largest = program.buffers
+      .map((spec, index) => ({ spec, index }))
+      .sort((a, b) => b.spec.bytes - a.spec.bytes)
+      .slice(0, 3)
+      .map(({ spec, index }) => `${nameOf(program, spec, index)} ${showBytes(spec.bytes)}`);
+    return new DeviceError("cpu", "the program does not fit the heap", {
+      expected: `at most ${showBytes(limit)}`,
+      got: `a peak of ${showBytes(program.arenaBytes + outside)}; largest: ${largest.join(", ")}`,
+      hint: "Use a smaller batch, or recompute() for long chains.",
+    });
+  };
+}
+
+function nameOf(program: Program, spec: BufferSpec, index: number): string {
+  const role =
+    spec.role.kind === "input" || spec.role.kind === "output"
+      ? `${spec.role.kind} ${spec.role.index}`
+      : spec.role.kind;
+  const size = spec.bytes / DTYPES[spec.dtype].bytes;
+  for (const step of program.steps) {
+    const written =
+      step.kind === "loop"
+        ? step.outputs.map((o) => o.operand)
+        : step.kind === "reduce"
+          ? [step.output]
+          : step.outputs;
+    const whole = written.find((o) => o.buffer === index && o.view.shape.reduce((a, b) => a * b, 1) === size);
+    if (whole) return `${role} ${spec.dtype}${show(whole.view.shape)}`;
+  }
+  return `${role} ${spec.dtype}[${size}]`;
+}

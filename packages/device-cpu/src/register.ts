@@ -1,0 +1,5 @@
+// Imported for its effect: device("cpu") exists.
+
+import { registerCpu } from "./cpu.ts";
+
+registerCpu();
