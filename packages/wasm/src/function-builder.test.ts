@@ -57,6 +57,15 @@ describe("control flow", () => {
     expect(exportsOf(module)["odds"]!(9)).toBe(5);
   });
 
+  test("recursion", () => {
+    const module = new ModuleBuilder({ width: 1, relaxed: true });
+    module.define("factorial", { params: ["i32"], result: "i32", exported: true }, (f, n) => {
+      f.if(f.i32.ltS(n, 2), () => f.return(1));
+      return f.i32.mul(n, f.call(module.find("factorial")!, f.i32.sub(n, 1)) as Value<"i32">);
+    });
+    expect(exportsOf(module)["factorial"]!(10)).toBe(3628800);
+  });
+
   test("early return", () => {
     const module = new ModuleBuilder({ width: 1, relaxed: true });
     module.define("sign", { params: ["i32"], result: "i32", exported: true }, (f, n) => {

@@ -19,7 +19,7 @@ type Arguments<P extends readonly ValueType[]> = { [I in keyof P]: Variable<P[I]
 
 interface Defined extends FunctionRef {
   readonly exported: boolean;
-  readonly body: readonly number[];
+  body: readonly number[];
 }
 
 /**
@@ -42,8 +42,8 @@ export class ModuleBuilder {
   }
 
   /**
-   * Adds a function. `body` emits its code; parameters are variables and may be changed. Returns the handle for calls.
-   * A name can be given once per module.
+   * Adds a function. `body` emits its code; parameters are variables and may be changed. Returns the handle for calls;
+   * within `body`, `find(name)` gives it too, for recursion. A name can be given once per module.
    */
   define<const P extends readonly ValueType[]>(
     name: string,
@@ -52,6 +52,9 @@ export class ModuleBuilder {
   ): FunctionRef {
     if (this.byName.has(name)) throw new Error(`[wasm] function "${name}" is already defined in this module`);
     const { params, result, exported = false } = signature;
+    const ref: Defined = { index: this.functions.length, name, params, result, exported, body: [] };
+    this.functions.push(ref);
+    this.byName.set(name, ref);
     const f = new FunctionBuilder(this.target, params, result);
     const args = params.map((type, id) => ({ type, id, mutable: true as const })) as unknown as Arguments<P>;
     const value = body(f, ...args);
@@ -59,16 +62,7 @@ export class ModuleBuilder {
       if (value === undefined) throw new Error(`[wasm] function "${name}" must give back a ${result}`);
       f.push(value, result);
     }
-    const ref: Defined = {
-      index: this.functions.length,
-      name,
-      params,
-      result,
-      exported,
-      body: f.code.assemble(),
-    };
-    this.functions.push(ref);
-    this.byName.set(name, ref);
+    ref.body = f.code.assemble();
     return ref;
   }
 
