@@ -26,3 +26,7 @@ export function batchThrough<P, N extends string>(
   });
   return decompose(spread, params);
 }
+
+/** For ops all of whose inputs are rows: the new axis is one more leading axis. */
+export const batchLeading = <P>({ inputs, mapped, size, apply }: BatchContext<P>): Tensor[] =>
+  apply(inputs.map((t, i) => (mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape]))));

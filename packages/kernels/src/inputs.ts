@@ -1,6 +1,15 @@
 // Fused ops take a list of tensors. Where some are optional, the parameters name those that are there, in order.
 
-import { DTypeError, ShapeError, cast, show, type DType, type Tensor, type TensorType } from "@everlong/core";
+import {
+  DTypeError,
+  ShapeError,
+  cast,
+  promote,
+  show,
+  type DType,
+  type Tensor,
+  type TensorType,
+} from "@everlong/core";
 
 /** The values by input name. */
 export type Named<N extends string, T> = { readonly [K in N]?: T };
@@ -55,5 +64,23 @@ export function needCompute(op: string, name: string, type: TensorType): "f32" |
 }
 
 /** f16 and bf16 tensors as f32; others unchanged. Storage may be half, sums never are. */
-export const widened = (t: Tensor): Tensor => (t.dtype === "f16" || t.dtype === "bf16" ? cast(t, "f32") : t);
-export const widenedMaybe = (t: Tensor | undefined): Tensor | undefined => (t ? widened(t) : undefined);
+export const widened = (t: Tensor): Tensor => cast(t, computeDtype([t]));
+
+/** The dtype in which tensors meet: promoted, and at least f32. */
+export function computeDtype(tensors: readonly (Tensor | undefined)[]): DType {
+  const dtypes = tensors.filter((t): t is Tensor => t !== undefined).map((t) => t.dtype);
+  const met = dtypes.reduce(promote);
+  return met === "f16" || met === "bf16" ? "f32" : met;
+}
+
+/** The tensors of an op in the one dtype in which it computes; those absent stay absent. */
+export function inOneDtype<N extends string>(
+  tensors: Named<N, Tensor | undefined>,
+): {
+  readonly names: N[];
+  readonly tensors: Tensor[];
+} {
+  const there = present(tensors);
+  const dtype = computeDtype(there.tensors);
+  return { names: there.names, tensors: there.tensors.map((t) => cast(t, dtype)) };
+}

@@ -23,7 +23,7 @@ import {
   type TensorType,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, present, widened } from "../inputs.ts";
+import { inOrder, named, need, needCompute, computeDtype, present } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { decomposeAttention, decomposeAttentionGrad, probabilities } from "./decompose.ts";
 import { attentionGradReference, attentionReference } from "./reference.ts";
@@ -216,7 +216,7 @@ function prepare(
   if (!(softCap >= 0))
     throw new ConfigError("attention", "softCap must not be negative", { got: `${softCap}` });
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
-  const compute = dtype === "f16" || dtype === "bf16" ? "f32" : dtype;
+  const compute = computeDtype([q, k, v, options.alibiSlopes]);
   const { keyLengths } = options;
   const queryLengths = options.queryLengths ?? (q.shape[1] === k.shape[1] ? keyLengths : undefined);
   return {
@@ -225,7 +225,7 @@ function prepare(
       q: cast(q, compute),
       k: cast(k, compute),
       v: cast(v, compute),
-      slopes: options.alibiSlopes && cast(widened(options.alibiSlopes), compute),
+      slopes: options.alibiSlopes && cast(options.alibiSlopes, compute),
       keyLengths,
       queryLengths,
     },

@@ -35,6 +35,7 @@ import {
   type Tensor,
   type TensorType,
 } from "@everlong/core";
+import { batchLeading } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import { need, needCompute, widened } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
@@ -108,7 +109,7 @@ export const crossEntropyOp: Op<CrossEntropyParams> = defineOp<CrossEntropyParam
     }
     return [dx, undefined];
   },
-  batch: { fold: [true, true] },
+  batch: batchLeading,
   cost: (inputs, outputs) => ({ flops: 5 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
 });
 
@@ -124,7 +125,7 @@ export const crossEntropyGradOp: Op<CrossEntropyParams> = defineOp<CrossEntropyP
   reference: crossEntropyGradReference,
   decompose: decomposeGrad,
   vjp: (context) => gradientsThrough(decomposeGrad, context),
-  batch: { fold: [true, true, true, true] },
+  batch: batchLeading,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
   inPlace: [0],
 });

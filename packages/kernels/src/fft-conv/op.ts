@@ -25,7 +25,7 @@ import {
   type Tensor,
   type TensorType,
 } from "@everlong/core";
-import { inOrder, named, need, needCompute, present, widened, widenedMaybe } from "../inputs.ts";
+import { inOrder, named, need, needCompute, present, computeDtype, inOneDtype } from "../inputs.ts";
 import { fftConvByTransform, filterGradByTransform } from "./decompose.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 
@@ -342,15 +342,12 @@ export function fftConv(u: Tensor, k: Tensor, options: FftConvOptions = {}): Ten
   }
   const { time } = axesOf(layout);
   const length = u.shape[time]!;
-  const { filter, origin } = lagFilter(widened(k), options, mode, time - 1, length);
-  const tensors = {
-    u: widened(u),
-    k: filter,
-    skip: widenedMaybe(options.skip),
-    preGate: widenedMaybe(options.preGate),
-    postGate: widenedMaybe(options.postGate),
-  };
-  return cast(call(tensors, { layout, circular: mode === "circular", origin, adjoint: false }), u.dtype);
+  const { skip, preGate, postGate, backward } = options;
+  const dtype = computeDtype([u, k, backward, skip, preGate, postGate]);
+  const { filter, origin } = lagFilter(cast(k, dtype), options, mode, time - 1, length);
+  const { names, tensors } = inOneDtype({ u, k: filter, skip, preGate, postGate });
+  const params = { layout, circular: mode === "circular", origin, adjoint: false, inputs: names };
+  return cast(fftConvOp(tensors, params)[0]!, u.dtype);
 }
 
 /** One filter over all lags that reach an input, and the tap at lag 0. */
@@ -380,7 +377,7 @@ function lagFilter(
       got: `${backward ? "a filter" : "no filter"}, ${firstBackwardLag}`,
     });
   }
-  const back = widened(backward);
+  const back = cast(backward, k.dtype);
   const reach = Math.min(back.shape[axis]!, firstBackwardLag === 0 ? length : length - 1);
   const behind = flip(narrow(back, axis, 0, reach), axis);
   const ahead = narrow(k, axis, 0, Math.min(taps, length));

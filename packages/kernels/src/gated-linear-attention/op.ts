@@ -5,6 +5,7 @@
 import {
   ConfigError,
   add,
+  broadcastTo,
   cast,
   checkOptions,
   concat,
@@ -33,7 +34,7 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, present, widenedMaybe } from "../inputs.ts";
+import { inOrder, named, need, needCompute, computeDtype, present } from "../inputs.ts";
 import { linearScanReference } from "./reference.ts";
 
 export type LinearScanInput = "a" | "b" | "c" | "g" | "initial";
@@ -252,16 +253,16 @@ export function gatedLinearAttention(
     throw new ConfigError("gatedLinearAttention", "chunk must be a positive integer", { got: `${chunk}` });
   }
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
-  const compute = dtype === "f16" || dtype === "bf16" ? "f32" : dtype;
-  let decay = widenedMaybe(options.logDecay);
-  const kk = cast(k, compute);
-  if (decay && decay.shape[3] === 1 && q.shape[3] !== 1) decay = add(decay, zerosLike(kk));
+  const { logDecay, initial } = options;
+  const compute = computeDtype([q, k, v, logDecay, initial]);
+  const wide = (t: Tensor): Tensor => cast(t, compute);
+  const perHead = logDecay && logDecay.shape[3] === 1 && q.shape[3] !== 1;
   const tensors = {
-    a: kk,
-    b: cast(v, compute),
-    c: mul(cast(q, compute), scale),
-    g: decay,
-    initial: widenedMaybe(options.initial),
+    a: wide(k),
+    b: wide(v),
+    c: mul(wide(q), scale),
+    g: logDecay && (perHead ? broadcastTo(wide(logDecay), k.shape) : wide(logDecay)),
+    initial: initial && wide(initial),
   };
   const params = { reverse: false, decay: "rows" as const };
   const [y, state] = form === "chunked" ? chunked(tensors, params, chunk) : run(tensors, params);

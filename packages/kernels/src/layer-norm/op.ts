@@ -22,7 +22,7 @@ import {
   type TensorType,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, present, widened, widenedMaybe } from "../inputs.ts";
+import { inOrder, named, need, needCompute, inOneDtype, present } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { batchThrough } from "../batch-rows.ts";
 import { layerNormGradReference, layerNormReference } from "./reference.ts";
@@ -146,10 +146,6 @@ export interface NormOptions {
  */
 export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, options: NormOptions = {}): Tensor {
   checkOptions("layerNorm", options, ["eps"]);
-  const { names, tensors } = present({
-    x: widened(x),
-    weight: widenedMaybe(weight),
-    bias: widenedMaybe(bias),
-  });
+  const { names, tensors } = inOneDtype({ x, weight, bias });
   return cast(layerNormOp(tensors, { eps: options.eps ?? 1e-5, inputs: names })[0]!, x.dtype);
 }

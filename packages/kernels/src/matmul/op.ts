@@ -30,7 +30,7 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, present, widened, widenedMaybe } from "../inputs.ts";
+import { inOrder, named, need, needCompute, inOneDtype } from "../inputs.ts";
 import { linearReference } from "./reference.ts";
 
 export const ACTIVATIONS = ["none", "relu", "gelu", "gelu-tanh", "silu"] as const;
@@ -166,12 +166,8 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptio
     });
   }
   const dtype = promote(x.dtype, w.dtype);
-  const rows = reshape(widened(cast(x, dtype)), [sizeOf(x.shape.slice(0, -1)), k!]);
-  const { names, tensors } = present({
-    x: rows,
-    w: widened(cast(w, dtype)),
-    bias: widenedMaybe(bias && cast(bias, dtype)),
-  });
+  const rows = reshape(x, [sizeOf(x.shape.slice(0, -1)), k!]);
+  const { names, tensors } = inOneDtype({ x: rows, w, bias });
   const y = linearOp(tensors, { activation, inputs: names })[0]!;
   return cast(reshape(y, [...x.shape.slice(0, -1), w.shape[0]!]), dtype);
 }

@@ -20,7 +20,7 @@ import {
 } from "@everlong/core";
 import { batchThrough } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, present, widened, widenedMaybe } from "../inputs.ts";
+import { inOrder, named, inOneDtype, present } from "../inputs.ts";
 import { checkNorm, type NormInput, type NormOptions } from "../layer-norm/op.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { rmsNormGradReference, rmsNormReference } from "./reference.ts";
@@ -114,10 +114,6 @@ export const rmsNormGradOp: Op<RmsNormGradParams> = defineOp<RmsNormGradParams>(
  */
 export function rmsNorm(x: Tensor, weight?: Tensor, bias?: Tensor, options: NormOptions = {}): Tensor {
   checkOptions("rmsNorm", options, ["eps"]);
-  const { names, tensors } = present({
-    x: widened(x),
-    weight: widenedMaybe(weight),
-    bias: widenedMaybe(bias),
-  });
+  const { names, tensors } = inOneDtype({ x, weight, bias });
   return cast(rmsNormOp(tensors, { eps: options.eps ?? 1e-5, inputs: names })[0]!, x.dtype);
 }

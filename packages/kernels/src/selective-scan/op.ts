@@ -29,7 +29,7 @@ import {
   type TensorType,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, present, widened } from "../inputs.ts";
+import { inOrder, named, need, needCompute, computeDtype, present } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { selectiveScanGradReference, selectiveScanReference } from "./reference.ts";
 
@@ -178,11 +178,13 @@ export function selectiveScan(
   options: SelectiveScanOptions = {},
 ): { y: Tensor; state: Tensor } {
   checkOptions("selectiveScan", options, ["skip", "gate", "deltaBias", "deltaSoftplus", "initial"]);
-  const x = widened(u);
-  let step = widened(delta);
-  if (options.deltaBias) step = add(step, widened(options.deltaBias));
+  const dtype = computeDtype([u, delta, a, b, c]);
+  const wide = (t: Tensor): Tensor => cast(t, dtype);
+  const x = wide(u);
+  let step = wide(delta);
+  if (options.deltaBias) step = add(step, wide(options.deltaBias));
   if (options.deltaSoftplus) step = softplus(step);
-  const initial = options.initial && widened(options.initial);
+  const initial = options.initial && wide(options.initial);
   const groups = b.rank === 4 ? b.shape[2]! : 1;
   const channels = u.shape[2]!;
   if (groups === 0 || channels % groups !== 0) {
@@ -198,9 +200,9 @@ export function selectiveScan(
     const { names, tensors } = present({
       u: own(x, 2),
       delta: own(step, 2),
-      a: own(widened(a), 0),
-      b: ofGroup(widened(b)),
-      c: ofGroup(widened(c)),
+      a: own(wide(a), 0),
+      b: ofGroup(wide(b)),
+      c: ofGroup(wide(c)),
       initial: initial && own(initial, 1),
     });
     return selectiveScanOp(tensors, { inputs: names }) as [Tensor, Tensor];
@@ -213,7 +215,7 @@ export function selectiveScan(
     runs.map((r) => r[1]),
     1,
   );
-  if (options.skip) y = add(y, mul(x, widened(options.skip)));
-  if (options.gate) y = mul(y, silu(widened(options.gate)));
+  if (options.skip) y = add(y, mul(x, wide(options.skip)));
+  if (options.gate) y = mul(y, silu(wide(options.gate)));
   return { y: cast(y, u.dtype), state };
 }

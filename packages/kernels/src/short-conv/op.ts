@@ -28,7 +28,7 @@ import {
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
 import type { Layout } from "../fft-conv/op.ts";
-import { inOrder, named, need, needCompute, present, widened, widenedMaybe } from "../inputs.ts";
+import { inOrder, named, need, needCompute, inOneDtype, present } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { shortConvGradReference, shortConvReference } from "./reference.ts";
 
@@ -174,6 +174,6 @@ export function shortConv(x: Tensor, w: Tensor, options: ShortConvOptions = {}):
       got: `${show(x.shape)} and ${show(w.shape)}`,
     });
   }
-  const { names, tensors } = present({ x: widened(x), w: widened(filter), bias: widenedMaybe(options.bias) });
+  const { names, tensors } = inOneDtype({ x, w: filter, bias: options.bias });
   return cast(shortConvOp(tensors, { layout, silu: activate, inputs: names })[0]!, x.dtype);
 }

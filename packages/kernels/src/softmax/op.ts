@@ -14,6 +14,7 @@ import {
   type Tensor,
   type TensorType,
 } from "@everlong/core";
+import { batchLeading } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import { need, needCompute, widened } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
@@ -40,7 +41,7 @@ export const softmaxOp: Op<NoParams> = defineOp<NoParams>({
   reference: softmaxReference,
   decompose: ([x]) => [softmax(x!)],
   vjp: ({ outputs, cotangents }) => softmaxGradOp([outputs[0]!, cotangents[0]!], {}),
-  batch: { fold: [true] },
+  batch: batchLeading,
   cost: (inputs, outputs) => ({ flops: 5 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
   inPlace: [0],
 });
@@ -60,7 +61,7 @@ export const softmaxGradOp: Op<NoParams> = defineOp<NoParams>({
   reference: softmaxGradReference,
   decompose: gradDecomposition,
   vjp: (context) => gradientsThrough(gradDecomposition, context),
-  batch: { fold: [true, true] },
+  batch: batchLeading,
   cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
   inPlace: [1],
 });

@@ -1,0 +1,65 @@
+import { expect, test } from "vitest";
+import { ones, tensor, withDevice } from "@everlong/core";
+import { checkOp } from "@everlong/testing";
+import {
+  shortConv,
+  shortConvGradOp,
+  shortConvOp,
+  type ShortConvGradInput,
+  type ShortConvInput,
+} from "./op.ts";
+
+const xw: readonly ShortConvInput[] = ["x", "w"];
+const all: readonly ShortConvInput[] = ["x", "w", "bias"];
+checkOp(shortConvOp, {
+  cases: [
+    {
+      inputs: [
+        [2, 5, 3],
+        [3, 4],
+      ],
+      params: { layout: "bld", silu: false, inputs: xw },
+    },
+    { inputs: [[2, 9, 13], [13, 3], [13]], params: { layout: "bld", silu: true, inputs: all } },
+    { inputs: [[2, 3, 9], [3, 3], [3]], params: { layout: "bdl", silu: false, inputs: all } },
+    { inputs: [[1, 5, 21], [5, 4], [5]], params: { layout: "bdl", silu: true, inputs: all } },
+    // a filter longer than the sequence
+    { inputs: [[2, 2, 5], [5, 4], [5]], params: { layout: "bld", silu: true, inputs: all } },
+    {
+      inputs: [
+        [3, 37, 19],
+        [19, 1],
+      ],
+      params: { layout: "bld", silu: false, inputs: xw },
+    },
+  ],
+  secondOrder: true,
+});
+
+const names: readonly ShortConvGradInput[] = ["x", "w", "bias", "dy"];
+checkOp(shortConvGradOp, {
+  cases: [
+    { inputs: [[2, 9, 5], [5, 3], [5], [2, 9, 5]], params: { layout: "bld", silu: true, inputs: names } },
+    {
+      inputs: [
+        [2, 5, 9],
+        [5, 3],
+        [2, 5, 9],
+      ],
+      params: { layout: "bdl", silu: false, inputs: ["x", "w", "dy"] },
+    },
+    {
+      inputs: [[5, 33, 20], [20, 4], [20], [5, 33, 20]],
+      params: { layout: "bld", silu: true, inputs: names },
+    },
+  ],
+  secondOrder: true,
+});
+
+test("the last tap acts on the present; torch's weight shape is taken", () =>
+  withDevice("reference", async () => {
+    const x = tensor([[[1], [2], [3]]]);
+    const w = tensor([[[10, 1]]]);
+    expect(await shortConv(x, w).toArray()).toEqual([[[1], [12], [23]]]);
+    expect(() => shortConv(x, ones([2, 2]))).toThrow(/w has the wrong shape/);
+  }));
