@@ -138,8 +138,8 @@ export class Generator {
 
   /** A random order of 0..n-1. To permute items as numpy's `permutation(items)`, index them with it. */
   permutation(n: number): Int32Array<ArrayBuffer> {
-    const order = Int32Array.from({ length: checkSize(n) }, (_, i) => i);
-    shuffleInPlace(this.bits, order);
+    const order = new Int32Array(checkSize(n));
+    this.bits.permute(order);
     return order;
   }
 }

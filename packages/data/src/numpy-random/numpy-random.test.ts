@@ -4,6 +4,9 @@ import { ConfigError } from "@everlong/core";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { defaultRng, type Generator, type IntegerDType } from "./generator.ts";
+import { shuffleInPlace } from "./bounded.ts";
+import { PCG64_DATA, pcg64Module } from "./pcg64-module.ts";
+import { stepPcg64 } from "./pcg64-step.ts";
 import { Pcg64 } from "./pcg64.ts";
 import { RandomState } from "./random-state.ts";
 import { SeedSequence } from "./seed-sequence.ts";
@@ -94,6 +97,47 @@ describe("PCG64", () => {
     const turn = next >> 122n;
     expect(rng.uint64()).toBe(BigInt.asUintN(64, (folded >> turn) | (folded << (64n - turn))));
     expect(rng.state.state).toBe(next);
+  });
+});
+
+describe("PCG64 in WebAssembly", () => {
+  const words = fc.array(fc.integer(), { minLength: 4, maxLength: 4 });
+
+  test("steps as the JavaScript does, from any state", () => {
+    const module = pcg64Module()!;
+    fc.assert(
+      fc.property(words, words, fc.nat(40), (state, inc, count) => {
+        const expected = new Uint32Array(2 * count);
+        const after = Int32Array.from(state);
+        stepPcg64(after, Int32Array.from(inc), expected);
+        const head = new Int32Array(module.memory.buffer, 0, 8);
+        head.set([...state, ...inc]);
+        module.fill(count);
+        expect(new Uint32Array(module.memory.buffer, PCG64_DATA, 2 * count)).toEqual(expected);
+        expect(head.subarray(0, 4)).toEqual(after);
+      }),
+    );
+  });
+
+  test("shuffles as the JavaScript does, and leaves the stream where it does", () => {
+    fc.assert(
+      fc.property(fc.nat(3000), fc.nat(600), fc.nat(2 ** 31), (length, before, seed) => {
+        const [one, two] = [new Pcg64(seed), new Pcg64(seed)];
+        for (let i = 0; i < before; i++) one.uint32();
+        for (let i = 0; i < before; i++) two.uint32();
+        const expected = Int32Array.from({ length }, (_, i) => i);
+        shuffleInPlace(one, expected);
+        const order = new Int32Array(length);
+        two.permute(order);
+        expect(order).toEqual(expected);
+        expect(two.state).toEqual(one.state);
+        expect([two.uint32(), two.uint32(), two.double()]).toEqual([
+          one.uint32(),
+          one.uint32(),
+          one.double(),
+        ]);
+      }),
+    );
   });
 });
 

@@ -1,24 +1,17 @@
 // PCG64: a 128-bit linear congruential generator with the XSL-RR output function, numpy's default.
 // M. E. O'Neill, "PCG: A Family of Simple Fast Space-Efficient Statistically Good Algorithms for Random Number
-// Generation" (2014). 128-bit numbers are four 32-bit limbs, lowest first; outputs are made a block at a time.
+// Generation" (2014). Outputs are made a block at a time, in WebAssembly where it may be compiled.
 
 import type { BitGenerator } from "./bit-generator.ts";
+import { shuffleInPlace } from "./bounded.ts";
+import { PCG64_DATA, pcg64Module, type Pcg64Module } from "./pcg64-module.ts";
+import { stepPcg64 } from "./pcg64-step.ts";
 import { type Seed, SeedSequence } from "./seed-sequence.ts";
-
-// the multiplier 0x2360ed051fc65da44385df649fccf645 as 32-bit limbs and their 16-bit halves
-const M0 = 0x9fccf645;
-const M0L = 0xf645;
-const M0H = 0x9fcc;
-const M1 = 0x4385df64;
-const M1L = 0xdf64;
-const M1H = 0x4385;
-const M2 = 0x1fc65da4;
-const M2L = 0x5da4;
-const M2H = 0x1fc6;
-const M3 = 0x2360ed05;
 
 /** Outputs made at a time. */
 const BLOCK = 256;
+/** From this length on a shuffle in WebAssembly wins over handing it the state. */
+const LONG_SHUFFLE = 128;
 
 /** Everything that continues a {@link Pcg64} where it stands. */
 export interface Pcg64State {
@@ -57,14 +50,13 @@ export class Pcg64 implements BitGenerator {
     const inc = BigInt.asUintN(128, (bigint([w[6], w[7], w[4], w[5]]) << 1n) | 1n);
     this.#inc = limbs(inc);
     this.#end.set(limbs(inc + initial));
-    step(this.#end, this.#inc, new Uint32Array(2));
+    advance(this.#end, this.#inc, new Uint32Array(2));
   }
 
   /** A copy of the generator's position. */
   get state(): Pcg64State {
-    const at = this.#at === 2 * BLOCK ? this.#end : this.#start.slice();
-    if (this.#at < 2 * BLOCK) step(at, this.#inc, new Uint32Array(this.#at));
-    return { state: bigint(at), inc: bigint(this.#inc), half: this.#hasHalf ? this.#half : undefined };
+    const half = this.#hasHalf ? this.#half : undefined;
+    return { state: bigint(this.#current()), inc: bigint(this.#inc), half };
   }
 
   uint32(): number {
@@ -88,10 +80,40 @@ export class Pcg64 implements BitGenerator {
     return (this.#block[at + 1] * 2 ** 21 + (this.#block[at] >>> 11)) * 2 ** -53;
   }
 
+  /** Fills `out` with 0..length-1 in random order: the draws and the order of numpy's `permutation(length)`. */
+  permute(out: Int32Array): void {
+    const module = out.length < LONG_SHUFFLE ? null : pcg64Module();
+    if (module === null) {
+      for (let i = 0; i < out.length; i++) out[i] = i;
+      shuffleInPlace(this, out);
+      return;
+    }
+    reserve(module, 4 * out.length);
+    const words = new Int32Array(module.memory.buffer, 0, 10);
+    words.set(this.#current());
+    words.set(this.#inc, 4);
+    words[8] = this.#half;
+    words[9] = this.#hasHalf ? 1 : 0;
+    module.shuffle(out.length);
+    out.set(new Int32Array(module.memory.buffer, PCG64_DATA, out.length));
+    this.#end.set(words.subarray(0, 4));
+    this.#at = 2 * BLOCK;
+    this.#half = words[8] >>> 0;
+    this.#hasHalf = words[9] === 1;
+  }
+
+  /** The state before the next output. */
+  #current(): Int32Array {
+    if (this.#at === 2 * BLOCK) return this.#end;
+    const state = this.#start.slice();
+    advance(state, this.#inc, new Uint32Array(this.#at));
+    return state;
+  }
+
   #take(): number {
     if (this.#at === 2 * BLOCK) {
       this.#start.set(this.#end);
-      step(this.#end, this.#inc, this.#block);
+      advance(this.#end, this.#inc, this.#block);
       this.#at = 0;
     }
     const at = this.#at;
@@ -100,74 +122,22 @@ export class Pcg64 implements BitGenerator {
   }
 }
 
-/** Advances `state` by `out.length / 2` steps and writes each step's output as (low, high). */
-function step(state: Int32Array, inc: Int32Array, out: Uint32Array): void {
-  let [s0, s1, s2, s3] = state;
-  const [i0, i1, i2, i3] = inc;
-  for (let k = 0; k < out.length; k += 2) {
-    const l0 = s0 & 0xffff;
-    const h0 = s0 >>> 16;
-    const l1 = s1 & 0xffff;
-    const h1 = s1 >>> 16;
-    // columns of the 128-bit product; a carry is 1 when an unsigned sum falls below its last term
-    let term = Math.imul(s0, M1);
-    let r1 = (high(l0, h0, M0L, M0H) + term) | 0;
-    let carry = r1 >>> 0 < term >>> 0 ? 1 : 0;
-    term = Math.imul(s1, M0);
-    r1 = (r1 + term) | 0;
-    carry += r1 >>> 0 < term >>> 0 ? 1 : 0;
-
-    let r2 = (high(l0, h0, M1L, M1H) + carry) | 0;
-    carry = r2 >>> 0 < carry ? 1 : 0;
-    term = high(l1, h1, M0L, M0H);
-    r2 = (r2 + term) | 0;
-    carry += r2 >>> 0 < term >>> 0 ? 1 : 0;
-    term = Math.imul(s0, M2);
-    r2 = (r2 + term) | 0;
-    carry += r2 >>> 0 < term >>> 0 ? 1 : 0;
-    term = Math.imul(s1, M1);
-    r2 = (r2 + term) | 0;
-    carry += r2 >>> 0 < term >>> 0 ? 1 : 0;
-    term = Math.imul(s2, M0);
-    r2 = (r2 + term) | 0;
-    carry += r2 >>> 0 < term >>> 0 ? 1 : 0;
-
-    const highs =
-      high(l0, h0, M2L, M2H) + high(l1, h1, M1L, M1H) + high(s2 & 0xffff, s2 >>> 16, M0L, M0H) + carry;
-    const lows = Math.imul(s0, M3) + Math.imul(s1, M2) + Math.imul(s2, M1) + Math.imul(s3, M0);
-    const r3 = (highs + lows) | 0;
-
-    s0 = (Math.imul(s0, M0) + i0) | 0;
-    carry = s0 >>> 0 < i0 >>> 0 ? 1 : 0;
-    const t1 = (r1 >>> 0) + (i1 >>> 0) + carry;
-    const t2 = (r2 >>> 0) + (i2 >>> 0) + (t1 > 0xffffffff ? 1 : 0);
-    s1 = t1 | 0;
-    s2 = t2 | 0;
-    s3 = (r3 + i3 + (t2 > 0xffffffff ? 1 : 0)) | 0;
-
-    // XSL-RR: fold the halves together, rotate right by the top six bits
-    const turn = s3 >>> 26;
-    let low = s0 ^ s2;
-    let upper = s1 ^ s3;
-    const swap = (low ^ upper) & -(turn >>> 5);
-    low ^= swap;
-    upper ^= swap;
-    const by = turn & 31;
-    // two shifts on the left, since JavaScript's << 32 is << 0
-    out[k] = (low >>> by) | ((upper << 1) << (31 - by));
-    out[k + 1] = (upper >>> by) | ((low << 1) << (31 - by));
-  }
-  state[0] = s0;
-  state[1] = s1;
-  state[2] = s2;
-  state[3] = s3;
+/** {@link stepPcg64}, by the fastest way at hand. */
+function advance(state: Int32Array, inc: Int32Array, out: Uint32Array): void {
+  const module = pcg64Module();
+  if (module === null) return stepPcg64(state, inc, out);
+  reserve(module, out.byteLength);
+  const words = new Int32Array(module.memory.buffer, 0, 8);
+  words.set(state);
+  words.set(inc, 4);
+  module.fill(out.length / 2);
+  out.set(new Uint32Array(module.memory.buffer, PCG64_DATA, out.length));
+  state.set(words.subarray(0, 4));
 }
 
-/** Upper 32 bits of the product of two unsigned 32-bit numbers given as 16-bit halves. */
-function high(aLow: number, aHigh: number, bLow: number, bHigh: number): number {
-  const t = (Math.imul(aHigh, bLow) + (Math.imul(aLow, bLow) >>> 16)) | 0;
-  const u = (Math.imul(aLow, bHigh) + (t & 0xffff)) | 0;
-  return (Math.imul(aHigh, bHigh) + (t >>> 16) + (u >>> 16)) | 0;
+function reserve({ memory }: Pcg64Module, bytes: number): void {
+  const missing = PCG64_DATA + bytes - memory.buffer.byteLength;
+  if (missing > 0) memory.grow(Math.ceil(missing / 65536));
 }
 
 function limbs(value: bigint): Int32Array {
