@@ -1,15 +1,7 @@
 // Where a task's draws come from. `OriginalRandom` replays mad-lab: one PCG64 stream through all training rows and on
 // into the test rows, and numpy's global legacy stream beside it. `KeyedRandom` gives each row a stream of its own.
 
-import {
-  KeyedBits,
-  lemire32,
-  masked32,
-  Mt19937,
-  Pcg64,
-  shuffleInPlace,
-  type BitGenerator,
-} from "@everlong/data";
+import { KeyedBits, lemire32, masked32, Mt19937, Pcg64, type BitGenerator } from "@everlong/data";
 import type { Split } from "./task.ts";
 
 /** The draws a task can make. */
@@ -29,7 +21,7 @@ export interface TaskRandom {
 
 /** The original's streams. Rows must be drawn in the original's order: all of train, then all of test. */
 export class OriginalRandom implements TaskRandom {
-  readonly #bits: BitGenerator;
+  readonly #bits: Pcg64;
   readonly #global: BitGenerator;
   readonly #lists: Map<string, Int32Array> = new Map();
 
@@ -54,8 +46,7 @@ export class OriginalRandom implements TaskRandom {
   shuffled(list: string, size: number): (place: number) => number {
     let order = this.#lists.get(list);
     if (order?.length !== size) this.#lists.set(list, (order = new Int32Array(size)));
-    for (let i = 0; i < size; i++) order[i] = i;
-    shuffleInPlace(this.#bits, order);
+    this.#bits.permute(order);
     return (place) => order[place]!;
   }
 }
