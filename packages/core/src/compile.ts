@@ -278,36 +278,47 @@ function replay(trace: Trace, leaves: readonly Tensor[]): unknown {
   );
   for (const t of tensors) if (!isRealised(t)) realize(t);
   const buffers = tensors.map((t) => bufferOf(t, "compile"));
-  keepDonatedApart(buffers, tensors, donated);
+  const needed = keepDonatedApart(buffers, tensors, donated);
   const outputs = trace.executable.run(buffers);
   const made = outputs.map((b, i) => holding(b, trace.types[i]!, trace.device));
-  const constants = new Set(sources.flatMap((s) => ("constant" in s ? [s.constant.node] : [])));
   written.forEach((variable, k) => {
     const old = variable.current;
     const buffer = old.node.buffer(old.index);
-    const keep = isShared(old) || constants.has(old.node);
+    const keep = isShared(old) || needed.has(old.node);
     variable.replace(made[results + k]!);
     if (!buffer || keep) return;
     old.node.dropBuffer(old.index);
-    if (!outputs.includes(buffer)) buffer.free();
+    // A donated buffer lives on under the output's name.
+    if (donated[results + k] === undefined) buffer.free();
   });
   return trace.build(made);
 }
 
-/** A buffer that will be overwritten is a copy wherever somebody else needs it. */
+/**
+ * A buffer that will be overwritten is a copy wherever somebody else needs it. Returns the nodes whose old value stays
+ * in use.
+ */
 function keepDonatedApart(
   buffers: Buffer[],
   tensors: readonly Tensor[],
   donated: readonly (number | undefined)[],
-): void {
+): Set<Node> {
+  const needed = new Set<Node>();
   const copy = (t: Tensor): Buffer => {
     const again = record1("reshape", { shape: t.shape }, [t]);
     realize(again);
     return bufferOf(again, "compile");
   };
+  const given = new Map<Buffer, number>();
+  for (const b of buffers) given.set(b, (given.get(b) ?? 0) + 1);
   for (const d of donated) {
     if (d === undefined) continue;
-    const clash = buffers.some((b, i) => i !== d && b === buffers[d]);
-    if (clash || isShared(tensors[d]!)) buffers[d] = copy(tensors[d]!);
+    const t = tensors[d]!;
+    if (given.get(buffers[d]!) === 1 && !isShared(t)) continue;
+    needed.add(t.node);
+    buffers[d] = copy(t);
   }
+  // Arguments and constants may be variables' tensors that are replaced without being donated.
+  tensors.forEach((t) => (given.get(t.node.buffer(t.index)!) ?? 0) > 1 && needed.add(t.node));
+  return needed;
 }
