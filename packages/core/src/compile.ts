@@ -278,7 +278,7 @@ function replay(trace: Trace, leaves: readonly Tensor[]): unknown {
   );
   for (const t of tensors) if (!isRealised(t)) realize(t);
   const buffers = tensors.map((t) => bufferOf(t, "compile"));
-  const needed = keepDonatedApart(buffers, tensors, donated);
+  const needed = keepDonatedApart(buffers, tensors, trace);
   const outputs = trace.executable.run(buffers);
   const made = outputs.map((b, i) => holding(b, trace.types[i]!, trace.device));
   written.forEach((variable, k) => {
@@ -301,7 +301,7 @@ function replay(trace: Trace, leaves: readonly Tensor[]): unknown {
 function keepDonatedApart(
   buffers: Buffer[],
   tensors: readonly Tensor[],
-  donated: readonly (number | undefined)[],
+  { sources, donated }: Trace,
 ): Set<Node> {
   const needed = new Set<Node>();
   const copy = (t: Tensor): Buffer => {
@@ -318,7 +318,7 @@ function keepDonatedApart(
     needed.add(t.node);
     buffers[d] = copy(t);
   }
-  // Arguments and constants may be variables' tensors that are replaced without being donated.
-  tensors.forEach((t) => (given.get(t.node.buffer(t.index)!) ?? 0) > 1 && needed.add(t.node));
+  // An argument or a constant may be the tensor of a variable that is replaced without being read.
+  tensors.forEach((t, i) => "variable" in sources[i]! || needed.add(t.node));
   return needed;
 }
