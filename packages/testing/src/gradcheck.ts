@@ -10,7 +10,7 @@ export type TensorFunction = (...inputs: Tensor[]) => Tensor | readonly Tensor[]
 export interface GradcheckOptions {
   /** 2 checks the gradient of the gradient. Default 1. */
   readonly order?: 1 | 2;
-  /** Random directions per input; inputs of at most 8 elements are checked element by element as well. Default 2. */
+  /** Random directions per input; inputs of at most 3 elements are checked element by element as well. Default 2. */
   readonly directions?: number;
   /** Distance between points, in units of the input's size. Default 1e-3. */
   readonly step?: number;
@@ -22,7 +22,7 @@ export interface GradcheckOptions {
 }
 
 const asList = (t: Tensor | readonly Tensor[]): readonly Tensor[] => (Array.isArray(t) ? t : [t as Tensor]);
-const ELEMENTWISE_UP_TO = 8;
+const ELEMENTWISE_UP_TO = 3;
 
 /** The sum of all float outputs, each weighted by fixed random numbers: one scalar that sees every output. */
 export function weightedLoss(outputs: Tensor | readonly Tensor[], seed: number): Tensor {

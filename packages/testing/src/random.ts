@@ -39,6 +39,8 @@ export type Sample = (random: Random, index: number) => number;
 export const normal: Sample = (r) => r.normal();
 /** Around 1, never near 0. */
 export const positive: Sample = (r) => Math.exp(0.5 * r.normal());
+/** Of either sign, at least 0.2 from 0, where abs and its kin have a kink. */
+export const awayFromZero: Sample = (r, i) => (i % 2 === 0 ? -1 : 1) * (0.2 + r.uniform());
 export const uniform =
   (low: number, high: number): Sample =>
   (r) =>
