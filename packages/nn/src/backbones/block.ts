@@ -1,0 +1,62 @@
+// One residual block of a backbone: x + layer(norm(x)).
+
+import { add, random, recompute, zerosLike, type Tensor } from "@everlong/core";
+import { gaussian } from "../initial.ts";
+import { visit, type ForwardOptions, type Layer, type Module } from "../layer.ts";
+import { Linear } from "../layers/linear.ts";
+import { makeNorm, type LayerNorm, type NormName, type RMSNorm } from "../layers/norm.ts";
+import { findLayer } from "../registry.ts";
+import type { LayerEntry, LayerShape, OptionValue } from "../registry-entry.ts";
+
+/** A layer of a model: a registry name or shorthand, with options, or a function that builds one. */
+export type LayerSpec =
+  | string
+  | { readonly layer: string | LayerEntry; readonly options?: Readonly<Record<string, OptionValue>> }
+  | ((shape: LayerShape) => Layer);
+
+/** Builds what a spec names. */
+export function buildLayer(spec: LayerSpec, shape: LayerShape): Layer {
+  if (typeof spec === "function") return spec(shape);
+  const { layer, options } = typeof spec === "string" ? { layer: spec, options: {} } : spec;
+  return (typeof layer === "string" ? findLayer(layer) : layer).build(shape, options);
+}
+
+export interface BlockOptions extends LayerShape {
+  readonly spec: LayerSpec;
+  readonly norm: NormName;
+  readonly eps: number;
+  /** Compute the block again in the backward pass instead of keeping its intermediates. */
+  readonly recompute: boolean;
+}
+
+/** Pre-norm residual block. */
+export class Block {
+  readonly norm: LayerNorm | RMSNorm;
+  readonly mixer: Layer;
+  readonly #recompute: boolean;
+
+  constructor(options: BlockOptions) {
+    const { spec, norm, eps, dim, key, maxLength } = options;
+    this.norm = makeNorm(norm, { dim, eps, device: key.device });
+    this.mixer = buildLayer(spec, { key, dim, maxLength });
+    this.#recompute = options.recompute;
+  }
+
+  /** @param site number of the block, which separates its dropout from the others'. */
+  forward(x: Tensor, options: ForwardOptions, site: number): Tensor {
+    const inner = options.key ? { ...options, key: random.foldIn(options.key, site) } : options;
+    const run = (t: Tensor): Tensor => add(t, this.mixer.forward(this.norm.forward(t), inner));
+    return this.#recompute ? recompute(run)(x) : run(x);
+  }
+}
+
+/**
+ * Sets the biases of all linear layers of a model to 0 and, with `std`, draws their weights from N(0, std): the
+ * initialisation of GPT-2-like models.
+ */
+export function resetLinears(model: Module, draw?: { readonly key: Tensor; readonly std: number }): void {
+  visit(model, Linear, (layer, i) => {
+    if (layer.bias) layer.bias.value = zerosLike(layer.bias.value);
+    if (draw) layer.weight.value = gaussian(random.foldIn(draw.key, i), layer.weight.shape, draw.std);
+  });
+}

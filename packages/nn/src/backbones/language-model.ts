@@ -1,0 +1,147 @@
+// Token embeddings, residual blocks, logits: mad-lab's language model, for any layers.
+
+import {
+  ConfigError,
+  ShapeError,
+  add,
+  checkOptions,
+  narrow,
+  random,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
+import { embedding, linear } from "@everlong/kernels";
+import { gaussian } from "../initial.ts";
+import { parameter, type ForwardOptions } from "../layer.ts";
+import { checkRate, dropout } from "../layers/dropout.ts";
+import { Embedding } from "../layers/embedding.ts";
+import { Linear } from "../layers/linear.ts";
+import { makeNorm, type LayerNorm, type NormName, type RMSNorm } from "../layers/norm.ts";
+import { checkPositions, sineTable, type PositionKind, type TableMath } from "./position-table.ts";
+import { Block, resetLinears, type LayerSpec } from "./block.ts";
+
+export interface LanguageModelOptions {
+  readonly key: Tensor;
+  readonly vocabSize: number;
+  /** Width D. Default 128. */
+  readonly dim?: number;
+  /** Longest input. */
+  readonly maxLength: number;
+  /** Layers in order; each becomes `x + layer(norm(x))`. */
+  readonly layers: readonly LayerSpec[];
+  /** Default "layer". */
+  readonly norm?: NormName;
+  /** Default 1e-5. */
+  readonly normEps?: number;
+  /** Added to the embeddings: nothing (default; mixers bring their own), a learned table, or sines. */
+  readonly positions?: PositionKind;
+  /** Of the embeddings. Default 0. */
+  readonly embedDropout?: number;
+  /** Logits through the embedding table. Default false. */
+  readonly tied?: boolean;
+  /** How a sine table is computed. Default float64. */
+  readonly tableMath?: TableMath;
+  /** Blocks computed again in the backward pass: all, or these. Default none. */
+  readonly recompute?: boolean | readonly number[];
+}
+
+const OPTIONS = [
+  "key",
+  "vocabSize",
+  "dim",
+  "maxLength",
+  "layers",
+  "norm",
+  "normEps",
+  "positions",
+  "embedDropout",
+  "tied",
+  "tableMath",
+  "recompute",
+] as const satisfies readonly (keyof LanguageModelOptions)[];
+
+/** Whether block `i` is computed again. */
+export const recomputes = (choice: boolean | readonly number[] | undefined, i: number): boolean =>
+  typeof choice === "object" ? choice.includes(i) : (choice ?? false);
+
+/**
+ * Next-token model. Embeddings start at N(0, 0.02) and the biases of all linear layers at 0, as in mad-lab; everything else
+ * as layers start themselves.
+ */
+export class LanguageModel {
+  readonly embedding: Embedding;
+  /** `[maxLength, D]`. */
+  readonly positions: Variable | undefined;
+  readonly layers: readonly Block[];
+  readonly norm: LayerNorm | RMSNorm;
+  readonly head: Linear | undefined;
+  readonly dim: number;
+  readonly vocabSize: number;
+  readonly maxLength: number;
+  readonly embedDropout: number;
+  readonly #sines: Tensor | undefined;
+
+  constructor(options: LanguageModelOptions) {
+    checkOptions("LanguageModel", options, OPTIONS);
+    const {
+      key,
+      vocabSize,
+      dim = 128,
+      maxLength,
+      layers,
+      norm = "layer",
+      normEps: eps = 1e-5,
+      positions = "none",
+    } = options;
+    checkPositions("LanguageModel", positions);
+    if (layers.length === 0) throw new ConfigError("LanguageModel", "needs at least one layer");
+    [this.dim, this.vocabSize, this.maxLength] = [dim, vocabSize, maxLength];
+    this.embedDropout = checkRate("LanguageModel", options.embedDropout ?? 0);
+    const keys = random.splitKey(key, layers.length + 3);
+    this.embedding = new Embedding({ key: keys[0]!, count: vocabSize, dim });
+    if (positions === "learned") this.positions = parameter(gaussian(keys[1]!, [maxLength, dim], 0.02));
+    if (positions === "sines") this.#sines = sineTable(maxLength, dim, key.device, options.tableMath);
+    this.layers = layers.map(
+      (spec, i) =>
+        new Block({
+          key: keys[3 + i]!,
+          dim,
+          maxLength,
+          spec,
+          norm,
+          eps,
+          recompute: recomputes(options.recompute, i),
+        }),
+    );
+    this.norm = makeNorm(norm, { dim, eps, device: key.device });
+    if (!options.tied) this.head = new Linear({ key: keys[2]!, inputs: dim, outputs: vocabSize });
+    resetLinears(this);
+  }
+
+  /** Hidden states after the last norm, `[B, T, D]`, of token numbers `[B, T]` i32. */
+  hidden(ids: Tensor, options: ForwardOptions = {}): Tensor {
+    if (ids.rank !== 2)
+      throw new ShapeError("LanguageModel", "expected ids [B, T]", { got: `[${ids.shape.join(", ")}]` });
+    const time = ids.shape[1]!;
+    let x = this.embedding.forward(ids);
+    const table = this.positions?.value ?? this.#sines;
+    if (table) {
+      if (time > this.maxLength) {
+        throw new ShapeError("LanguageModel", "longer than maxLength", {
+          expected: `at most ${this.maxLength}`,
+          got: `${time}`,
+        });
+      }
+      x = add(x, options.positions ? embedding(table, options.positions) : narrow(table, 0, 0, time));
+    }
+    x = dropout(x, this.embedDropout, options.key, this.layers.length);
+    this.layers.forEach((block, i) => (x = block.forward(x, options, i)));
+    return this.norm.forward(x);
+  }
+
+  /** Logits `[B, T, N]` of token numbers `[B, T]` i32. */
+  forward(ids: Tensor, options: ForwardOptions = {}): Tensor {
+    const hidden = this.hidden(ids, options);
+    return this.head ? this.head.forward(hidden) : linear(hidden, this.embedding.weight.value);
+  }
+}

@@ -1,0 +1,50 @@
+// Affine map of the last axis.
+
+import { random, type Tensor } from "@everlong/core";
+import { linear, type Activation } from "@everlong/kernels";
+import { fanInUniform, gaussian } from "../initial.ts";
+import { parameter, type ParameterHints } from "../layer.ts";
+import { zeros } from "@everlong/core";
+import type { Variable } from "@everlong/core";
+
+export interface LinearOptions {
+  /** Random key of the initial values. */
+  readonly key: Tensor;
+  readonly inputs: number;
+  readonly outputs: number;
+  /** Default true. */
+  readonly bias?: boolean;
+  /** `uniform`: +-1/sqrt(inputs) for weight and bias (torch's default); a number: normal with that standard deviation, bias 0. */
+  readonly initial?: "uniform" | number;
+  readonly hints?: ParameterHints;
+}
+
+/** `y = x W^T + b`: `[..., inputs]` to `[..., outputs]`. */
+export class Linear {
+  /** `[outputs, inputs]`. */
+  readonly weight: Variable;
+  /** `[outputs]`. */
+  readonly bias: Variable | undefined;
+
+  constructor(options: LinearOptions) {
+    const { key, inputs, outputs, bias = true, initial = "uniform", hints } = options;
+    const [weightKey, biasKey] = random.splitKey(key) as [Tensor, Tensor];
+    const shape = [outputs, inputs];
+    this.weight = parameter(
+      initial === "uniform" ? fanInUniform(weightKey, shape, inputs) : gaussian(weightKey, shape, initial),
+      hints,
+    );
+    if (!bias) return;
+    this.bias = parameter(
+      initial === "uniform"
+        ? fanInUniform(biasKey, [outputs], inputs)
+        : zeros([outputs], { device: key.device }),
+      hints,
+    );
+  }
+
+  /** @param activation applied in the same pass. */
+  forward(x: Tensor, activation: Activation = "none"): Tensor {
+    return linear(x, this.weight.value, this.bias?.value, { activation });
+  }
+}

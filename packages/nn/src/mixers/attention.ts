@@ -1,0 +1,390 @@
+// Multi-head softmax attention.
+
+import {
+  ConfigError,
+  ShapeError,
+  add,
+  and,
+  cast,
+  concat,
+  div,
+  equal,
+  exp,
+  greaterEqual,
+  iota,
+  full,
+  max,
+  mul,
+  narrow,
+  permute,
+  random,
+  repeat,
+  reshape,
+  roll,
+  pad,
+  sub,
+  sum,
+  tanh,
+  tensor,
+  unsqueeze,
+  where,
+  mod,
+  matmul,
+  transpose,
+  checkOptions,
+  type Tensor,
+} from "@everlong/core";
+import { alibiSlopes, attention, attentionProbabilities, type AttentionOptions } from "@everlong/kernels";
+import type { ForwardOptions } from "../layer.ts";
+import { checkRate, dropout } from "../layers/dropout.ts";
+import { Linear } from "../layers/linear.ts";
+import { Rotary, type RotaryMath } from "../layers/rotary.ts";
+import { ShortConv } from "../layers/short-conv.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { fullLengths, pack, packing, unpack, weightedValues } from "./attention-padding.ts";
+
+export interface MultiHeadAttentionOptions {
+  readonly key: Tensor;
+  /** Width D. */
+  readonly dim: number;
+  /** Number of heads H. Default 16. */
+  readonly heads?: number;
+  /** Heads of keys and values; divides `heads`. Default: `heads`. */
+  readonly headsKv?: number;
+  /** Default true. */
+  readonly causal?: boolean;
+  /** Keys seen before and after a query's own; -1: all. Default [-1, -1]. */
+  readonly window?: readonly [number, number];
+  /** Leading features of a head that turn with position; 0: none. Default 0. */
+  readonly rotaryDim?: number;
+  /** Default 10000. */
+  readonly rotaryBase?: number;
+  /** Length scale of XPos; default off. */
+  readonly rotaryScaleBase?: number;
+  /** Rotary pairs are neighbours instead of halves. Default false. */
+  readonly rotaryInterleaved?: boolean;
+  /** See {@link RotaryMath}. */
+  readonly rotaryMath?: RotaryMath;
+  /** Adds ALiBi's distance penalties. Default false. */
+  readonly alibi?: boolean;
+  /** Of the attention weights. Default 0. */
+  readonly dropout?: number;
+  /** Default true. */
+  readonly qkvBias?: boolean;
+  /** Default true. */
+  readonly outBias?: boolean;
+  /** Default 1/sqrt(head size). */
+  readonly scale?: number;
+  /** Limits scores to +-softcap by a tanh. Default 0: off. */
+  readonly softcap?: number;
+  /** Three-tap causal depthwise convolution of queries, keys and values. Default false. */
+  readonly shortConv?: boolean;
+  /** Queries from `x`, keys and values from another sequence (`context`). Default false. */
+  readonly cross?: boolean;
+}
+
+const OPTIONS = [
+  "key",
+  "dim",
+  "heads",
+  "headsKv",
+  "causal",
+  "window",
+  "rotaryDim",
+  "rotaryBase",
+  "rotaryScaleBase",
+  "rotaryInterleaved",
+  "rotaryMath",
+  "alibi",
+  "dropout",
+  "qkvBias",
+  "outBias",
+  "scale",
+  "softcap",
+  "shortConv",
+  "cross",
+] as const satisfies readonly (keyof MultiHeadAttentionOptions)[];
+
+export interface AttentionForwardOptions extends ForwardOptions {
+  /** `[B, S, D]`: what keys and values are made of, with `cross`. */
+  readonly context?: Tensor;
+  /** `[B, S]` bool for `context`; without `cross`, `mask` is used. */
+  readonly contextMask?: Tensor;
+}
+
+/** Softmax attention over heads (Vaswani et al. 2017) with rotary or ALiBi positions, windows and grouped keys. */
+export class MultiHeadAttention implements Mixer {
+  /** `[(H + 2 G) K, D]`: queries, keys, values. */
+  readonly wqkv: Linear | undefined;
+  readonly wq: Linear | undefined;
+  readonly wkv: Linear | undefined;
+  readonly dwconvQkv: ShortConv | undefined;
+  readonly dwconvQ: ShortConv | undefined;
+  readonly dwconvKv: ShortConv | undefined;
+  readonly outProj: Linear;
+  readonly causal: boolean;
+  readonly dim: number;
+  readonly heads: number;
+  readonly headsKv: number;
+  readonly window: readonly [number, number];
+  readonly scale: number;
+  readonly softcap: number;
+  readonly dropout: number;
+  readonly #rotary: Rotary | undefined;
+  readonly #slopes: readonly number[] | undefined;
+
+  constructor(options: MultiHeadAttentionOptions) {
+    checkOptions("MultiHeadAttention", options, OPTIONS);
+    const { key, dim, heads = 16, causal = true, window = [-1, -1], rotaryDim = 0, cross = false } = options;
+    const { headsKv = heads, qkvBias = true, outBias = true, shortConv = false, alibi = false } = options;
+    if (dim % heads !== 0)
+      throw new ConfigError("MultiHeadAttention", "heads do not divide dim", {
+        got: `dim ${dim}, heads ${heads}`,
+      });
+    if (heads % headsKv !== 0)
+      throw new ConfigError("MultiHeadAttention", "headsKv does not divide heads", {
+        got: `${heads}, ${headsKv}`,
+      });
+    if (cross && rotaryDim > 0)
+      throw new ConfigError("MultiHeadAttention", "rotary positions need self-attention");
+    const size = dim / heads;
+    if (rotaryDim > size) {
+      throw new ConfigError("MultiHeadAttention", "rotaryDim exceeds the head", {
+        expected: `at most ${size}`,
+        got: `${rotaryDim}`,
+      });
+    }
+    [this.dim, this.heads, this.headsKv, this.causal, this.window] = [dim, heads, headsKv, causal, window];
+    this.scale = options.scale ?? 1 / Math.sqrt(size);
+    this.softcap = options.softcap ?? 0;
+    this.dropout = checkRate("MultiHeadAttention", options.dropout ?? 0);
+    this.#slopes = alibi ? alibiSlopes(heads) : undefined;
+    const keys = random.splitKey(key, 6) as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
+    const kvWidth = 2 * headsKv * size;
+    if (cross) {
+      this.wq = new Linear({ key: keys[0], inputs: dim, outputs: dim, bias: qkvBias });
+      this.wkv = new Linear({ key: keys[1], inputs: dim, outputs: kvWidth, bias: qkvBias });
+    } else this.wqkv = new Linear({ key: keys[0], inputs: dim, outputs: dim + kvWidth, bias: qkvBias });
+    if (shortConv && !cross && heads === headsKv)
+      this.dwconvQkv = new ShortConv({ key: keys[2], channels: dim + kvWidth });
+    else if (shortConv) {
+      this.dwconvQ = new ShortConv({ key: keys[3], channels: dim });
+      this.dwconvKv = new ShortConv({ key: keys[4], channels: kvWidth });
+    }
+    if (rotaryDim > 0) {
+      const { rotaryBase, rotaryScaleBase, rotaryInterleaved, rotaryMath } = options;
+      this.#rotary = new Rotary({
+        dim: rotaryDim,
+        ...(rotaryBase === undefined ? {} : { base: rotaryBase }),
+        ...(rotaryScaleBase === undefined ? {} : { scaleBase: rotaryScaleBase }),
+        ...(rotaryInterleaved === undefined ? {} : { interleaved: rotaryInterleaved }),
+        ...(rotaryMath === undefined ? {} : { tableMath: rotaryMath }),
+      });
+    }
+    this.outProj = new Linear({ key: keys[5], inputs: dim, outputs: dim, bias: outBias });
+  }
+
+  get headSize(): number {
+    return this.dim / this.heads;
+  }
+
+  /** @param x `[B, T, D]` */
+  forward(x: Tensor, options: AttentionForwardOptions = {}): Tensor {
+    const { q, k, v } = this.#project(x, options);
+    return this.#attend(q, k, v, options);
+  }
+
+  /** Softmax weights `[B, H, T, S]` of a forward pass without masks. */
+  weights(x: Tensor, options: AttentionForwardOptions = {}): Tensor {
+    const { q, k } = this.#project(x, options);
+    return attentionProbabilities(q, k, this.#settings(q));
+  }
+
+  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
+    this.#needsGeneration("prefill");
+    if (options.mask)
+      throw new ConfigError("MultiHeadAttention.prefill", "prompts of different lengths need one call each");
+    const time = x.shape[1]!;
+    if (time > options.capacity) {
+      throw new ShapeError("MultiHeadAttention.prefill", "the prompt exceeds the capacity", {
+        expected: `at most ${options.capacity}`,
+        got: `${time}`,
+      });
+    }
+    const { q, k, v, tail } = this.#project(x, options);
+    // A window needs a ring of its own length: slot = position modulo slots.
+    const slots = this.#slots(options.capacity);
+    const kept = Math.min(slots, time);
+    const store = (t: Tensor): Tensor =>
+      roll(
+        pad(narrow(t, 1, time - kept, time), [
+          [0, slots - kept],
+          [0, 0],
+          [0, 0],
+        ]),
+        (time - kept) % slots,
+        1,
+      );
+    const slot = iota([slots], 0, { device: x.device });
+    const first = time - kept;
+    const offset = mod(sub(slot, first), slots);
+    const positions = where(greaterEqual(sub(kept - 1, offset), 0), add(offset, first), -1);
+    const length = full([], time, { dtype: "i32", device: x.device });
+    const state: MixerState = { keys: store(k), values: store(v), positions, length, ...tail };
+    return { y: this.#attend(q, k, v, options), state };
+  }
+
+  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
+    this.#needsGeneration("step");
+    const [batch] = x.shape as [number, number];
+    const { keys, values, positions, length } = state as {
+      [K in "keys" | "values" | "positions" | "length"]: Tensor;
+    };
+    const slots = keys.shape[1]!;
+    const at = reshape(length, [1]);
+    const { q, k, v, tail } = this.#project(unsqueeze(x, 1), { positions: at }, state);
+    const here = equal(iota([slots], 0, { device: x.device }), mod(length, slots));
+    const write = (held: Tensor, fresh: Tensor): Tensor =>
+      where(reshape(here, [1, slots, 1, 1]), fresh, held);
+    const nextKeys = write(keys, k);
+    const nextValues = write(values, v);
+    const nextPositions = where(here, length, positions);
+    const share = this.heads / this.headsKv;
+    const wide = (t: Tensor): Tensor => permute(repeat(t, share, 2), [0, 2, 1, 3]);
+    let scores = matmul(mul(permute(q, [0, 2, 1, 3]), this.scale), transpose(wide(nextKeys)));
+    if (this.softcap > 0) scores = mul(tanh(div(scores, this.softcap)), this.softcap);
+    const lag = sub(nextPositions, length);
+    if (this.#slopes) {
+      const slopes = tensor([...this.#slopes], { dtype: x.dtype, device: x.device });
+      scores = add(
+        scores,
+        mul(reshape(cast(lag, x.dtype), [1, 1, 1, slots]), reshape(slopes, [1, this.heads, 1, 1])),
+      );
+    }
+    let seen = greaterEqual(nextPositions, 0);
+    if (this.window[0] >= 0) seen = and(seen, greaterEqual(lag, -this.window[0]));
+    const low = where(reshape(seen, [1, 1, 1, slots]), scores, -1e30);
+    const e = exp(sub(low, max(low, -1, { keepDims: true })));
+    const weights = div(e, sum(e, -1, { keepDims: true }));
+    const context = permute(matmul(weights, wide(nextValues)), [0, 2, 1, 3]);
+    const y = this.outProj.forward(reshape(context, [batch, this.dim]));
+    const next = {
+      ...state,
+      keys: nextKeys,
+      values: nextValues,
+      positions: nextPositions,
+      length: add(length, 1),
+      ...tail,
+    };
+    return { y, state: next };
+  }
+
+  stateBytes(time: number): number {
+    const tail = this.dwconvQkv || this.dwconvQ ? 2 * (this.heads + 2 * this.headsKv) * this.headSize * 4 : 0;
+    return 2 * this.#slots(time) * this.headsKv * this.headSize * 4 + tail;
+  }
+
+  flops(time: number): number {
+    const width = (this.heads + 2 * this.headsKv) * this.headSize;
+    const left = this.window[0] < 0 ? time - 1 : Math.min(this.window[0], time - 1);
+    const right = this.causal ? 0 : this.window[1] < 0 ? time - 1 : Math.min(this.window[1], time - 1);
+    // Sum over queries of the keys in reach, cut at both ends of the sequence.
+    const side = (reach: number): number => reach * time - (reach * (reach + 1)) / 2;
+    const pairs = time + side(left) + side(right);
+    return 2 * time * this.dim * (width + this.dim) + 4 * pairs * this.dim;
+  }
+
+  #slots(capacity: number): number {
+    return this.window[0] < 0 ? capacity : Math.min(capacity, this.window[0] + 1);
+  }
+
+  #needsGeneration(what: string): void {
+    if (!this.wqkv || !this.causal) {
+      throw new ConfigError(`MultiHeadAttention.${what}`, "generation needs causal self-attention");
+    }
+    if (this.#rotary?.scaleBase !== undefined) {
+      throw new ConfigError(
+        `MultiHeadAttention.${what}`,
+        "XPos scales keys by the length of the sequence, which generation does not know",
+      );
+    }
+  }
+
+  #settings(q: Tensor): AttentionOptions {
+    return {
+      causal: this.causal,
+      window: this.window,
+      scale: this.scale,
+      softCap: this.softcap,
+      ...(this.#slopes
+        ? { alibiSlopes: tensor([...this.#slopes], { dtype: q.dtype, device: q.device }) }
+        : {}),
+    };
+  }
+
+  #attend(q: Tensor, k: Tensor, v: Tensor, options: AttentionForwardOptions): Tensor {
+    const dropKey = this.dropout > 0 ? options.key : undefined;
+    const queries = packing(this.wqkv ? options.mask : undefined);
+    const keys = packing(this.wqkv ? options.mask : options.contextMask);
+    const settings: AttentionOptions = {
+      ...this.#settings(q),
+      ...(keys ? { keyLengths: keys.lengths } : {}),
+      ...(queries ? { queryLengths: queries.lengths } : keys ? { queryLengths: fullLengths(q) } : {}),
+    };
+    const [pq, pk, pv] = [pack(q, queries), pack(k, keys), pack(v, keys)];
+    const y = dropKey
+      ? weightedValues(dropout(attentionProbabilities(pq, pk, settings), this.dropout, dropKey, 0), pv)
+      : attention(pq, pk, pv, settings);
+    return this.outProj.forward(reshape(unpack(y, queries), [q.shape[0]!, q.shape[1]!, this.dim]));
+  }
+
+  /** Heads of queries `[B, T, H, K]`, keys and values `[B, S, G, K]`, positioned. */
+  #project(
+    x: Tensor,
+    options: AttentionForwardOptions,
+    state?: MixerState,
+  ): { q: Tensor; k: Tensor; v: Tensor; tail: MixerState } {
+    const size = this.headSize;
+    const kvWidth = this.headsKv * size;
+    const tail: { [name: string]: Tensor } = {};
+    const convolve = (layer: ShortConv | undefined, t: Tensor, name: string): Tensor => {
+      if (!layer) return t;
+      const before = state?.[name];
+      const wide = before
+        ? concat([before, t], 1)
+        : pad(t, [
+            [layer.width - 1, 0],
+            [0, 0],
+          ]);
+      tail[name] = narrow(wide, 1, wide.shape[1]! - layer.width + 1, wide.shape[1]!);
+      return before
+        ? narrow(layer.forward(wide), 1, wide.shape[1]! - t.shape[1]!, wide.shape[1]!)
+        : layer.forward(t);
+    };
+    const masked = (t: Tensor, mask: Tensor | undefined): Tensor =>
+      mask && (this.dwconvQkv || this.dwconvQ) ? where(unsqueeze(mask, -1), t, 0) : t;
+    let flatQ: Tensor;
+    let flatKv: Tensor;
+    if (this.wqkv) {
+      const all = convolve(this.dwconvQkv, masked(this.wqkv.forward(x), options.mask), "tailQkv");
+      flatQ = narrow(all, -1, 0, this.dim);
+      flatKv = narrow(all, -1, this.dim, this.dim + 2 * kvWidth);
+    } else {
+      const context = options.context ?? x;
+      flatQ = masked(this.wq!.forward(x), options.mask);
+      flatKv = masked(this.wkv!.forward(context), options.contextMask);
+    }
+    flatQ = convolve(this.dwconvQ, flatQ, "tailQ");
+    flatKv = convolve(this.dwconvKv, flatKv, "tailKv");
+    const heads = (t: Tensor, from: number, count: number): Tensor =>
+      reshape(narrow(t, -1, from, from + count * size), [t.shape[0]!, t.shape[1]!, count, size]);
+    let q = heads(flatQ, 0, this.heads);
+    let k = heads(flatKv, 0, this.headsKv);
+    const v = heads(flatKv, kvWidth, this.headsKv);
+    if (this.#rotary) {
+      q = this.#rotary.apply(q, { positions: options.positions });
+      k = this.#rotary.apply(k, { positions: options.positions, side: "key" });
+    }
+    return { q, k, v, tail };
+  }
+}

@@ -1,0 +1,378 @@
+// The Hyena operator (Poli et al. 2023): projections, a short convolution, and a recurrence of gates and long implicit
+// convolutions. Covers the variants of safari, its standalone file, hyena-dna and mad-lab.
+
+import {
+  ConfigError,
+  ShapeError,
+  add,
+  broadcastTo,
+  checkOptions,
+  einsum,
+  mul,
+  narrow,
+  pad,
+  random,
+  reshape,
+  split,
+  sum,
+  tile,
+  unsqueeze,
+  where,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
+import { fftConv } from "@everlong/kernels";
+import { gaussian } from "../initial.ts";
+import { parameter, type ForwardOptions } from "../layer.ts";
+import { activate, activationName, type ActivationName } from "../layers/activation.ts";
+import { checkRate, dropout } from "../layers/dropout.ts";
+import { Linear } from "../layers/linear.ts";
+import { ShortConv } from "../layers/short-conv.ts";
+import type { Mixer } from "../mixer.ts";
+import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
+
+/**
+ * Behaviour of the original code that differs from its description:
+ * - `truncate`: inputs longer than `maxLength` are cut; the output is shorter.
+ * - `wrapped-blocks`: with `blocks`, the whole filter enters each block's transform and wraps inside it (not causal).
+ * - `aliased-two-sided`: `bidirectional` pads the input by half on both sides of a transform without room for it
+ *   (hyena-dna); not a two-sided convolution.
+ */
+export const HYENA_COMPAT = ["truncate", "wrapped-blocks", "aliased-two-sided"] as const;
+export type HyenaCompat = (typeof HYENA_COMPAT)[number];
+
+export interface HyenaOptions {
+  readonly key: Tensor;
+  /** Width D. */
+  readonly dim: number;
+  /** Longest input; filters are scaled to it. */
+  readonly maxLength: number;
+  /** Depth of the recurrence: order - 1 long convolutions. At least 2. Default 2. */
+  readonly order?: number;
+  /** Heads that share one set of filters. Default 1. */
+  readonly heads?: number;
+  /** Inner width over D. Default 1. */
+  readonly innerFactor?: number;
+  /** The input projection makes 1/groups of its channels, repeated before the short convolution. Default 1. */
+  readonly projectionGroups?: number;
+  /** Blocks of `maxLength / blocks` positions that the long convolution treats alone. Default 1. */
+  readonly blocks?: number;
+  /** Gates are summed over a head's channels (an outer product of gate and value, summed). Default false. */
+  readonly outerMixing?: boolean;
+  /** A learned map over heads after each convolution. Default false. */
+  readonly postOrderMixing?: boolean;
+  /** Taps of the short convolution. Default 3. */
+  readonly shortFilterOrder?: number;
+  /** Between the recurrence and the output projection. Default identity. */
+  readonly activation?: string;
+  /** Of gated values. Default 0. */
+  readonly dropout?: number;
+  /** A second filter for the future, its first tap at lag -1. Default false. */
+  readonly bidirectional?: boolean;
+  /**
+   * Which index of a filter channel runs faster, for order above 2: that of the recurrence (`channel-major`, safari and
+   * hyena-dna; default) or that of the channel (`order-major`, the standalone files). Same names and shapes, other function.
+   */
+  readonly packing?: "channel-major" | "order-major";
+  readonly filter?: HyenaFilterSettings;
+  readonly compat?: readonly HyenaCompat[];
+}
+
+const OPTIONS = [
+  "key",
+  "dim",
+  "maxLength",
+  "order",
+  "heads",
+  "innerFactor",
+  "projectionGroups",
+  "blocks",
+  "outerMixing",
+  "postOrderMixing",
+  "shortFilterOrder",
+  "activation",
+  "dropout",
+  "bidirectional",
+  "packing",
+  "filter",
+  "compat",
+] as const satisfies readonly (keyof HyenaOptions)[];
+
+/**
+ * With projections `x_0 .. x_{N-1}, v` of the input: `v <- h_o * (v x_{N-1-o}) + d_o v x_{N-1-o}` for o = 0 .. N-2, then
+ * `out(act(v x_0))`; N is the order, `*` a convolution over time. Names in the state are safari's.
+ */
+export class Hyena implements Mixer {
+  readonly inProj: Linear;
+  readonly shortFilter: ShortConv;
+  readonly filterFn: HyenaFilter;
+  /** `[order, H, H]`; the last slice is unused, as in the original. */
+  readonly ordProjW: Variable | undefined;
+  readonly outProj: Linear;
+  readonly causal: boolean;
+  readonly dim: number;
+  readonly inner: number;
+  readonly maxLength: number;
+  readonly order: number;
+  readonly heads: number;
+  readonly blocks: number;
+  readonly activation: ActivationName;
+  readonly dropout: number;
+  readonly bidirectional: boolean;
+  readonly #groups: number;
+  readonly #outerMixing: boolean;
+  readonly #orderMajor: boolean;
+  readonly #compat: ReadonlySet<HyenaCompat>;
+
+  constructor(options: HyenaOptions) {
+    checkOptions("Hyena", options, OPTIONS);
+    const {
+      key,
+      dim,
+      maxLength,
+      order = 2,
+      heads = 1,
+      innerFactor = 1,
+      projectionGroups = 1,
+      blocks = 1,
+    } = options;
+    const { postOrderMixing = false, shortFilterOrder = 3, bidirectional = false, compat = [] } = options;
+    const inner = dim * innerFactor;
+    const whole = (name: string, n: number, least: number): void => {
+      if (!Number.isInteger(n) || n < least)
+        throw new ConfigError("Hyena", `${name} must be an integer from ${least}`, { got: `${n}` });
+    };
+    whole("order", order, 2);
+    whole("heads", heads, 1);
+    whole("innerFactor", innerFactor, 1);
+    whole("projectionGroups", projectionGroups, 1);
+    whole("blocks", blocks, 1);
+    const divides = (what: string, n: number, by: number): void => {
+      if (n % by !== 0) throw new ConfigError("Hyena", `${what}: ${by} does not divide ${n}`);
+    };
+    divides("heads and inner width", inner, heads);
+    divides("blocks and maxLength", maxLength, blocks);
+    divides("projectionGroups and inner channels", inner * (order + 1), projectionGroups);
+    for (const name of compat) {
+      if (!HYENA_COMPAT.includes(name))
+        throw new ConfigError("Hyena", `unknown compat "${String(name)}"`, {
+          expected: HYENA_COMPAT.join(", "),
+        });
+    }
+    [this.dim, this.inner, this.maxLength, this.order, this.heads, this.blocks] = [
+      dim,
+      inner,
+      maxLength,
+      order,
+      heads,
+      blocks,
+    ];
+    this.activation = activationName(options.activation ?? "identity");
+    this.dropout = checkRate("Hyena", options.dropout ?? 0);
+    this.#groups = projectionGroups;
+    this.#outerMixing = options.outerMixing ?? false;
+    this.#orderMajor = options.packing === "order-major";
+    this.#compat = new Set(compat);
+    this.bidirectional = bidirectional;
+    this.causal = !bidirectional && !(blocks > 1 && this.#compat.has("wrapped-blocks"));
+    const keys = random.splitKey(key, 5) as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const width = inner * (order + 1);
+    const headDim = inner / heads;
+    this.inProj = new Linear({ key: keys[0], inputs: dim, outputs: width / projectionGroups });
+    this.shortFilter = new ShortConv({ key: keys[1], channels: width, width: shortFilterOrder });
+    const sides = bidirectional && !this.#compat.has("aliased-two-sided") ? 2 : 1;
+    this.filterFn = new HyenaFilter({
+      ...options.filter,
+      key: keys[2],
+      channels: headDim * (order - 1) * sides,
+      maxLength,
+    });
+    if (postOrderMixing)
+      this.ordProjW = parameter(gaussian(keys[3], [order, heads, heads], 1 / Math.sqrt(headDim)));
+    this.outProj = new Linear({ key: keys[4], inputs: inner, outputs: dim });
+  }
+
+  /** @param x `[B, T, D]` */
+  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    const time = x.shape[1]!;
+    if (x.rank !== 3 || x.shape[2] !== this.dim) {
+      throw new ShapeError("Hyena", "expected [B, T, D]", {
+        expected: `[B, T, ${this.dim}]`,
+        got: `[${x.shape.join(", ")}]`,
+      });
+    }
+    if (time > this.maxLength) {
+      if (!this.#compat.has("truncate")) {
+        throw new ShapeError("Hyena", "longer than maxLength", {
+          expected: `at most ${this.maxLength} positions`,
+          got: `${time}`,
+          hint: "Build the layer with the longest length you will use.",
+        });
+      }
+      const cut = options.mask ? { ...options, mask: narrow(options.mask, -1, 0, this.maxLength) } : options;
+      return this.forward(narrow(x, 1, 0, this.maxLength), cut);
+    }
+    const { mask, key } = options;
+    const real = mask && unsqueeze(mask, -1);
+    const masked = (t: Tensor): Tensor => (real ? where(real, t, 0) : t);
+    const projected = masked(tile(this.inProj.forward(x), this.#groups, -1));
+    const parts = split(masked(this.shortFilter.forward(projected)), this.order + 1, -1);
+    const filters = this.#filters(time);
+    let v = parts[this.order]!;
+    for (let o = 0; o < this.order - 1; o++) {
+      const last = o === this.order - 2;
+      let gate: Tensor | undefined = this.#gate(parts[this.order - 1 - o]!);
+      if (key && this.dropout > 0) {
+        v = dropout(mul(v, gate), this.dropout, key, o);
+        gate = undefined;
+      }
+      // The output gate joins the last convolution unless heads are mixed in between.
+      v = this.#convolve(v, filters[o]!, gate, last && !this.ordProjW ? parts[0] : undefined);
+      if (this.ordProjW) v = this.#mixHeads(v, o);
+    }
+    if (this.ordProjW) v = mul(v, parts[0]!);
+    return this.outProj.forward(activate(this.activation, v));
+  }
+
+  /** Bytes of the inputs that an exact continuation needs: those of every long convolution, and of the short one. */
+  stateBytes(time: number): number {
+    const long = Math.min(time, this.maxLength) * this.inner * (this.order - 1);
+    const short = this.inner * (this.order + 1) * (this.shortFilter.width - 1);
+    return 4 * (long + short);
+  }
+
+  flops(time: number): number {
+    const width = this.inner * (this.order + 1);
+    const projections = 2 * time * (this.dim * (width / this.#groups) + this.inner * this.dim);
+    const short = 2 * time * width * this.shortFilter.width;
+    const transform = 2.5 * 2 * time * Math.log2(2 * time);
+    const long = (this.order - 1) * this.inner * (3 * transform + 14 * time);
+    return projections + short + long + this.filterFn.flops(time);
+  }
+
+  /** Taps `[T, H hd]` and skip of every convolution; heads share theirs. */
+  #filters(time: number): { ahead: Tensor; behind: Tensor | undefined; skip: Tensor | undefined }[] {
+    const taps = this.filterFn.forward(time);
+    const skips = this.filterFn.skip();
+    const count = this.order - 1;
+    const headDim = this.inner / this.heads;
+    const sides = this.filterFn.channels / (headDim * count);
+    const unpack = (t: Tensor, side: number): Tensor[] => {
+      const one = narrow(t, -1, side * headDim * count, (side + 1) * headDim * count);
+      const lead = one.shape.slice(0, -1);
+      const wide = reshape(one, [...lead, ...(this.#orderMajor ? [count, headDim] : [headDim, count])]);
+      return Array.from({ length: count }, (_, o) => {
+        const channels = reshape(narrow(wide, this.#orderMajor ? -2 : -1, o, o + 1), [...lead, headDim]);
+        return tile(channels, this.heads, -1);
+      });
+    };
+    const ahead = unpack(taps, 0);
+    const behind = sides === 2 ? unpack(taps, 1) : [];
+    const skip = skips ? unpack(skips, 0) : [];
+    return ahead.map((k, o) => ({ ahead: k, behind: behind[o], skip: skip[o] }));
+  }
+
+  #gate(x: Tensor): Tensor {
+    if (!this.#outerMixing) return x;
+    const [batch, time] = x.shape as [number, number, number];
+    const heads = [batch, time, this.heads, this.inner / this.heads];
+    return reshape(broadcastTo(sum(reshape(x, heads), -1, { keepDims: true }), heads), x.shape);
+  }
+
+  #mixHeads(v: Tensor, o: number): Tensor {
+    const [batch, time] = v.shape as [number, number, number];
+    const w = reshape(narrow(this.ordProjW!.value, 0, o, o + 1), [this.heads, this.heads]);
+    const heads = reshape(v, [batch, time, this.heads, this.inner / this.heads]);
+    return reshape(einsum("bthd,hg->btgd", heads, w), v.shape);
+  }
+
+  #convolve(
+    v: Tensor,
+    filter: {
+      readonly ahead: Tensor;
+      readonly behind: Tensor | undefined;
+      readonly skip: Tensor | undefined;
+    },
+    preGate: Tensor | undefined,
+    postGate: Tensor | undefined,
+  ): Tensor {
+    const { ahead, behind, skip } = filter;
+    const gated = preGate ? mul(v, preGate) : v;
+    const finish = (y: Tensor): Tensor => {
+      const skipped = skip ? add(y, mul(gated, skip)) : y;
+      return postGate ? mul(skipped, postGate) : skipped;
+    };
+    if (this.bidirectional && this.#compat.has("aliased-two-sided"))
+      return finish(aliasedTwoSided(gated, ahead));
+    if (this.blocks > 1) return finish(this.#inBlocks(gated, ahead, behind));
+    return fftConv(v, ahead, {
+      layout: "bld",
+      ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag: -1 } : {}),
+      ...(skip ? { skip } : {}),
+      ...(preGate ? { preGate } : {}),
+      ...(postGate ? { postGate } : {}),
+    });
+  }
+
+  /** Each block of positions convolved alone. */
+  #inBlocks(u: Tensor, ahead: Tensor, behind: Tensor | undefined): Tensor {
+    const [batch, time, width] = u.shape as [number, number, number];
+    const wrapped = this.#compat.has("wrapped-blocks");
+    if (wrapped && time % this.blocks !== 0) {
+      throw new ShapeError("Hyena", "blocks do not divide the input", {
+        expected: `a multiple of ${this.blocks}`,
+        got: `${time}`,
+      });
+    }
+    const size = wrapped ? time / this.blocks : this.maxLength / this.blocks;
+    const count = Math.ceil(time / size);
+    const rows = reshape(
+      pad(u, [
+        [0, 0],
+        [0, count * size - time],
+        [0, 0],
+      ]),
+      [batch * count, size, width],
+    );
+    const y = wrapped
+      ? narrow(circular(rows, ahead, 2 * size), 1, 0, size)
+      : fftConv(rows, narrow(ahead, 0, 0, Math.min(size, time)), {
+          layout: "bld",
+          ...(behind
+            ? {
+                mode: "two-sided",
+                backward: narrow(behind, 0, 0, Math.min(size, time)),
+                firstBackwardLag: -1,
+              }
+            : {}),
+        });
+    return narrow(reshape(y, [batch, count * size, width]), 1, 0, time);
+  }
+}
+
+/** Circular convolution of period `n`; filter and input are cut or padded to it. */
+function circular(u: Tensor, k: Tensor, n: number): Tensor {
+  const fit = (t: Tensor, axis: number): Tensor => {
+    const have = t.shape[axis]!;
+    if (have >= n) return narrow(t, axis, 0, n);
+    return pad(
+      t,
+      t.shape.map((_, i) => (i === axis ? [0, n - have] : [0, 0])),
+    );
+  };
+  return fftConv(fit(u, 1), fit(k, 0), { layout: "bld", mode: "circular" });
+}
+
+/** hyena-dna's `bidirectional`: input padded by half on both sides, period 2T, first T outputs. */
+function aliasedTwoSided(u: Tensor, k: Tensor): Tensor {
+  const time = u.shape[1]!;
+  const half = Math.floor(time / 2);
+  const padded = time + 2 * half;
+  const before = Math.floor(padded / 2) - half;
+  const wide = pad(u, [
+    [0, 0],
+    [before, padded - time - before],
+    [0, 0],
+  ]);
+  return narrow(circular(wide, k, 2 * time), 1, 0, time);
+}

@@ -1,0 +1,104 @@
+// Reference functions of flash-fft-conv and flash-attention.
+
+import {
+  ConfigError,
+  cast,
+  full,
+  irfft,
+  mul,
+  narrow,
+  pad,
+  rfft,
+  sum,
+  tensor,
+  isFloat,
+  type Tensor,
+} from "@everlong/core";
+import { attention, attentionProbabilities, fftConv, type AttentionOptions } from "@everlong/kernels";
+import { rotate } from "../layers/rotary.ts";
+import type { ParityModule, ParityRequest } from "../parity-entry.ts";
+import { booleanOr, numberOr, pairOr, required } from "./arguments.ts";
+
+/** Period-n convolution of `u` `[B, D, L]` with `k` `[D, J]`, first L outputs, in the dtype of `u`. */
+function convolve(u: Tensor, k: Tensor, n: number): Tensor {
+  const length = u.shape[2]!;
+  const taps = Math.min(k.shape[1]!, n);
+  const filter = narrow(k, 1, 0, taps);
+  if (length + taps - 1 <= n || (length === taps && n >= 2 * length - 1)) return fftConv(u, filter);
+  if (n < length)
+    throw new ConfigError("parity", "transform shorter than the input", { got: `${n} < ${length}` });
+  const y = fftConv(pad(u, [[0, n - length]]), pad(filter, [[0, n - taps]]), { mode: "circular" });
+  return narrow(y, 2, 0, length);
+}
+
+/** The second half of the last axis set to zero. */
+function zeroSecondHalf(t: Tensor): Tensor {
+  const length = t.shape[t.rank - 1]!;
+  const kept = Math.floor(length / 2);
+  return pad(narrow(t, -1, 0, kept), [[0, length - kept]]);
+}
+
+/**
+ * `ref_fft_conv(u * pregate, k, n) * postgate`, every step in the dtype of `u`. The original's unpadded tests zero the
+ * second halves of `u` and `k` first, which a case says in its note.
+ */
+export const fftConvReference = ({ args, json }: ParityRequest): ParityModule => ({
+  call: ({ u, k, pregate, postgate }) => {
+    const halve = /second halves .*zeroed/.test(String(json["note"]))
+      ? zeroSecondHalf
+      : (t: Tensor): Tensor => t;
+    const input = pregate ? mul(halve(u!), pregate) : halve(u!);
+    const y = convolve(input, halve(k!), required(args, "n"));
+    return { y: postgate ? mul(y, postgate) : y };
+  },
+});
+
+/** flash-fft-conv's two sparse modules, which a case tells apart in its note. */
+export const sparseFftConv = ({ args, json }: ParityRequest): ParityModule => ({
+  call: ({ u, k }) => {
+    const kept = required(args, "N_partial");
+    if (!/FrequencySparse/.test(String(json["note"]))) {
+      return { y: fftConv(u!, narrow(k!, 1, 0, Math.min(kept, k!.shape[1]!))) };
+    }
+    const n = 2 * u!.shape[2]!;
+    const bins = Math.min(Math.floor(kept / 2), n / 2 + 1);
+    const spectrum = rfft(k!, { n }).map((t) => pad(narrow(t, 1, 0, bins), [[0, n / 2 + 1 - bins]]));
+    const y = irfft(rfft(u!, { n }).mul(spectrum), { n });
+    return { y: narrow(y, 2, 0, u!.shape[2]!) };
+  },
+});
+
+/** Lengths `[B]` i32 from a stored mask, or from lengths among the arguments. */
+function lengthsOf(given: unknown, mask: Tensor | undefined, like: Tensor): Tensor | undefined {
+  if (mask) return sum(cast(mask, "i32"), -1);
+  if (!Array.isArray(given)) return undefined;
+  return tensor(given.map(Number), { dtype: "i32", device: like.device });
+}
+
+/** `attention_ref` with ALiBi biases, rotary tables, windows, soft cap and padding as in flash-attention's tests. */
+export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
+  call: (inputs) => {
+    const interleaved = booleanOr(args, "interleaved", false);
+    const turn = (t: Tensor): Tensor =>
+      inputs["cos"] && inputs["sin"]
+        ? rotate(t, cast(inputs["cos"], t.dtype), cast(inputs["sin"], t.dtype), interleaved)
+        : t;
+    const [q, k, v] = [turn(inputs["q"]!), turn(inputs["k"]!), inputs["v"]!];
+    const masks = Object.entries(inputs).filter(([, t]) => !isFloat(t.dtype) && t.rank === 2);
+    const maskOf = (letter: string): Tensor | undefined =>
+      masks.find(([name]) => name.startsWith(letter))?.[1];
+    const keyLengths = lengthsOf(args["kpad"], maskOf("k"), q);
+    const queryLengths = lengthsOf(args["qpad"], maskOf("q"), q);
+    const [left, right] = pairOr(args, "window_size", [-1, -1]);
+    const every = (t: Tensor): Tensor => full([t.shape[0]!], t.shape[1]!, { dtype: "i32", device: t.device });
+    const options: AttentionOptions = {
+      causal: booleanOr(args, "causal", false),
+      window: [left, right],
+      softCap: numberOr(args, "softcap", 0),
+      ...(inputs["alibi_slopes"] ? { alibiSlopes: cast(inputs["alibi_slopes"], q.dtype) } : {}),
+      ...(keyLengths ? { keyLengths, queryLengths: queryLengths ?? every(q) } : {}),
+      ...(queryLengths ? { queryLengths, keyLengths: keyLengths ?? every(k) } : {}),
+    };
+    return { y: attention(q, k, v, options), attention: attentionProbabilities(q, k, options) };
+  },
+});

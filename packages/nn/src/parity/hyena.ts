@@ -1,0 +1,91 @@
+// Hyena as safari, its standalone file, hyena-dna and hyena-dna's standalone file construct it.
+
+import { random, unsqueeze } from "@everlong/core";
+import type { ParityModule, ParityRequest } from "../parity-entry.ts";
+import { Hyena, type HyenaCompat } from "../mixers/hyena.ts";
+import type { HyenaFilterSettings } from "../mixers/hyena-filter.ts";
+import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+
+interface Variant {
+  readonly packing: "channel-major" | "order-major";
+  /** Default of the window's shift. */
+  readonly shift: number;
+  /** Whether `normalized` has an effect. */
+  readonly normalizes: boolean;
+}
+
+/** Arguments of the filter, which the operators pass on. */
+function filterSettings(args: Arguments, variant: Variant): HyenaFilterSettings {
+  return {
+    embeddingDim: numberOr(args, "emb_dim", 3),
+    width: numberOr(args, "filter_order", 64),
+    innerLayers: numberOr(args, "num_inner_mlps", 2),
+    frequency: numberOr(args, "w", 1),
+    linear: booleanOr(args, "linear_mixer", false),
+    modulate: booleanOr(args, "modulate", true),
+    fastDecay: numberOr(args, "fast_decay_pct", 0.3),
+    slowDecay: numberOr(args, "slow_decay_pct", 1.5),
+    target: numberOr(args, "target", 0.01),
+    shift: numberOr(args, "shift", variant.shift),
+    normalized: variant.normalizes && booleanOr(args, "normalized", false) ? "l1" : "none",
+    // The standalone files use the bias whatever the argument says.
+    bias: variant.packing === "order-major" || booleanOr(args, "bias", true) ? true : "zeroed",
+    learningRate: numberOr(args, "lr", 1e-3),
+    weightDecay: numberOr(args, "wd", 0),
+    positionLearningRate: numberOr(args, "lr_pos_emb", 1e-5),
+    modulationLearningRate: numberOr(args, "modulation_lr", 0),
+  };
+}
+
+function outputs(module: Hyena): ParityModule {
+  return {
+    module,
+    call: ({ x }) => {
+      const taps = Math.min(x!.shape[1]!, module.maxLength);
+      return { y: module.forward(x!), kernel: unsqueeze(module.filterFn.forward(taps), 0) };
+    },
+  };
+}
+
+/** The full operators of safari and hyena-dna, which share a module path. */
+export function fullOperator({ args, json }: ParityRequest): ParityModule {
+  const dna = String(json["repo"]).includes("hyena-dna");
+  const bidirectional = dna && booleanOr(args, "bidirectional", false);
+  const blocks = numberOr(args, "num_blocks", 1);
+  const compat: HyenaCompat[] = ["truncate", "wrapped-blocks", "aliased-two-sided"];
+  return outputs(
+    new Hyena({
+      key: random.key(0),
+      dim: required(args, "d_model"),
+      maxLength: required(args, "l_max"),
+      order: numberOr(args, "order", 2),
+      heads: numberOr(args, "num_heads", 1),
+      innerFactor: numberOr(args, "inner_factor", 1),
+      blocks,
+      outerMixing: booleanOr(args, "outer_mixing", false),
+      postOrderMixing: booleanOr(args, "post_order_ffn", false),
+      shortFilterOrder: numberOr(args, "short_filter_order", 3),
+      activation: stringOr(args, "activation", "id"),
+      bidirectional,
+      packing: "channel-major",
+      filter: filterSettings(args, { packing: "channel-major", shift: 0, normalizes: true }),
+      compat,
+    }),
+  );
+}
+
+/** The standalone operators; hyena-dna's shifts its windows by default. */
+export const standaloneOperator =
+  (shift: number) =>
+  ({ args }: ParityRequest): ParityModule =>
+    outputs(
+      new Hyena({
+        key: random.key(0),
+        dim: required(args, "d_model"),
+        maxLength: required(args, "l_max"),
+        order: numberOr(args, "order", 2),
+        packing: "order-major",
+        filter: filterSettings(args, { packing: "order-major", shift, normalizes: false }),
+        compat: ["truncate"],
+      }),
+    );

@@ -1,0 +1,14 @@
+// Original classes and functions that this package repeats, by the name a case stores.
+
+import type { ParityModules } from "../parity-entry.ts";
+import { attentionReference, fftConvReference, sparseFftConv } from "./functions.ts";
+import { fullOperator, standaloneOperator } from "./hyena.ts";
+
+export const parityModules: ParityModules = {
+  "src.models.sequence.hyena.HyenaOperator": fullOperator,
+  "standalone_hyena.HyenaOperator": standaloneOperator(0),
+  "standalone_hyenadna.HyenaOperator": standaloneOperator(0.05),
+  "tests/test_flashfftconv.py::ref_fft_conv": fftConvReference,
+  "flashfftconv.sparse_conv": sparseFftConv,
+  "tests/test_util.py::attention_ref": attentionReference,
+};

@@ -1,0 +1,40 @@
+// All layers that models are composed of, by name. Adding one: a file with an entry, and a line here.
+
+import { ConfigError, nearest } from "@everlong/core";
+import { gluEntry, mlpEntry, swigluEntry } from "./channel/entries.ts";
+import {
+  attentionEntry,
+  multiHeadAttentionEntry,
+  multiHeadSlidingAttentionEntry,
+  slidingAttentionEntry,
+} from "./mixers/attention-entries.ts";
+import { hyenaEntry } from "./mixers/hyena-entry.ts";
+import { shortConvEntry } from "./mixers/short-conv-entry.ts";
+import type { ChannelMixer, Mixer } from "./mixer.ts";
+import type { LayerEntry } from "./registry-entry.ts";
+
+/** Sequence mixers. */
+export const mixers: readonly LayerEntry<Mixer>[] = [
+  attentionEntry,
+  multiHeadAttentionEntry,
+  slidingAttentionEntry,
+  multiHeadSlidingAttentionEntry,
+  hyenaEntry,
+  shortConvEntry,
+];
+
+/** Channel mixers. */
+export const channelMixers: readonly LayerEntry<ChannelMixer>[] = [mlpEntry, swigluEntry, gluEntry];
+
+/** An entry by name or shorthand, out of the built-in ones and `more`. */
+export function findLayer(name: string, more: readonly LayerEntry[] = []): LayerEntry {
+  const all: readonly LayerEntry[] = [...more, ...mixers, ...channelMixers];
+  const found = all.find((e) => e.name === name || e.shorthand === name);
+  if (found) return found;
+  const names = all.map((e) => e.name);
+  const near = nearest(name, names);
+  throw new ConfigError("layer", `unknown layer "${name}"`, {
+    expected: names.join(", "),
+    ...(near ? { hint: `Did you mean "${near}"?` } : {}),
+  });
+}
