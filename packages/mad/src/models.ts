@@ -1,0 +1,181 @@
+// mad-lab's layer classes: how each is built from its original arguments, and how its state names map to ours.
+
+import { ConfigError, nearest } from "@everlong/core";
+import {
+  GatedLinearUnit,
+  Hyena,
+  Mlp,
+  MultiHeadAttention,
+  rotaryFloat32,
+  type HyenaFilterSettings,
+  type Layer,
+  type LayerShape,
+} from "@everlong/nn";
+
+export type Arguments = Readonly<Record<string, unknown>>;
+
+/** A layer as its original class constructs it. */
+export interface OriginalLayer {
+  readonly build: (shape: LayerShape) => Layer;
+  /** Original state name to ours. */
+  readonly rename: (key: string) => string | undefined;
+}
+
+const number = (args: Arguments, name: string, otherwise: number): number => {
+  const value = args[name];
+  if (value === undefined || value === null) return otherwise;
+  if (typeof value !== "number")
+    throw new ConfigError("mad layer", `"${name}" must be a number`, { got: JSON.stringify(value) });
+  return value;
+};
+const flag = (args: Arguments, name: string, otherwise: boolean): boolean => {
+  const value = args[name];
+  if (value === undefined || value === null) return otherwise;
+  if (typeof value !== "boolean")
+    throw new ConfigError("mad layer", `"${name}" must be true or false`, { got: JSON.stringify(value) });
+  return value;
+};
+const record = (args: Arguments, name: string): Arguments => (args[name] ?? {}) as Arguments;
+const same = (key: string): string => key;
+
+/** Activations travel as names: `GELU`, `gelu`, `tanh`-approximated or exact, `SiLU`. */
+function activation(value: unknown, otherwise: string): string {
+  if (value === undefined || value === null) return otherwise;
+  const text = String(value).toLowerCase();
+  if (text.includes("gelu")) return text.includes("tanh") ? "gelu-tanh" : "gelu";
+  for (const name of ["silu", "swish", "relu", "sigmoid", "tanh", "identity"])
+    if (text.includes(name)) return name;
+  throw new ConfigError("mad layer", `unknown activation ${JSON.stringify(value)}`);
+}
+
+function attention(args: Arguments): OriginalLayer {
+  const [left, right] = (args["window_size"] ?? [-1, -1]) as [number, number];
+  const heads = number(args, "n_heads", 16);
+  const scaleBase = args["rotary_emb_scale_base"];
+  const scale = args["softmax_scale"];
+  return {
+    build: ({ key, dim }) =>
+      new MultiHeadAttention({
+        key,
+        dim,
+        heads,
+        headsKv: number(args, "num_heads_kv", heads),
+        causal: flag(args, "causal", true),
+        window: [left, right],
+        rotaryDim: Math.trunc(number(args, "rotary_emb_dim", 0)),
+        rotaryBase: number(args, "rotary_emb_base", 10_000),
+        rotaryInterleaved: flag(args, "rotary_emb_interleaved", false),
+        ...(typeof scaleBase === "number" ? { rotaryScaleBase: scaleBase } : {}),
+        rotaryMath: rotaryFloat32,
+        alibi: flag(args, "use_alibi", false),
+        qkvBias: flag(args, "qkv_proj_bias", true),
+        outBias: flag(args, "out_proj_bias", true),
+        ...(typeof scale === "number" ? { scale } : {}),
+        shortConv: flag(args, "dwconv", false),
+        cross: flag(args, "cross_attn", false),
+      }),
+    rename: (key) => key.replace(/^W(qkv|q|kv)\./, "w$1."),
+  };
+}
+
+function hyenaFilter(args: Arguments, bias: boolean): HyenaFilterSettings {
+  return {
+    embeddingDim: number(args, "emb_dim", 3),
+    width: number(args, "order", 16),
+    innerLayers: number(args, "depth_implicit", 2),
+    frequency: number(args, "w", 1),
+    modulate: flag(args, "modulate", true),
+    fastDecay: number(args, "fast_decay_pct", 0.3),
+    slowDecay: number(args, "slow_decay_pct", 1.5),
+    target: number(args, "target", 0.01),
+    shift: number(args, "shift", 0),
+    normalized: flag(args, "normalized", false) ? "layer" : "none",
+    bias,
+    learningRate: number(args, "lr", 1e-3),
+    weightDecay: number(args, "wd", 0),
+    positionLearningRate: number(args, "lr_pos_emb", 1e-5),
+    modulationLearningRate: number(args, "modulation_lr", 0),
+  };
+}
+
+/** The original's `activation`, `outer_mixing`, `post_order_ffn` and `num_blocks` have no effect; `nested` neither. */
+function hyena(args: Arguments): OriginalLayer {
+  const conv = record(args, "long_conv_cfg");
+  const filter = conv["filter_cls"] ?? "rtf";
+  if (filter !== "implicit") {
+    throw new ConfigError("HyenaOperator", `filter "${String(filter)}" is not available`, {
+      expected: '"implicit"',
+    });
+  }
+  if (number(args, "order", 2) !== 2) {
+    throw new ConfigError("HyenaOperator", "mad-lab's operator runs with order 2 only", {
+      hint: "Build Hyena itself for higher orders.",
+    });
+  }
+  return {
+    build: ({ key, dim, maxLength }) =>
+      new Hyena({
+        key,
+        dim,
+        maxLength,
+        order: 2,
+        heads: number(args, "num_heads", 1),
+        innerFactor: number(args, "inner_factor", 2),
+        projectionGroups: number(args, "proj_groups", 4),
+        shortFilterOrder: number(args, "short_filter_order", 3),
+        filter: hyenaFilter(record(conv, "filter_cfg"), flag(conv, "bias", true)),
+        compat: ["truncate"],
+      }),
+    rename: (key) =>
+      key.replace(/^long_conv\.filter\./, "filter_fn.").replace(/^long_conv\.bias$/, "filter_fn.bias"),
+  };
+}
+
+function mlp(args: Arguments): OriginalLayer {
+  const inner = args["dim_inner"];
+  return {
+    build: ({ key, dim }) =>
+      new Mlp({
+        key,
+        dim,
+        ...(typeof inner === "number" ? { inner } : {}),
+        activation: activation(args["act"], "gelu-tanh"),
+        bias: flag(args, "bias", true),
+      }),
+    rename: same,
+  };
+}
+
+/** `dim_inner` has no effect in the original. */
+const gated =
+  (gate: string) =>
+  (args: Arguments): OriginalLayer => ({
+    build: ({ key, dim }) =>
+      new GatedLinearUnit({
+        key,
+        dim,
+        activation: gate === "silu" ? "silu" : activation(args["act"], gate),
+        bias: flag(args, "bias", false),
+        multipleOf: number(args, "multiple_of", 16),
+      }),
+    rename: same,
+  });
+
+const layers: Readonly<Record<string, (args: Arguments) => OriginalLayer>> = {
+  Attention: attention,
+  HyenaOperator: hyena,
+  Mlp: mlp,
+  GLU: gated("sigmoid"),
+  SwiGLU: gated("silu"),
+};
+
+/** The layer that mad-lab's class `cls` makes of `args`. */
+export function layerFor(cls: string, args: Arguments): OriginalLayer {
+  const make = layers[cls];
+  if (make) return make(args);
+  const near = nearest(cls, Object.keys(layers));
+  throw new ConfigError("mad layer", `unknown class "${cls}"`, {
+    expected: Object.keys(layers).join(", "),
+    ...(near ? { hint: `Did you mean "${near}"?` } : {}),
+  });
+}
