@@ -9,9 +9,51 @@ import { show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 import { flattenTree, unflattenTree, type Tree } from "./tree.ts";
 import { add } from "./ops/elementwise.ts";
-import { onesLike, zerosLike } from "./ops/creation.ts";
+import { onesLike, zeros, zerosLike } from "./ops/creation.ts";
+import { concat } from "./ops/movement.ts";
 
 const keyOf = (t: Tensor): string => `${t.node.id}.${t.index}`;
+
+/** A zero-padded piece of a larger gradient: what slicing along one axis gives back. */
+interface Piece {
+  readonly axis: number;
+  readonly from: number;
+  readonly to: number;
+  readonly inner: Tensor;
+}
+
+function asPiece(t: Tensor): Piece | undefined {
+  const { operation, inputs } = t.node;
+  if (operation.name !== "pad" || inputs.length !== 1 || operation.params.value !== 0) return undefined;
+  const { before, after } = operation.params;
+  const axes = before.map((_, i) => i).filter((i) => before[i]! + after[i]! > 0);
+  if (axes.length !== 1) return undefined;
+  const [axis] = axes as [number];
+  return { axis, from: before[axis]!, to: t.shape[axis]! - after[axis]!, inner: inputs[0]! };
+}
+
+/** The sum of contributions. Disjoint slices of one axis (the parts of a split) are joined instead of padded and added. */
+function addAll(list: readonly Tensor[]): Tensor {
+  const pieces = list.map(asPiece);
+  const axis = pieces.find((p, i) => p && pieces.some((q, k) => k !== i && q?.axis === p.axis))?.axis;
+  if (axis === undefined) return list.reduce((a, b) => add(a, b));
+  const ordered = pieces.filter((p) => p?.axis === axis).sort((p, q) => p!.from - q!.from) as Piece[];
+  if (ordered.some((p, i) => i > 0 && p.from < ordered[i - 1]!.to)) return list.reduce((a, b) => add(a, b));
+  const { shape, dtype, device } = list[0]!;
+  const parts: Tensor[] = [];
+  let at = 0;
+  const gap = (to: number): void => {
+    if (to > at) parts.push(zeros(shape.map((n, i) => (i === axis ? to - at : n)), { dtype, device }));
+  };
+  for (const p of ordered) {
+    gap(p.from);
+    parts.push(p.inner);
+    at = p.to;
+  }
+  gap(shape[axis]!);
+  const rest = list.filter((_, i) => pieces[i]?.axis !== axis);
+  return [concat(parts, axis), ...rest].reduce((a, b) => add(a, b));
+}
 
 /** Cotangents of `wrt` given cotangents of `outputs`; undefined where nothing flows. */
 function backward(
@@ -20,10 +62,18 @@ function backward(
   seeds: readonly (Tensor | undefined)[],
 ): (Tensor | undefined)[] {
   const targets = new Set(wrt.map(keyOf));
-  const cotangents = new Map<string, Tensor>();
+  const parts = new Map<string, Tensor[]>();
   const accumulate = (t: Tensor, g: Tensor): void => {
-    const before = cotangents.get(keyOf(t));
-    cotangents.set(keyOf(t), before ? add(before, g) : g);
+    const list = parts.get(keyOf(t));
+    if (list) list.push(g);
+    else parts.set(keyOf(t), [g]);
+  };
+  const cotangentOf = (key: string): Tensor | undefined => {
+    const list = parts.get(key);
+    if (!list) return undefined;
+    const total = addAll(list);
+    parts.set(key, [total]);
+    return total;
   };
   outputs.forEach((t, i) => seeds[i] && accumulate(t, seeds[i]));
 
@@ -36,7 +86,7 @@ function backward(
   for (let i = order.length - 1; i >= 0; i--) {
     const node = order[i]!;
     if (!leads.has(node)) continue;
-    const given = node.outputs.map((_, k) => cotangents.get(`${node.id}.${k}`));
+    const given = node.outputs.map((_, k) => cotangentOf(`${node.id}.${k}`));
     if (given.every((g) => g === undefined)) continue;
     const needed = node.inputs.map((t) => active(t) && isFloat(t.dtype));
     if (!needed.some(Boolean)) continue;
@@ -54,7 +104,7 @@ function backward(
       if (g && needed[k]) accumulate(t, g);
     });
   }
-  return wrt.map((t) => cotangents.get(keyOf(t)));
+  return wrt.map((t) => cotangentOf(keyOf(t)));
 }
 
 /**

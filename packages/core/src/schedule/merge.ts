@@ -28,29 +28,45 @@ export function writesOf(step: Step): readonly Operand[] {
   }
 }
 
-/** Merges in place. Order of steps stays valid: a loop only moves up to the loop it joins. */
+/** Merges in place; the order of steps stays valid. */
 export function mergeLoops(steps: DraftStep[], buffers: readonly DraftBuffer[]): void {
   for (let b = 0; b < steps.length; b++) {
-    const { step, epoch } = steps[b]!;
-    if (step.kind !== "loop") continue;
-    const needs = new Set(step.args.map((o) => o.buffer));
-    const writes = new Set(step.outputs.map((o) => o.operand.buffer));
-    for (let a = b - 1; a >= Math.max(0, b - WINDOW); a--) {
-      const target = steps[a]!;
-      if (target.step.kind === "loop" && target.epoch === epoch && canJoin(target.step, step, needs)) {
-        steps[a] = { ...target, step: join(target.step, step) };
-        steps.splice(b, 1);
-        b--;
-        break;
-      }
-      // Beyond a producer of ours (or another writer of the same buffer) we cannot move.
-      if (writesOf(target.step).some((o) => needs.has(o.buffer) || writes.has(o.buffer))) break;
-    }
+    const { step } = steps[b]!;
+    if (step.kind === "loop" && joinEarlier(steps, b, step)) b--;
   }
   dropDeadStores(steps, buffers);
 }
 
-function canJoin(a: LoopStep, b: LoopStep, needs: ReadonlySet<number>): boolean {
+/** Joins loop `b` with an earlier one: moved up to it, or, behind a producer of its own, by letting that one sink down. */
+function joinEarlier(steps: DraftStep[], b: number, step: LoopStep): boolean {
+  const needs = new Set(step.args.map((o) => o.buffer));
+  const writes = new Set(step.outputs.map((o) => o.operand.buffer));
+  const touched = new Set<number>();
+  let blocked = false;
+  for (let a = b - 1; a >= Math.max(0, b - WINDOW); a--) {
+    const target = steps[a]!;
+    const outputs = writesOf(target.step).map((o) => o.buffer);
+    if (target.step.kind === "loop" && target.epoch === steps[b]!.epoch && canJoin(target.step, step)) {
+      const joined = { ...target, step: join(target.step, step) };
+      if (!blocked) {
+        steps[a] = joined;
+        steps.splice(b, 1);
+        return true;
+      }
+      if (!outputs.some((o) => touched.has(o))) {
+        steps[b] = joined;
+        steps.splice(a, 1);
+        return true;
+      }
+    }
+    // Beyond a producer of ours (or another writer of the same buffer) we cannot move up.
+    if (outputs.some((o) => needs.has(o) || writes.has(o))) blocked = true;
+    for (const o of [...readsOf(target.step), ...writesOf(target.step)]) touched.add(o.buffer);
+  }
+  return false;
+}
+
+function canJoin(a: LoopStep, b: LoopStep): boolean {
   if (!sameShape(a.shape, b.shape) || sizeOf(a.shape) === 0) return false;
   if (a.code.length + b.code.length > MAX_CODE || a.outputs.length + b.outputs.length > MAX_OUTPUTS)
     return false;
@@ -63,9 +79,10 @@ function canJoin(a: LoopStep, b: LoopStep, needs: ReadonlySet<number>): boolean 
     if (key !== operandKey(o)) return false;
     feeds = true;
   }
-  const shared = a.args.some(
-    (o) => needs.has(o.buffer) && b.args.some((p) => operandKey(p) === operandKey(o)),
-  );
+  // Sharing a scalar or a row saves nothing; a whole operand does.
+  const whole = (o: Operand): boolean => o.view.shape.every((n, i) => n === 1 || o.view.strides[i] !== 0);
+  const theirs = new Set(a.args.filter(whole).map(operandKey));
+  const shared = b.args.some((o) => theirs.has(operandKey(o)));
   if (!feeds && !shared) return false;
   const together = new Set([...a.args, ...b.args].map(operandKey));
   return together.size <= MAX_ARGS;
