@@ -63,17 +63,28 @@ export class AdamW implements Optimizer {
     // Scalars of the step, shared by all parameters.
     const stepSize = div(rate, sub(1, pow(b1, t)));
     const correction = sqrt(sub(1, pow(b2, t)));
+    const scaled = shared((scale: number) => (scale === 1 ? stepSize : mul(stepSize, scale)));
+    const shrinks = shared((decay: number) => sub(1, mul(rate, decay)));
     this.parameters.forEach(({ variable, weightDecay, rateScale }, i) => {
       const g = gradients[i]!;
       const m = add(mul(this.#first[i]!.value, b1), mul(g, 1 - b1));
       const v = add(mul(this.#second[i]!.value, b2), mul(square(g), 1 - b2));
-      const update = div(mul(m, mul(stepSize, rateScale)), add(div(sqrt(v), correction), this.#eps));
+      const update = div(mul(m, scaled(rateScale)), add(div(sqrt(v), correction), this.#eps));
       const p = variable.value;
-      const shrink = sub(1, mul(rate, weightDecay * rateScale));
-      const kept = weightDecay === 0 ? p : mul(p, shrink);
+      const kept = weightDecay === 0 ? p : mul(p, shrinks(weightDecay * rateScale));
       this.#first[i]!.value = m;
       this.#second[i]!.value = v;
       variable.value = sub(kept, update);
     });
   }
+}
+
+/** One tensor for equal numbers. */
+function shared(make: (x: number) => Tensor): (x: number) => Tensor {
+  const made = new Map<number, Tensor>();
+  return (x) => {
+    const known = made.get(x) ?? make(x);
+    made.set(x, known);
+    return known;
+  };
 }
