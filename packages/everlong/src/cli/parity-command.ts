@@ -1,0 +1,37 @@
+// The `parity` command: one line a case, non-zero exit on a failure or an unsupported class.
+
+import type { Command } from "commander";
+import { runParity, type CaseReport, type ParityOptions } from "../parity/run.ts";
+
+const number = (x: number): string => (Number.isFinite(x) ? x.toExponential(1) : "inf");
+
+function line(r: CaseReport): string {
+  const head = `${r.status.padEnd(11)} ${r.case.padEnd(34)}`;
+  if (r.status === "unsupported") return `${head} ${r.note ?? ""}`;
+  const limit = typeof r.tolerance === "number" ? number(r.tolerance) : String(r.tolerance ?? "-");
+  return `${head} ${number(r.error).padStart(8)} of ${limit.padStart(7)}  ${r.tensor}${r.note ? `  (${r.note})` : ""}`;
+}
+
+export function registerParity(program: Command): void {
+  program
+    .command("parity")
+    .description("repeat numeric cases of the original implementations and compare")
+    .argument("<folder>", "folder of <case>.json and <case>.safetensors")
+    .option("--only <glob>", "only cases whose name matches; separate several with commas", "*")
+    .option("--device <name>", "device to run on; `reference` computes in float64 against the float64 tolerances", "cpu")
+    .option("--json", "one JSON line a case, then a summary line")
+    .option("--allow-unsupported", "classes that are not built do not fail the run")
+    .action(async (folder: string, options: ParityOptions) => {
+      const summary = await runParity(folder, options, (r) => {
+        const { note: _note, ...fields } = r;
+        const finite = Number.isFinite(r.error) ? fields : { ...fields, error: null };
+        console.log(options.json ? JSON.stringify(finite) : line(r));
+      });
+      console.log(
+        options.json
+          ? JSON.stringify(summary)
+          : `${summary.passed} passed, ${summary.failed} failed, ${summary.unsupported} unsupported`,
+      );
+      if (summary.failed > 0 || (summary.unsupported > 0 && !options.allowUnsupported)) process.exitCode = 1;
+    });
+}

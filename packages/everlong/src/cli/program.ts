@@ -1,0 +1,47 @@
+// The command tree: every package registers its own commands.
+
+import { readFileSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { cpu } from "@everlong/device-cpu";
+import { registerLabel } from "@everlong/labels";
+import { registerLifelong } from "@everlong/lifelong";
+import { registerMad, type MadHost } from "@everlong/mad";
+import { Command } from "commander";
+import { registerBench } from "./bench-command.ts";
+import { registerParity } from "./parity-command.ts";
+
+const here = import.meta.url;
+const workerFile = new URL(here.endsWith(".ts") ? "./mad-worker.ts" : "./mad-worker.js", here);
+
+const madHost: MadHost = {
+  startWorker: () => new Worker(workerFile),
+  environment: () => {
+    const { wide, engine } = cpu.state();
+    return { device: "cpu", engine, "256-bit pairing": wide ? "on" : "off" };
+  },
+};
+
+const version = (): string => {
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+};
+
+export function makeProgram(): Command {
+  const program = new Command("everlong")
+    .description("Deep learning for long sequences in TypeScript")
+    .version(version())
+    .option("--threads <n>", "threads of the CPU device (default: all cores)", Number)
+    .option("--narrow", "leave V8's 256-bit pairing off")
+    .showHelpAfterError();
+  program.hook("preAction", () => {
+    const { threads, narrow } = program.opts<{ threads?: number; narrow?: boolean }>();
+    if (threads !== undefined) cpu.setThreads(threads);
+    if (!narrow) cpu.enableWide();
+  });
+  registerMad(program, madHost);
+  registerLabel(program);
+  registerLifelong(program);
+  registerParity(program);
+  registerBench(program);
+  return program;
+}

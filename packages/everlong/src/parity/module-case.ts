@@ -1,0 +1,97 @@
+// Running a module case: loads the original's state, runs ours, compares outputs and the gradients of sum(out * probe).
+
+import {
+  add,
+  cast,
+  gradients,
+  isFloat,
+  mul,
+  realize,
+  sum,
+  tensor,
+  type Device,
+  type DType,
+  type Tensor,
+} from "@everlong/core";
+import type { StoredTensor } from "@everlong/data";
+import { loadState, namedVariables, type ParityModules } from "@everlong/nn";
+import type { ParityCase, Tolerance } from "./case.ts";
+import { compareTensor, storedValues, type Deviation, type Result } from "./compare.ts";
+
+const STORED_DTYPE: Readonly<Record<string, DType>> = {
+  F64: "f64",
+  F32: "f32",
+  F16: "f16",
+  BF16: "bf16",
+  I64: "i32",
+  I32: "i32",
+  U8: "u8",
+  BOOL: "bool",
+};
+
+/** A case's tensor on a device; on the reference device floats are float64, elsewhere as stored (f64 becomes f32). */
+export function onDevice(t: StoredTensor, device: Device): Tensor {
+  const natural = STORED_DTYPE[t.dtype] ?? "i32";
+  const dtype = isFloat(natural) && (device.defaultFloat === "f64" || natural === "f64") ? device.defaultFloat : natural;
+  const wide = Float64Array.from(storedValues(t));
+  return tensor(wide, t.shape, { dtype, device });
+}
+
+const strip = (prefix: string, tensors: ReadonlyMap<string, StoredTensor>): [string, StoredTensor][] =>
+  [...tensors].filter(([n]) => n.startsWith(prefix)).map(([n, t]) => [n.slice(prefix.length), t]);
+
+/** The tolerance table of a device: float64 devices have their own. */
+export const tolerancesFor = (c: ParityCase, device: Device): Readonly<Record<string, Tolerance>> =>
+  (device.defaultFloat === "f64" ? c.tol.f64 : c.tol.f32) ?? {};
+
+/** The stored tensor to compare with: the float64 one where there is one. */
+function reference(c: ParityCase, name: string): StoredTensor | undefined {
+  const wide = name.replace(/^out\./, "out64.").replace(/^grad_/, "grad64_");
+  return c.tensors.get(wide) ?? c.tensors.get(name);
+}
+
+async function toResult(t: Tensor): Promise<Result> {
+  const plain = t.dtype === "bf16" || t.dtype === "f16" ? cast(t, t.device.defaultFloat) : t;
+  return { shape: t.shape, data: await plain.data() };
+}
+
+/** Runs a case on the default device, which must be `device`. */
+export async function runModuleCase(c: ParityCase, build: ParityModules[string], device: Device): Promise<Deviation[]> {
+  const shapes = new Map([...c.tensors].map(([n, t]) => [n, t.shape]));
+  const { module, call, rename = (key: string): string => key } = build({ args: c.args, json: c.json, shapes });
+  if (module) {
+    const state = strip("state.", c.tensors).map(([key, t]) => [key, onDevice(t, device)] as const);
+    loadState(module, state, { rename });
+  }
+  const inputs = Object.fromEntries(strip("in.", c.tensors).map(([name, t]) => [name, onDevice(t, device)]));
+  const outputs = call(inputs);
+
+  const results = new Map<string, Tensor>(Object.entries(outputs).map(([name, t]) => [`out.${name}`, t]));
+  const probed = strip("probe.", c.tensors).flatMap(([name, probe]) => {
+    const out = outputs[name];
+    return out ? [sum(mul(cast(out, device.defaultFloat), cast(onDevice(probe, device), device.defaultFloat)))] : [];
+  });
+  if (probed.length > 0) {
+    const loss = probed.reduce((a, b) => add(a, b));
+    const wrt = new Map<string, Tensor>();
+    for (const [name] of strip("grad_in.", c.tensors)) wrt.set(`grad_in.${name}`, inputs[name]!);
+    const variables = new Map((module ? namedVariables(module) : []).flatMap((v) => [v.name, ...v.aliases].map((n) => [n, v.variable] as const)));
+    for (const [key] of strip("grad_param.", c.tensors)) {
+      const variable = variables.get(rename(key) ?? key);
+      if (variable) wrt.set(`grad_param.${key}`, variable.value);
+    }
+    const names = [...wrt.keys()];
+    gradients(loss, [...wrt.values()]).forEach((g, i) => results.set(names[i]!, g));
+  }
+  const tolerances = tolerancesFor(c, device);
+  const wanted = Object.keys(tolerances).filter((n) => results.has(n));
+  realize(wanted.map((n) => results.get(n)!));
+  const deviations: Deviation[] = [];
+  for (const [name, tolerance] of Object.entries(tolerances)) {
+    const stored = reference(c, name);
+    if (!stored) continue;
+    const ours = results.get(name);
+    deviations.push(compareTensor(name, ours && (await toResult(ours)), stored, tolerance));
+  }
+  return deviations;
+}
