@@ -9,7 +9,7 @@ import { fromHost, iota, tensor } from "../ops/creation.ts";
 import { add, cast, less, maximum, mul, neg, sigmoid, sin, sub, tanh, where } from "../ops/elementwise.ts";
 import { scatterAdd, takeAlong } from "../ops/indexing.ts";
 import { matmul } from "../ops/linalg.ts";
-import { broadcastTo, concat, flip, narrow, pad, permute, reshape, slice } from "../ops/movement.ts";
+import { broadcastTo, concat, flip, pad, permute, reshape, slice } from "../ops/movement.ts";
 import { argmax, cumsum, max, mean, sort, sum } from "../ops/reduction.ts";
 import { record } from "../record.ts";
 import { realize } from "../realize.ts";
@@ -59,7 +59,7 @@ const MOVES: readonly ((pick: () => Tensor, r: Random) => Tensor)[] = [
     const a = Math.floor(r.uniform() * x.rank);
     return pad(
       x,
-      x.shape.map((_, i) => (i === a ? [1, 2] : [0, 0]) as const),
+      x.shape.map((_, i): [number, number] => (i === a ? [1, 2] : [0, 0])),
       0.25,
     );
   },
