@@ -8,12 +8,13 @@ import { BLOCK, prepareCode, type Storage } from "./code.ts";
 /** A step made ready: views collapsed, functions chosen. */
 export type PreparedStep = (storage: Storage) => void;
 
-export function prepareLoop(step: LoopStep): PreparedStep {
+/** @param block positions at a time; a loop that writes over what it reads gives the same for any. */
+export function prepareLoop(step: LoopStep, block: number = BLOCK): PreparedStep {
   const outputs = step.outputs.map((o) => o.operand);
   const code = prepareCode(step.shape, step.args, step.code, outputs);
   return (storage) => {
-    for (let start = 0; start < code.size; start += BLOCK) {
-      const count = Math.min(BLOCK, code.size - start);
+    for (let start = 0; start < code.size; start += block) {
+      const count = Math.min(block, code.size - start);
       const values = code.evaluate(storage, start, count);
       step.outputs.forEach((o, i) => code.store(storage, i, start, count, values[o.value]!));
     }

@@ -13,6 +13,7 @@ import { broadcastTo, concat, flip, pad, permute, reshape, slice } from "../ops/
 import { argmax, cumsum, max, mean, sort, sum } from "../ops/reduction.ts";
 import { record } from "../record.ts";
 import { realize } from "../realize.ts";
+import { prepareLoop } from "../reference/loop.ts";
 import { operandsOf, prepareStep, toFloat64 } from "../reference/program.ts";
 import { device } from "../settings.ts";
 import { sizeOf } from "../shape.ts";
@@ -183,7 +184,8 @@ function runInArena(program: Program, inputs: readonly Float64Array[]): Float64A
       });
       if (!inPlace) arena.fill(NaN, role.offset, role.offset + bytes);
     }
-    prepareStep(step)(storage);
+    // Few elements at a time, so that a loop which overwrites what it still needs is found out.
+    (step.kind === "loop" ? prepareLoop(step, 2) : prepareStep(step))(storage);
   }
   return outputs;
 }
