@@ -98,3 +98,14 @@ export { smooth, type SmoothingWindow } from "./metrics/smooth.ts";
 export { type SteData, type SteRun, SteStore } from "./metrics/ste-store.ts";
 export { type GroupSummary, summarizeGroup } from "./metrics/summary.ts";
 export { type TransferValue, transfers } from "./metrics/transfer.ts";
+export { agents, loadAgent, registerAgent, resolveAgentOptions } from "./agents/registry.ts";
+export type { Agent, AgentContext, AgentEntry, AgentOption, AgentState, Transition } from "./run/agent.ts";
+export {
+  type ExperimentEvent,
+  type ExperimentOptions,
+  type ExperimentResult,
+  runExperiment,
+} from "./run/experiment.ts";
+export { type LifetimeEvent, type LifetimeOptions, runLifetime } from "./run/lifetime.ts";
+export { type LifetimeSeeds, lifetimeSeeds } from "./run/seeds.ts";
+export { parity } from "./parity.ts";

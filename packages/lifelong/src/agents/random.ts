@@ -1,0 +1,22 @@
+import { Pcg64 } from "../random/pcg64.ts";
+import type { Agent, AgentEntry, AgentState } from "../run/agent.ts";
+
+/** Uniform actions, drawn as the original's example agent draws them. */
+export const RANDOM: AgentEntry = {
+  name: "Random",
+  about: "Uniform random actions.",
+  options: {},
+  make({ seed, actionSpace }): Agent {
+    let random = new Pcg64(seed);
+    return {
+      name: "Random",
+      chooseActions: (observations) =>
+        observations.map((observation) => (observation === null ? null : random.integer(0, actionSpace.n))),
+      receiveTransitions() {},
+      save: (): AgentState => new TextEncoder().encode(random.state()),
+      load(state) {
+        random = Pcg64.fromState(new TextDecoder().decode(state));
+      },
+    };
+  },
+};
