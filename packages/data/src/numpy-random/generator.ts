@@ -7,6 +7,7 @@ import { BitPacket, lemire32, lemire64, shuffleInPlace } from "./bounded.ts";
 import { Pcg64, type Pcg64State } from "./pcg64.ts";
 import { type ChoiceOptions, cumulative, searchRight, weightedWithoutReplacement } from "./choice.ts";
 import type { Seed, SeedSequence } from "./seed-sequence.ts";
+import { standardNormal } from "./ziggurat.ts";
 
 /** Integer types of `Generator.integers`; the type decides how many bits a draw takes. */
 export type IntegerDType =
@@ -129,6 +130,26 @@ export class Generator {
     } else if (replace) out = Int32Array.from({ length: count }, () => lemire32(this.bits, n - 1));
     else out = distinct(this.bits, n, count, shuffle);
     return size === undefined ? out[0] : out;
+  }
+
+  /** Standard normal numbers, by numpy's ziggurat. */
+  standardNormal(): number;
+  standardNormal(size: number): Float64Array<ArrayBuffer>;
+  standardNormal(size?: number): number | Float64Array {
+    return size === undefined ? standardNormal(this.bits) : this.normal(0, 1, size);
+  }
+
+  /** Normal numbers of the given mean and standard deviation. @throws ConfigError for a negative deviation */
+  normal(mean: number, deviation: number): number;
+  normal(mean: number, deviation: number, size: number): Float64Array<ArrayBuffer>;
+  normal(mean: number, deviation: number, size?: number): number | Float64Array {
+    if (!(deviation >= 0)) {
+      throw new ConfigError("normal", "deviation out of range", { expected: ">= 0", got: `${deviation}` });
+    }
+    if (size === undefined) return mean + deviation * standardNormal(this.bits);
+    const out = new Float64Array(checkSize(size));
+    for (let i = 0; i < size; i++) out[i] = mean + deviation * standardNormal(this.bits);
+    return out;
   }
 
   /** Shuffles an array in place. */

@@ -216,6 +216,27 @@ describe("integers", () => {
   });
 });
 
+describe("normal numbers", () => {
+  test("short draws", () => {
+    const rng = defaultRng(5);
+    expect(list(rng.standardNormal(3))).toEqual([
+      -0.8019314252534474, -1.324358995628145, -0.24836162209524854,
+    ]);
+    expect(list(rng.normal(2, 3, 2))).toEqual([3.2613357141965644, 5.408139597468928]);
+    expect(rng.random()).toBe(0.38336888078551823);
+    expect(() => rng.normal(0, -1)).toThrow(ConfigError);
+  });
+
+  test("long draws, strips' edges included", () => {
+    const normals = defaultRng(77).standardNormal(200_000);
+    expect(checksum(normals.filter((x) => Math.abs(x) < 3.65))).toBe(2250689655);
+    // the tail goes through log1p, which may differ from C's in the last bit
+    const tail = normals.filter((x) => Math.abs(x) >= 3.65);
+    expect(tail.length).toBe(50);
+    expect(Math.abs(tail.reduce((a, b) => a + b) / 16.72767511335476 - 1)).toBeLessThan(1e-13);
+  });
+});
+
 describe("choice, shuffle, permutation", () => {
   test("short draws", () => {
     const rng = defaultRng(3);

@@ -194,7 +194,7 @@ function moduleBytes(): Uint8Array<ArrayBuffer> {
     index,
   ];
   return Uint8Array.from([
-    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...MAGIC,
     ...section(1, [[0x60, 1, I32, 0]]),
     ...section(3, [[0], [0]]),
     ...section(5, [[0, 1]]),
@@ -202,6 +202,8 @@ function moduleBytes(): Uint8Array<ArrayBuffer> {
     ...section(10, functions),
   ]);
 }
+
+const MAGIC: Code = [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
 
 const section = (id: number, items: readonly Code[]): Code => {
   const body = [...unsigned(items.length), ...items.flat()];

@@ -75,6 +75,13 @@ export class Pcg64 implements BitGenerator {
     return (BigInt(this.#block[at + 1]) << 32n) | BigInt(this.#block[at]);
   }
 
+  /** The next 64 bits as two unsigned words, low before high: {@link uint64} without the bigint. */
+  words(out: Uint32Array): void {
+    const at = this.#take();
+    out[0] = this.#block[at];
+    out[1] = this.#block[at + 1];
+  }
+
   double(): number {
     const at = this.#take();
     return (this.#block[at + 1] * 2 ** 21 + (this.#block[at] >>> 11)) * 2 ** -53;
