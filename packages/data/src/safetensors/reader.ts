@@ -150,7 +150,8 @@ function find(op: string, header: SafetensorsHeader, name: string): TensorInfo {
 
 function viewTensor(info: TensorInfo, bytes: Uint8Array): StoredTensor {
   const type = SAFETENSORS_DTYPES[info.dtype];
-  const aligned = bytes.byteOffset % type.bytes === 0 ? bytes : bytes.slice();
+  // Not bytes.slice(): on a Node Buffer that is a view at the same odd offset.
+  const aligned = bytes.byteOffset % type.bytes === 0 ? bytes : Uint8Array.from(bytes);
   const data = type.view(aligned.buffer, aligned.byteOffset, aligned.byteLength / type.bytes);
   if (info.dtype === "BOOL" && (data as Uint8Array).some((b) => b > 1)) {
     throw new DataError("safetensors", `tensor "${info.name}" holds bytes other than 0 and 1`, {
