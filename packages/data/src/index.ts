@@ -5,6 +5,7 @@ export {
   type SafetensorsHeader,
   type TensorInfo,
 } from "./safetensors/header.ts";
+export { toFloat32, toFloat64 } from "./safetensors/convert.ts";
 export * from "./safetensors/reader.ts";
 export * from "./safetensors/writer.ts";
 export * from "./safetensors/sharded.ts";
