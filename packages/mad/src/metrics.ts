@@ -23,7 +23,7 @@ export interface TaskScores {
 export interface BatchPredictions {
   /** The predicted class at each position. */
   readonly predictions: ArrayLike<number>;
-  /** The wanted class at each position, or {@link IGNORE_INDEX}. */
+  /** The wanted class at each position, or the meter's ignoreIndex. */
   readonly targets: ArrayLike<number>;
   /** Sum over targets of the negative log-likelihood, in nats. */
   readonly negLogLikelihood: number;
@@ -42,6 +42,7 @@ export interface BatchPredictions {
  */
 export class TaskMeter {
   readonly numClasses: number;
+  readonly ignoreIndex: number;
   readonly #epoch: Tally;
   readonly #sums: { -readonly [K in keyof TaskScores]: number } = {
     macroAccuracy: 0,
@@ -51,10 +52,14 @@ export class TaskMeter {
   };
   #rows = 0;
 
-  /** @param numClasses size of the vocabulary: N */
-  constructor(numClasses: number) {
+  /**
+   * @param numClasses size of the vocabulary: N
+   * @param ignoreIndex target at positions that do not count
+   */
+  constructor(numClasses: number, ignoreIndex: number = IGNORE_INDEX) {
     this.numClasses = numClasses;
-    this.#epoch = new Tally(numClasses);
+    this.ignoreIndex = ignoreIndex;
+    this.#epoch = new Tally(numClasses, ignoreIndex);
   }
 
   /**
@@ -76,7 +81,7 @@ export class TaskMeter {
     let negLogLikelihood = 0;
     for (let i = 0; i < targets.length; i++) {
       const target = targets[i]!;
-      if (target === IGNORE_INDEX) continue;
+      if (target === this.ignoreIndex) continue;
       let best = 0;
       for (let c = 1; c < n; c++) if (logits[i * n + c]! > logits[i * n + best]!) best = c;
       predictions[i] = best;
@@ -91,7 +96,7 @@ export class TaskMeter {
   /** Adds a batch whose predictions and loss were made elsewhere, and returns the scores of this batch alone. */
   add(batch: BatchPredictions): TaskScores {
     const { rows = 1 } = batch;
-    const tally = new Tally(this.numClasses);
+    const tally = new Tally(this.numClasses, this.ignoreIndex);
     tally.add(batch);
     this.#epoch.add(batch);
     const scores = tally.scores();
@@ -127,9 +132,11 @@ class Tally {
   readonly #hits: Float64Array;
   readonly #wanted: Float64Array;
   readonly #predicted: Float64Array;
+  readonly #ignoreIndex: number;
   #negLogLikelihood = 0;
 
-  constructor(numClasses: number) {
+  constructor(numClasses: number, ignoreIndex: number) {
+    this.#ignoreIndex = ignoreIndex;
     this.#hits = new Float64Array(numClasses);
     this.#wanted = new Float64Array(numClasses);
     this.#predicted = new Float64Array(numClasses);
@@ -144,11 +151,11 @@ class Tally {
     }
     for (let i = 0; i < targets.length; i++) {
       const target = targets[i]!;
-      if (target === IGNORE_INDEX) continue;
+      if (target === this.#ignoreIndex) continue;
       const prediction = predictions[i]!;
       if (!(target in this.#wanted) || !(prediction in this.#wanted)) {
         throw new DataError("TaskMeter", `position ${i} holds no class`, {
-          expected: `0 to ${this.#wanted.length - 1}, or ${IGNORE_INDEX} to ignore a target`,
+          expected: `0 to ${this.#wanted.length - 1}, or ${this.#ignoreIndex} to ignore a target`,
           got: `target ${target}, prediction ${prediction}`,
         });
       }

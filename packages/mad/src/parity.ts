@@ -70,22 +70,30 @@ function runTask(task: Task, c: ParityCase): Map<string, ParityTensor> {
   return results;
 }
 
+interface MetricArgs {
+  readonly num_classes: number;
+  readonly ignore_index?: number;
+  readonly average?: string;
+}
+
 function runMetrics(c: ParityCase): Map<string, ParityTensor> {
-  const meter = new TaskMeter(c.args["num_classes"] as number);
+  const { num_classes: numClasses, ignore_index: ignoreIndex, average } = c.args as unknown as MetricArgs;
+  const accuracy = String(average).startsWith("micro") ? "tokenAccuracy" : "macroAccuracy";
+  const meter = new TaskMeter(numClasses, ignoreIndex);
   const accuracies: number[] = [];
   const perplexities: number[] = [];
   for (let i = 0; c.tensors.has(`in.logits.${i}`); i++) {
     const logits = tensor(c, `in.logits.${i}`).data as ArrayLike<number>;
     const targets = tensor(c, `in.targets.${i}`);
     const scores = meter.addLogits(logits, targets.data as ArrayLike<number>, targets.shape[0]);
-    accuracies.push(scores.macroAccuracy);
+    accuracies.push(scores[accuracy]);
     perplexities.push(scores.perplexity);
   }
-  const { macroAccuracy, perplexity } = meter.scores();
+  const epoch = meter.scores();
   return new Map([
     ["out.batch_accuracy", { shape: [accuracies.length], data: accuracies }],
     ["out.batch_perplexity", { shape: [perplexities.length], data: perplexities }],
-    ["out.epoch", { shape: [2], data: [macroAccuracy, perplexity] }],
+    ["out.epoch", { shape: [2], data: [epoch[accuracy], epoch.perplexity] }],
   ]);
 }
 
