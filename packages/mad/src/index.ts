@@ -8,6 +8,7 @@ export { checkLeakage, findLeakage, type Leakage } from "./tasks/leakage.ts";
 export * from "./metrics.ts";
 export * from "./protocol.ts";
 export { parity, type ParityRun } from "./parity.ts";
+export { parityModules } from "./parity-modules.ts";
 export type { CurvePoint, RunRecord } from "./run-record.ts";
 export { layerNames, type Architecture } from "./train/architecture.ts";
 export { Evaluator, type TokenModel } from "./train/evaluate.ts";

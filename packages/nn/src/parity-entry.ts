@@ -17,6 +17,11 @@ export interface ParityModule {
   readonly module?: Module;
   /** Original key -> name of ours; undefined drops a key that ours derives. Default: the same name. */
   readonly rename?: (key: string) => string | undefined;
+  /**
+   * The original computes in float32 whatever dtype it is given, so its float64 results hold float32 digits and are compared
+   * under the float32 tolerance.
+   */
+  readonly float32Inside?: boolean;
   /** Inputs by name without `in.`; returns outputs by name without `out.`. */
   readonly call: (inputs: Readonly<Record<string, Tensor>>) => Readonly<Record<string, Tensor>>;
 }

@@ -18,7 +18,11 @@ export function registerParity(program: Command): void {
     .description("repeat numeric cases of the original implementations and compare")
     .argument("<folder>", "folder of <case>.json and <case>.safetensors")
     .option("--only <glob>", "only cases whose name matches; separate several with commas", "*")
-    .option("--device <name>", "device to run on; `reference` computes in float64 against the float64 tolerances", "cpu")
+    .option(
+      "--device <name>",
+      "device to run on; `reference` computes in float64 against the float64 tolerances",
+      "cpu",
+    )
     .option("--json", "one JSON line a case, then a summary line")
     .option("--allow-unsupported", "classes that are not built do not fail the run")
     .action(async (folder: string, options: ParityOptions) => {

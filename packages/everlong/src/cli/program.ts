@@ -3,11 +3,8 @@
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { cpu } from "@everlong/device-cpu";
-import { registerLabel } from "@everlong/labels";
-import { registerLifelong } from "@everlong/lifelong";
 import { registerMad, type MadHost } from "@everlong/mad";
 import { Command } from "commander";
-import { registerBench } from "./bench-command.ts";
 import { registerParity } from "./parity-command.ts";
 
 const here = import.meta.url;
@@ -39,9 +36,6 @@ export function makeProgram(): Command {
     if (!narrow) cpu.enableWide();
   });
   registerMad(program, madHost);
-  registerLabel(program);
-  registerLifelong(program);
   registerParity(program);
-  registerBench(program);
   return program;
 }

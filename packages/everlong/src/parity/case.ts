@@ -63,7 +63,9 @@ export async function loadCase(folder: string, name: string): Promise<ParityCase
     throw new DataError("parity", `${path} is not a JSON document`, { cause });
   }
   const bytes = await readFile(join(folder, `${name}.safetensors`)).catch(() => undefined);
-  const tensors = bytes ? parseSafetensors(bytes, `${name}.safetensors`).all() : new Map<string, StoredTensor>();
+  const tensors = bytes
+    ? parseSafetensors(bytes, `${name}.safetensors`).all()
+    : new Map<string, StoredTensor>();
   const { cls, args, tol } = json;
   return {
     name,

@@ -26,7 +26,8 @@ function stored(t: StoredTensor, i: number): number {
 }
 
 /** All values of a stored tensor as numbers. */
-export const storedValues = (t: StoredTensor): Float64Array => Float64Array.from({ length: t.data.length }, (_, i) => stored(t, i));
+export const storedValues = (t: StoredTensor): Float64Array =>
+  Float64Array.from({ length: t.data.length }, (_, i) => stored(t, i));
 
 /** Relative L2 distance, absolute where the reference is tiny; NaN only equals NaN. */
 export function relativeL2(ours: ArrayLike<number | bigint>, reference: ArrayLike<number>): number {
@@ -48,8 +49,19 @@ export function relativeL2(ours: ArrayLike<number | bigint>, reference: ArrayLik
 }
 
 /** Compares one tensor under its tolerance. */
-export function compareTensor(name: string, ours: Result | undefined, reference: StoredTensor, tolerance: Tolerance): Deviation {
-  const fail = (note: string): Deviation => ({ tensor: name, error: Number.POSITIVE_INFINITY, tolerance, ok: false, note });
+export function compareTensor(
+  name: string,
+  ours: Result | undefined,
+  reference: StoredTensor,
+  tolerance: Tolerance,
+): Deviation {
+  const fail = (note: string): Deviation => ({
+    tensor: name,
+    error: Number.POSITIVE_INFINITY,
+    tolerance,
+    ok: false,
+    note,
+  });
   if (!ours) return fail("not computed");
   if (ours.data.length !== reference.data.length) {
     return fail(`shape [${ours.shape.join(", ")}] instead of [${reference.shape.join(", ")}]`);
@@ -66,8 +78,15 @@ export function compareTensor(name: string, ours: Result | undefined, reference:
 }
 
 /** Compares what we say with the case's document, key by key of ours, to a relative tolerance on numbers. */
-export function compareDocument(ours: unknown, reference: unknown, tolerance: number, path = "json"): Deviation[] {
-  const bad = (note: string): Deviation[] => [{ tensor: path, error: Number.POSITIVE_INFINITY, tolerance, ok: false, note }];
+export function compareDocument(
+  ours: unknown,
+  reference: unknown,
+  tolerance: number,
+  path = "json",
+): Deviation[] {
+  const bad = (note: string): Deviation[] => [
+    { tensor: path, error: Number.POSITIVE_INFINITY, tolerance, ok: false, note },
+  ];
   if (typeof reference === "number" && typeof ours === "number") {
     const same = ours === reference || (Number.isNaN(ours) && Number.isNaN(reference));
     const scale = Math.abs(reference) < 1e-12 ? 1 : Math.abs(reference);
@@ -80,13 +99,20 @@ export function compareDocument(ours: unknown, reference: unknown, tolerance: nu
   }
   if (reference !== null && typeof reference === "object") {
     if (ours === null || typeof ours !== "object") return bad("not a record");
-    const keys = path === "json" ? Object.keys(ours) : [...new Set([...Object.keys(ours), ...Object.keys(reference)])];
+    const keys =
+      path === "json" ? Object.keys(ours) : [...new Set([...Object.keys(ours), ...Object.keys(reference)])];
     return keys.flatMap((k) =>
-      compareDocument((ours as Record<string, unknown>)[k], (reference as Record<string, unknown>)[k], tolerance, `${path}.${k}`),
+      compareDocument(
+        (ours as Record<string, unknown>)[k],
+        (reference as Record<string, unknown>)[k],
+        tolerance,
+        `${path}.${k}`,
+      ),
     );
   }
   // A missing number is written null, NaN or left out, depending on the original's writer.
-  const missing = (x: unknown): boolean => x === null || x === undefined || (typeof x === "number" && Number.isNaN(x));
+  const missing = (x: unknown): boolean =>
+    x === null || x === undefined || (typeof x === "number" && Number.isNaN(x));
   return ours === reference || (missing(ours) && missing(reference))
     ? [{ tensor: path, error: 0, tolerance, ok: true }]
     : bad(`${JSON.stringify(ours)} instead of ${JSON.stringify(reference)}`);

@@ -14,7 +14,9 @@ export interface DataResult {
 }
 type DataRun = (c: ParityCase) => DataResult | ReadonlyMap<string, Result>;
 
-const dataCases = { ...madCases, ...labelCases, ...lifelongCases } as unknown as Readonly<Record<string, DataRun>>;
+const dataCases = { ...madCases, ...labelCases, ...lifelongCases } as unknown as Readonly<
+  Record<string, DataRun>
+>;
 const modules: ParityModules = { ...nnModules, ...madModules };
 
 /** A case's class as registries name it: whole, or up to its first space. */

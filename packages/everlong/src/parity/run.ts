@@ -91,7 +91,15 @@ function severity(d: Deviation): number {
 
 function worst(name: string, deviations: readonly Deviation[]): CaseReport {
   const [first] = [...deviations].sort((a, b) => severity(b) - severity(a));
-  if (!first) return { case: name, status: "fail", tensor: "", error: Number.POSITIVE_INFINITY, tolerance: null, note: "nothing was compared" };
+  if (!first)
+    return {
+      case: name,
+      status: "fail",
+      tensor: "",
+      error: Number.POSITIVE_INFINITY,
+      tolerance: null,
+      note: "nothing was compared",
+    };
   const failed = deviations.filter((d) => !d.ok);
   const more = failed.length > 1 ? `${failed.length} of ${deviations.length} tensors fail` : undefined;
   const note = [first.note, more].filter(Boolean).join("; ");

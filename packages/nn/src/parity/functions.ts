@@ -43,6 +43,7 @@ function zeroSecondHalf(t: Tensor): Tensor {
  * second halves of `u` and `k` first, which a case says in its note.
  */
 export const fftConvReference = ({ args, json }: ParityRequest): ParityModule => ({
+  float32Inside: true,
   call: ({ u, k, pregate, postgate }) => {
     const halve = /second halves .*zeroed/.test(String(json["note"]))
       ? zeroSecondHalf
