@@ -41,6 +41,8 @@ export function prepare<P>(
   outputShapes: readonly (readonly number[])[],
   params: P,
   target: WasmTarget,
+  /** Output i lies over input `inPlace[i]`. */
+  inPlace: readonly (number | undefined)[] = [],
 ): PreparedRun {
   const outputs = outputShapes.map(contiguous);
   const lowering = source.lower({ inputs: inputs.map((i) => i.view), outputs, params }, target);
@@ -59,7 +61,10 @@ export function prepare<P>(
     return at;
   };
   const inputAt = inputs.map((i) => place(i.data.byteLength));
-  const outputAt = outputShapes.map((s) => place(4 * s.reduce((a, b) => a * b, 1)));
+  const outputAt = outputShapes.map((s, i) => {
+    const over = inPlace[i];
+    return over === undefined ? place(4 * s.reduce((a, b) => a * b, 1)) : inputAt[over]!;
+  });
   const tempAt = (lowering.temps ?? []).map(place);
   const scratch = place(Math.max(0, ...lowering.steps.map((s) => s.scratchBytes)));
   const tableAt = new Map<string, number>();

@@ -1,0 +1,10 @@
+import { lowerNorm, lowerNormGrad } from "../norm-wasm.ts";
+import type { WasmSource } from "../wasm-step.ts";
+import type { RmsNormGradParams, RmsNormParams } from "./op.ts";
+
+export const rmsNormWasm: WasmSource<RmsNormParams> = {
+  lower: (call, target) => lowerNorm(call, target, false),
+};
+export const rmsNormGradWasm: WasmSource<RmsNormGradParams> = {
+  lower: (call, target) => lowerNormGrad(call, target, false),
+};

@@ -1,0 +1,26 @@
+// WebAssembly sources by op, for devices that run them. A separate entry: other bundles do not carry it.
+
+import { adamwWasm } from "./adamw/wasm.ts";
+import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
+import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
+import { linearWasm } from "./matmul/wasm.ts";
+import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
+import { softmaxGradWasm, softmaxWasm } from "./softmax/wasm.ts";
+import type { WasmSource } from "./wasm-step.ts";
+
+export type * from "./wasm-step.ts";
+export { matmulWasm } from "./matmul/wasm.ts";
+
+/** Sources of fused ops, keyed by the op's name. */
+export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
+  adamw: adamwWasm,
+  "cross-entropy": crossEntropyWasm,
+  "cross-entropy-grad": crossEntropyGradWasm,
+  "layer-norm": layerNormWasm,
+  "layer-norm-grad": layerNormGradWasm,
+  linear: linearWasm,
+  "rms-norm": rmsNormWasm,
+  "rms-norm-grad": rmsNormGradWasm,
+  softmax: softmaxWasm,
+  "softmax-grad": softmaxGradWasm,
+};
