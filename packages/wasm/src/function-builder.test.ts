@@ -66,6 +66,22 @@ describe("control flow", () => {
     expect(exportsOf(module)["factorial"]!(10)).toBe(3628800);
   });
 
+  test("while may run zero times", () => {
+    const module = new ModuleBuilder({ width: 1, relaxed: true });
+    module.define("halvings", { params: ["i32"], result: "i32", exported: true }, (f, n) => {
+      const count = f.variable("i32", 0);
+      f.while(
+        () => f.i32.gtU(n, 1),
+        () => {
+          f.set(n, f.i32.shrU(n, 1));
+          f.advance(count, 1);
+        },
+      );
+      return count;
+    });
+    expect([0, 1, 2, 1000].map((n) => exportsOf(module)["halvings"]!(n))).toEqual([0, 0, 1, 9]);
+  });
+
   test("early return", () => {
     const module = new ModuleBuilder({ width: 1, relaxed: true });
     module.define("sign", { params: ["i32"], result: "i32", exported: true }, (f, n) => {

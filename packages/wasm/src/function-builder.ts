@@ -245,6 +245,16 @@ export class FunctionBuilder {
     });
   }
 
+  /** Repeats `body` while `condition` holds; it is emitted twice, so let it only read variables. */
+  while(condition: () => I32, body: () => void): void {
+    this.if(condition(), () => {
+      this.doWhile(() => {
+        body();
+        return condition();
+      });
+    });
+  }
+
   /**
    * Runs `body` until `pointer` reaches `end`, then advances every pointer of `steps` by its bytes; `pointer` must be among
    * them. Runs at least once: use it for ranges known not to be empty.
