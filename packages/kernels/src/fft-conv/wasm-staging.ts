@@ -1,0 +1,194 @@
+// Between tensors and lanes: a group of channels becomes a sequence `[time][lanes]` of float32, and back. "Rows" have their time axis
+// contiguous and are transposed four by four; "columns" have their channels contiguous and are copied. Groups with fewer channels
+// than lanes never touch memory outside the tensor; their spare lanes hold copies or zeros.
+
+import type { FunctionBuilder, FunctionRef, I32, ModuleBuilder, Value, Vec } from "@everlong/wasm";
+
+export interface Staging {
+  /** `(to, from, channelStride, timeStride, gate, gateChannelStride, gateTimeStride, lanes, count)`; gate 0 = none. */
+  readonly gather: FunctionRef;
+  /** `(from, to, channelStride, timeStride, gate, gateChannelStride, gateTimeStride, lanes, count)` */
+  readonly scatter: FunctionRef;
+  /** `(from, to)`: zeros. */
+  readonly clear: FunctionRef;
+  /** `(to, end, from, sign)`: to += sign * from; sign is a float32. */
+  readonly addScaled: FunctionRef;
+}
+
+const PARAMS = ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"] as const;
+
+type Row4 = readonly [Vec, Vec, Vec, Vec];
+
+function transpose4(f: FunctionBuilder, [a, b, c, d]: Row4): Row4 {
+  const { shuffle } = f.v128;
+  const [t0, t1] = [shuffle(a, b, [0, 4, 1, 5]), shuffle(a, b, [2, 6, 3, 7])];
+  const [t2, t3] = [shuffle(c, d, [0, 4, 1, 5]), shuffle(c, d, [2, 6, 3, 7])];
+  return [
+    shuffle(t0, t2, [0, 1, 4, 5]),
+    shuffle(t0, t2, [2, 3, 6, 7]),
+    shuffle(t1, t3, [0, 1, 4, 5]),
+    shuffle(t1, t3, [2, 3, 6, 7]),
+  ];
+}
+
+/** Moves four neighbouring lanes, time contiguous: `(a, pitch, gate, gatePitch, last, count, lanes)`; see `defineRows`. */
+function defineRows(module: ModuleBuilder, into: boolean, gated: boolean): FunctionRef {
+  const step = 16 * module.target.width;
+  const name = `${into ? "gather" : "scatter"}Rows${gated ? "Gated" : ""}`;
+  // rows: tensor rows `pitch` apart, the row of lane i is min(i, last); lanes: the four lanes of the sequence
+  return module.define(
+    name,
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32"] },
+    (f, rows, pitch, gate, gatePitch, last, count, lanes) => {
+      const pointers = (base: Value<"i32">, by: Value<"i32">) =>
+        [0, 1, 2, 3].map((i) => {
+          const row = i === 0 ? f.i32.constant(0) : f.select(f.i32.ltU(i, last), i, last);
+          return f.variable("i32", f.i32.add(base, f.i32.mul(row, by)));
+        });
+      const at = pointers(rows, pitch);
+      const gates = gated ? pointers(gate, gatePitch) : [];
+      const quads = f.i32.and(count, -4);
+      f.loop(0, quads, 4, () => {
+        const load = (p: readonly Value<"i32">[]): Row4 => p.map((q) => f.mem.vec.load(q, 0, 1)) as never;
+        const times = (x: Row4, y: Row4): Row4 => x.map((v, i) => f.f32x4.mul(v, y[i]!)) as never;
+        if (into) {
+          const x = load(at);
+          transpose4(f, gated ? times(x, load(gates)) : x).forEach((v, t) =>
+            f.mem.vec.store(lanes, t * step, v),
+          );
+        } else {
+          const x = [0, 1, 2, 3].map((t) => f.mem.vec.load(lanes, t * step, 1)) as unknown as Row4;
+          const y = transpose4(f, x);
+          (gated ? times(y, load(gates)) : y).forEach((v, i) => f.mem.vec.store(at[i]!, 0, v));
+        }
+        for (const p of [...at, ...gates]) f.advance(p, 16);
+        f.advance(lanes, 4 * step);
+      });
+      f.loop(quads, count, 1, () => {
+        at.forEach((p, i) => {
+          const g = (): Value<"f32"> => f.mem.f32.load(gates[i]!);
+          const x = into ? f.mem.f32.load(p) : f.mem.f32.load(lanes, 4 * i);
+          const value = gated ? f.f32.mul(x, g()) : x;
+          if (into) f.mem.f32.store(lanes, 4 * i, value);
+          else f.mem.f32.store(p, 0, value);
+        });
+        for (const p of [...at, ...gates]) f.advance(p, 4);
+        f.advance(lanes, step);
+      });
+    },
+  );
+}
+
+/** Moves whole vectors of channels: `(columns, pitch, gate, gatePitch, count, lanes)`. */
+function defineColumns(module: ModuleBuilder, into: boolean, gated: boolean): FunctionRef {
+  const step = 16 * module.target.width;
+  const name = `${into ? "gather" : "scatter"}Columns${gated ? "Gated" : ""}`;
+  return module.define(
+    name,
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32"] },
+    (f, columns, pitch, gate, gatePitch, count, lanes) => {
+      f.loop(0, count, 1, () => {
+        const x = into ? f.mem.vec.load(columns) : f.mem.vec.load(lanes);
+        const value = gated ? f.f32x4.mul(x, f.mem.vec.load(gate)) : x;
+        if (into) f.mem.vec.store(lanes, 0, value);
+        else f.mem.vec.store(columns, 0, value);
+        f.advance(columns, pitch);
+        if (gated) f.advance(gate, gatePitch);
+        f.advance(lanes, step);
+      });
+    },
+  );
+}
+
+/** One lane after the other with any strides: for groups that lack lanes. */
+function defineScalar(module: ModuleBuilder, into: boolean): FunctionRef {
+  const step = 16 * module.target.width;
+  return module.define(into ? "gatherScalar" : "scatterScalar", { params: [...PARAMS] }, (f, ...p) => {
+    const [lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count] = p;
+    f.loop(0, into ? f.lanes : present, 1, (lane) => {
+      const row = f.i32.muladd(lane, 4, lanes);
+      const at = f.variable("i32", f.i32.add(tensor, f.i32.mul(lane, channel)));
+      const to = f.variable("i32", row);
+      const gateAt = f.variable("i32", f.i32.add(gate, f.i32.mul(lane, gateChannel)));
+      const there = f.i32.ltU(lane, present);
+      f.loop(0, count, 1, () => {
+        f.if(
+          there,
+          () => {
+            const value = f.variable("f32", f.mem.f32.load(into ? at : to));
+            f.if(gate, () => f.set(value, f.f32.mul(value, f.mem.f32.load(gateAt))));
+            f.mem.f32.store(into ? to : at, 0, value);
+          },
+          () => f.mem.f32.store(to, 0, 0),
+        );
+        f.advance(at, time);
+        f.advance(gateAt, gateTime);
+        f.advance(to, step);
+      });
+    });
+  });
+}
+
+function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
+  const scalar = defineScalar(module, into);
+  const rows = [defineRows(module, into, false), defineRows(module, into, true)] as const;
+  const columns = [defineColumns(module, into, false), defineColumns(module, into, true)] as const;
+  return module.define(into ? "gather" : "scatter", { params: [...PARAMS] }, (f, ...p) => {
+    const [lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count] = p;
+    const isFull = f.i32.eq(present, f.lanes);
+    const either = (one: () => void, other: () => void): void => f.if(gate, other, one);
+    const asColumns = (pitch: I32, gatePitch: I32): void =>
+      either(
+        () => f.call(columns[0], tensor, pitch, 0, 0, count, lanes),
+        () => f.call(columns[1], tensor, pitch, gate, gatePitch, count, lanes),
+      );
+    const asRows = (): void => {
+      for (let half = 0; half < f.width; half++) {
+        // a half without channels of its own reads those of the first
+        const first = half === 0 ? f.i32.constant(0) : f.select(f.i32.gtU(present, 4), 4, 0, "i32");
+        const last = f.i32.sub(f.i32.sub(present, first), 1);
+        const from = f.i32.add(tensor, f.i32.mul(channel, first));
+        const gateFrom = f.i32.add(gate, f.i32.mul(gateChannel, first));
+        const lanesAt = f.i32.add(lanes, 16 * half);
+        either(
+          () => f.call(rows[0], from, channel, 0, 0, last, count, lanesAt),
+          () => f.call(rows[1], from, channel, gateFrom, gateChannel, last, count, lanesAt),
+        );
+      }
+    };
+    const noGate = f.i32.eqz(gate);
+    const columnsFit = f.i32.and(f.i32.eq(channel, 4), f.i32.or(noGate, f.i32.eq(gateChannel, 4)));
+    f.if(f.i32.and(isFull, columnsFit), () => {
+      asColumns(time, gateTime);
+      f.return();
+    });
+    const rowsFit = f.i32.and(f.i32.eq(time, 4), f.i32.or(noGate, f.i32.eq(gateTime, 4)));
+    // reading a row twice is harmless, writing one twice is not
+    f.if(into ? rowsFit : f.i32.and(rowsFit, isFull), () => {
+      asRows();
+      f.return();
+    });
+    f.call(scalar, lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count);
+  });
+}
+
+/** Defines the moves between tensors and lanes. */
+export function defineStaging(module: ModuleBuilder): Staging {
+  const clear = module.define("clear", { params: ["i32", "i32"] }, (f, from, to) => {
+    const step = 4 * f.lanes;
+    f.loop(from, to, step, (at) => f.mem.vec.store(at, 0, 0));
+  });
+  const addScaled = module.define(
+    "addScaled",
+    { params: ["i32", "i32", "i32", "f32"] },
+    (f, to, end, from, sign) => {
+      const step = 4 * f.lanes;
+      const factor = f.f32x4.splat(sign);
+      f.loop(to, end, step, (at) => {
+        f.mem.vec.store(at, 0, f.f32x4.madd(f.mem.vec.load(from), factor, f.mem.vec.load(at)));
+        f.advance(from, step);
+      });
+    },
+  );
+  return { gather: defineMove(module, true), scatter: defineMove(module, false), clear, addScaled };
+}

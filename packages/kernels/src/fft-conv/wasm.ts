@@ -1,0 +1,255 @@
+// The long convolution on the CPU: transform length, reach and units of a call.
+
+import { named } from "../inputs.ts";
+import type {
+  ArgWord,
+  WasmCall,
+  WasmLowering,
+  WasmSource,
+  WasmTable,
+  WasmTarget,
+  WasmView,
+} from "../wasm-step.ts";
+import type { FftConvGradParams, FftConvParams, Layout } from "./op.ts";
+import { buildConv, CONV_ARGS, scratchBytes, type ConvArg } from "./wasm-conv.ts";
+import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-transform.ts";
+
+/** Longest transform: positions and table offsets stay within 32 bits. */
+const LONGEST = 2 ** 22;
+/** Units that give several threads something to do. */
+const ENOUGH_UNITS = 8;
+
+const bytes = (elements: number): number => 4 * elements;
+
+/** Twiddles of transforms of length `m`. */
+export const twiddleTable = (m: number): WasmTable => ({
+  key: `fft/${m}`,
+  bytes: tableLayout(m).bytes,
+  fill: (memory, at) => fillTable(memory, at, m),
+});
+
+interface Reach {
+  readonly length: number;
+  readonly taps: number;
+  readonly origin: number;
+  readonly circular: boolean;
+}
+
+/**
+ * The transform length for a linear convolution: results 0 .. L - 1 must stay free of what wraps around at 2 M, on either side and
+ * for the adjoint too (README.md, "How long").
+ */
+export const transformLength = ({ length, taps, origin }: Reach): number =>
+  niceLength(Math.ceil((length + Math.max(origin, taps - 1 - origin)) / 2));
+
+const axes = (layout: Layout): { batch: number; channel: number; time: number } =>
+  layout === "bdl" ? { batch: 0, channel: 1, time: 2 } : { batch: 0, channel: 2, time: 1 };
+
+/** Words of a sequence tensor under `name`. */
+function sequenceWords<N extends string>(
+  name: N,
+  view: WasmView | undefined,
+  layout: Layout,
+  address: (byteOffset: number) => ArgWord,
+): Record<string, ArgWord> {
+  if (!view) return { [name]: 0, [`${name}Batch`]: 0, [`${name}Channel`]: 0, [`${name}Time`]: 0 };
+  const axis = axes(layout);
+  return {
+    [name]: address(bytes(view.offset)),
+    [`${name}Batch`]: bytes(view.strides[axis.batch]!),
+    [`${name}Channel`]: bytes(view.strides[axis.channel]!),
+    [`${name}Time`]: bytes(view.strides[axis.time]!),
+  };
+}
+
+function filterWords(
+  view: WasmView,
+  layout: Layout,
+  address: (byteOffset: number) => ArgWord,
+): Record<string, ArgWord> {
+  const [channel, tap] = layout === "bdl" ? [0, 1] : [1, 0];
+  return {
+    k: address(bytes(view.offset)),
+    kChannel: bytes(view.strides[channel]!),
+    kTap: bytes(view.strides[tap]!),
+  };
+}
+
+/** Reads any strides; fast where time or channels are contiguous, so only such views are taken as they are. */
+const accepts = (view: WasmView): boolean =>
+  view.dtype === "f32" && view.shape.some((n, axis) => view.strides[axis] === 1 || n === 1);
+
+interface Plan {
+  readonly size: number;
+  readonly groups: number;
+  readonly words: { readonly [K in ConvArg]?: ArgWord };
+  readonly table: WasmTable;
+  readonly key: string;
+}
+
+function planOf(reach: Reach, batch: number, channels: number, target: WasmTarget): Plan | string {
+  const size = transformLength(reach);
+  if (size > LONGEST) return `sequences of ${reach.length} need transforms longer than ${LONGEST}`;
+  const { length, taps, origin, circular } = reach;
+  const layout = tableLayout(size);
+  const flag = (x: boolean): number => (x ? 1 : 0);
+  return {
+    size,
+    groups: Math.ceil(channels / (4 * target.width)),
+    table: twiddleTable(size),
+    key: `fft-conv/${target.width}${target.relaxed ? "r" : "s"}/${leafOf(size)!}`,
+    words: {
+      batch,
+      channels,
+      length,
+      taps,
+      origin,
+      size,
+      table: { table: 0 },
+      tableFirst: layout.first,
+      tableLast: layout.last,
+      sequenceBoth: flag(length > size),
+      filterBoth: flag(taps - origin > size || origin > 0),
+      resultBoth: flag(length > size || circular),
+      circular: flag(circular),
+    },
+  };
+}
+
+const listWords = (words: Readonly<Record<string, ArgWord>>): ArgWord[] =>
+  CONV_ARGS.map((name) => words[name] ?? 0);
+
+/** Batch entries per unit: one group of channels a unit, or less where there are few groups. */
+function batchBlocks(groups: number, batch: number): { blocks: number; each: number } {
+  const wanted = Math.min(Math.ceil(batch / 4), Math.ceil(ENOUGH_UNITS / groups));
+  const each = Math.max(1, Math.ceil(batch / Math.max(1, wanted)));
+  return { blocks: Math.max(1, Math.ceil(batch / each)), each };
+}
+
+/** `(u, k, skip?, preGate?, postGate?) -> y`, see `fftConvOp`. */
+export const fftConvWasm: WasmSource<FftConvParams> = {
+  accepts: (_, view) => accepts(view),
+  lower: (call: WasmCall<FftConvParams>, target): WasmLowering | string => {
+    const { params, inputs } = call;
+    if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
+    const at = named(
+      params.inputs,
+      inputs.map((_, i) => i),
+    );
+    const axis = axes(params.layout);
+    const u = inputs[at.u!]!;
+    const k = inputs[at.k!]!;
+    const [batch, channels, length] = [u.shape[axis.batch]!, u.shape[axis.channel]!, u.shape[axis.time]!];
+    if (batch * channels === 0) return { steps: [] };
+    const taps = k.shape[params.layout === "bdl" ? 1 : 0]!;
+    const plan = planOf(
+      { length, taps, origin: params.origin, circular: params.circular },
+      batch,
+      channels,
+      target,
+    );
+    if (typeof plan === "string") return plan;
+    const skip = at.skip === undefined ? undefined : inputs[at.skip]!;
+    if (skip && skip.shape[0]! > 1 && skip.strides[0] !== 1) return "the skip weights must be contiguous";
+    const input =
+      (index: number | undefined) =>
+      (byteOffset: number): ArgWord => ({ input: index!, byteOffset });
+    const sequenceOf = (name: string, index: number | undefined): Record<string, ArgWord> =>
+      sequenceWords(name, index === undefined ? undefined : inputs[index], params.layout, input(index));
+    const { blocks, each } = batchBlocks(plan.groups, batch);
+    return {
+      steps: [
+        {
+          kernel: { key: plan.key, build: (module) => buildConv(module, leafOf(plan.size)!) },
+          entry: "convolve",
+          args: listWords({
+            ...plan.words,
+            ...sequenceOf("u", at.u),
+            ...sequenceOf("pre", at.preGate),
+            ...sequenceOf("post", at.postGate),
+            ...sequenceWords("y", call.outputs[0], params.layout, (byteOffset) => ({
+              output: 0,
+              byteOffset,
+            })),
+            ...filterWords(k, params.layout, input(at.k)),
+            skip: skip ? { input: at.skip!, byteOffset: bytes(skip.offset) } : 0,
+            adjoint: params.adjoint ? 1 : 0,
+            batchBlocks: blocks,
+            batchesPerUnit: each,
+          }),
+          units: plan.groups * blocks,
+          grain: 1,
+          scratchBytes: scratchBytes(plan.size, target.width, 2),
+          tables: [plan.table],
+        },
+      ],
+    };
+  },
+};
+
+/** `(u, dy, preGate?, postGate?) -> dk`, see `fftConvFilterGradOp`: summed over the batch between the transforms. */
+export const fftConvFilterGradWasm: WasmSource<FftConvGradParams> = {
+  accepts: (_, view) => accepts(view),
+  lower: (call: WasmCall<FftConvGradParams>, target): WasmLowering | string => {
+    const { params, inputs } = call;
+    if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
+    const at = named(
+      params.inputs,
+      inputs.map((_, i) => i),
+    );
+    const axis = axes(params.layout);
+    const u = inputs[at.u!]!;
+    const [batch, channels, length] = [u.shape[axis.batch]!, u.shape[axis.channel]!, u.shape[axis.time]!];
+    if (channels === 0) return { steps: [] };
+    if (batch === 0) return "an empty batch";
+    const { taps, origin, circular } = params;
+    // all lags of a period fold onto the taps, so none may alias
+    const reach = { length, taps: circular ? length : taps, origin, circular };
+    const plan = planOf(reach, batch, channels, target);
+    if (typeof plan === "string") return plan;
+    const sequenceOf = (name: string, index: number | undefined): Record<string, ArgWord> =>
+      sequenceWords(name, index === undefined ? undefined : inputs[index], params.layout, (byteOffset) => ({
+        input: index!,
+        byteOffset,
+      }));
+    const { blocks, each } = batchBlocks(plan.groups, batch);
+    const spectrumBytes = plan.size * elementBytes(target.width);
+    const args = listWords({
+      ...plan.words,
+      taps,
+      // the gradient reaches the back of the sequence where the filter does, and where a period folds
+      filterBoth: circular ? 1 : plan.words.filterBoth!,
+      ...sequenceOf("u", at.u),
+      ...sequenceOf("pre", at.preGate),
+      ...sequenceOf("post", at.postGate),
+      ...sequenceOf("y", at.dy),
+      ...filterWords(call.outputs[0]!, params.layout, (byteOffset) => ({ output: 0, byteOffset })),
+      batchBlocks: blocks,
+      batchesPerUnit: each,
+      partSpectra: blocks > 1 ? { temp: 0 } : 0,
+    });
+    const step = {
+      kernel: {
+        key: plan.key,
+        build: (module: Parameters<typeof buildConv>[0]) => buildConv(module, leafOf(plan.size)!),
+      },
+      args,
+      grain: 1,
+      tables: [plan.table],
+    };
+    const gather = {
+      ...step,
+      entry: "filterGradient",
+      units: plan.groups * blocks,
+      scratchBytes: scratchBytes(plan.size, target.width, 3),
+    };
+    if (blocks === 1) return { steps: [gather] };
+    const finish = {
+      ...step,
+      entry: "finishGradient",
+      units: plan.groups,
+      scratchBytes: scratchBytes(plan.size, target.width, 1),
+    };
+    return { steps: [gather, finish], temps: [plan.groups * blocks * spectrumBytes] };
+  },
+};
