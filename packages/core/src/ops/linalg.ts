@@ -16,7 +16,7 @@ import { sum } from "./reduction.ts";
 export function matmul(a: Tensor, b: Tensor): Tensor {
   if (a.rank === 0 || b.rank === 0)
     throw new ShapeError("matmul", "needs matrices", { got: `${show(a.shape)} and ${show(b.shape)}` });
-  if (a.rank === 1) return squeeze(matmul(unsqueeze(a, 0), b), -2);
+  if (a.rank === 1) return squeeze(matmul(unsqueeze(a, 0), b), b.rank === 1 ? 0 : -2);
   if (b.rank === 1) return squeeze(matmul(a, unsqueeze(b, -1)), -1);
   const dtype = promote(a.dtype, b.dtype);
   const [x, y] = [cast(a, dtype), cast(b, dtype)];
