@@ -156,6 +156,20 @@ describe("fuzzy recall", () => {
     expect(changed.length).toBe(broken.length);
   });
 
+  test.each([false, true])(
+    "what is asked stands in the sequence, also where the last pair was replaced (compat %s)",
+    (compat) => {
+      const options = { vocabSize: 9, seqLen: 26, kMotifSize: 1, vMotifSize: 2 };
+      for (const { inputs, targets } of make(
+        { task: "FR", options, seeding: "keyed", compat },
+        "test",
+        1000,
+      )) {
+        targets.slice(0, -1).forEach((t, i) => expect([IGNORE_INDEX, inputs[i + 1]]).toContain(t));
+      }
+    },
+  );
+
   test("motifs repeat no token, keys come from the lower half, padding stands on the left", () => {
     for (const { inputs } of make({ task: "FR", seeding: "keyed" }, "train", 100)) {
       const start = inputs.findIndex((t) => t !== 15);
