@@ -24,7 +24,7 @@ export interface SafetensorsHeader {
 }
 
 /** Longest header the format allows, in bytes. */
-export const MAX_HEADER_BYTES = 100_000_000;
+const MAX_HEADER_BYTES = 100_000_000;
 
 const hintForeign = "Is this a safetensors file, and was it downloaded completely?";
 
