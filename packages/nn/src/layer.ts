@@ -3,6 +3,7 @@
 // (dropout works when a call brings a key).
 
 import {
+  after,
   ConfigError,
   ShapeError,
   Tensor,
@@ -25,7 +26,8 @@ const hints = new WeakMap<Variable, ParameterHints>();
 
 /** A trainable variable, with hints for optimisers. */
 export function parameter(value: Tensor, given: ParameterHints = {}): Variable {
-  const variable = new Variable(value, { name: "parameter" });
+  // The barrier tells constants that start a parameter from constants that a traced body may repeat for itself.
+  const variable = new Variable(after(value, []), { name: "parameter" });
   if (Object.keys(given).length > 0) hints.set(variable, given);
   return variable;
 }

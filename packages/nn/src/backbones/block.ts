@@ -1,6 +1,6 @@
 // One residual block of a backbone: x + layer(norm(x)).
 
-import { add, random, recompute, zerosLike, type Tensor } from "@everlong/core";
+import { add, after, random, recompute, zerosLike, type Tensor } from "@everlong/core";
 import { gaussian } from "../initial.ts";
 import { visit, type ForwardOptions, type Layer, type Module } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
@@ -56,7 +56,7 @@ export class Block {
  */
 export function resetLinears(model: Module, draw?: { readonly key: Tensor; readonly std: number }): void {
   visit(model, Linear, (layer, i) => {
-    if (layer.bias) layer.bias.value = zerosLike(layer.bias.value);
+    if (layer.bias) layer.bias.value = after(zerosLike(layer.bias.value), []);
     if (draw) layer.weight.value = gaussian(random.foldIn(draw.key, i), layer.weight.shape, draw.std);
   });
 }
