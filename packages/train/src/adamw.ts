@@ -1,22 +1,16 @@
 // AdamW (Loshchilov & Hutter 2019, algorithm 2), with torch's defaults.
 
-import {
-  add,
-  checkOptions,
-  div,
-  mul,
-  pow,
-  sqrt,
-  square,
-  sub,
-  type Tensor,
-  type Variable,
-} from "@everlong/core";
+import { checkOptions, type Tensor, type Variable } from "@everlong/core";
+import { adamwUpdate } from "@everlong/kernels";
 import type { Module } from "@everlong/nn";
 import {
+  countStep,
   groupParameters,
+  GROUP_OPTIONS,
+  scaledRates,
   scalarVariable,
   slot,
+  stepVariable,
   type GroupedParameter,
   type GroupOptions,
   type Optimizer,
@@ -35,56 +29,41 @@ export interface AdamWOptions extends GroupOptions {
  */
 export class AdamW implements Optimizer {
   readonly parameters: readonly GroupedParameter[];
+  readonly baseRate: number;
   readonly learningRate: Variable;
+  readonly step: Variable;
   readonly state: ReadonlyMap<string, Variable>;
-  readonly #step: Variable;
   readonly #first: readonly Variable[];
   readonly #second: readonly Variable[];
   readonly #betas: readonly [number, number];
   readonly #eps: number;
 
   constructor(of: Module | ReadonlyMap<string, Variable>, options: AdamWOptions) {
-    checkOptions("AdamW", options, ["learningRate", "weightDecay", "groups", "betas", "eps"]);
-    this.parameters = groupParameters(of, options);
-    this.learningRate = scalarVariable("learning_rate", options.learningRate);
+    checkOptions("AdamW", options, [...GROUP_OPTIONS, "betas", "eps"]);
+    this.parameters = groupParameters("AdamW", of, options);
+    const { device } = this.parameters[0]!.variable.current;
+    this.baseRate = options.learningRate;
+    this.learningRate = scalarVariable("learning_rate", options.learningRate, device);
+    this.step = stepVariable(device);
     this.#betas = options.betas ?? [0.9, 0.999];
     this.#eps = options.eps ?? 1e-8;
-    this.#step = scalarVariable("step", 0);
     this.#first = this.parameters.map((p) => slot(p, "exp_avg"));
     this.#second = this.parameters.map((p) => slot(p, "exp_avg_sq"));
-    this.state = new Map([this.#step, ...this.#first, ...this.#second].map((v) => [v.name, v]));
+    this.state = new Map([this.step, ...this.#first, ...this.#second].map((v) => [v.name, v]));
   }
 
   apply(gradients: readonly Tensor[]): void {
-    const [b1, b2] = this.#betas;
-    const t = add(this.#step.value, 1);
-    this.#step.value = t;
-    const rate = this.learningRate.value;
-    // Scalars of the step, shared by all parameters.
-    const stepSize = div(rate, sub(1, pow(b1, t)));
-    const correction = sqrt(sub(1, pow(b2, t)));
-    const scaled = shared((scale: number) => (scale === 1 ? stepSize : mul(stepSize, scale)));
-    const shrinks = shared((decay: number) => sub(1, mul(rate, decay)));
+    const step = countStep(this.step);
+    const rate = scaledRates(this.learningRate.value);
     this.parameters.forEach(({ variable, weightDecay, rateScale }, i) => {
-      const g = gradients[i]!;
-      const m = add(mul(this.#first[i]!.value, b1), mul(g, 1 - b1));
-      const v = add(mul(this.#second[i]!.value, b2), mul(square(g), 1 - b2));
-      const update = div(mul(m, scaled(rateScale)), add(div(sqrt(v), correction), this.#eps));
-      const p = variable.value;
-      const kept = weightDecay === 0 ? p : mul(p, shrinks(weightDecay * rateScale));
-      this.#first[i]!.value = m;
-      this.#second[i]!.value = v;
-      variable.value = sub(kept, update);
+      const [first, second] = [this.#first[i]!, this.#second[i]!];
+      const { p, m, v } = adamwUpdate(
+        { p: variable.value, g: gradients[i]!, m: first.value, v: second.value },
+        rate(rateScale),
+        step,
+        { betas: this.#betas, eps: this.#eps, weightDecay },
+      );
+      [variable.value, first.value, second.value] = [p, m, v];
     });
   }
-}
-
-/** One tensor for equal numbers. */
-function shared(make: (x: number) => Tensor): (x: number) => Tensor {
-  const made = new Map<number, Tensor>();
-  return (x) => {
-    const known = made.get(x) ?? make(x);
-    made.set(x, known);
-    return known;
-  };
 }

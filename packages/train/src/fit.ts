@@ -1,9 +1,9 @@
 // The training loop.
 
-import { ConfigError, NumericError, tensor } from "@everlong/core";
+import { checkOptions, ConfigError, NumericError, tensor } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
 import { constant, type Schedule } from "./schedule.ts";
-import { trainStep, type Batch, type LossFunction } from "./train-step.ts";
+import { trainStep, type Batch, type LossFunction, type TrainStepOptions } from "./train-step.ts";
 
 /** What a step reports. */
 export interface StepReport {
@@ -21,20 +21,38 @@ export interface StepReport {
 export interface FitOptions {
   readonly loss: LossFunction;
   readonly optimizer: Optimizer;
-  /** Batches in order; the loop frees each after its step. */
+  /** Batches in order. */
   readonly batches: Iterable<Batch> | AsyncIterable<Batch>;
   /** Number of steps; the loop ends earlier when batches run out. */
   readonly steps: number;
-  /** Base learning rate, scaled by `schedule`. */
-  readonly learningRate: number;
+  /** Scaled by `schedule`. Default: what the optimiser was made with. */
+  readonly learningRate?: number;
   /** Default: constant. */
   readonly schedule?: Schedule;
   /** Limit of the global gradient norm. Default: none. */
   readonly clip?: number;
+  /** Decides the keys that the loss gets, dropout's for one. Default 0. */
+  readonly seed?: number;
+  /** Free the tensors of a batch after its step. Default true; false for tensors that come back. */
+  readonly freeBatches?: boolean;
   /** Called after every step; return false to stop. */
   readonly onStep?: (report: StepReport) => void | boolean | Promise<void | boolean>;
   readonly signal?: AbortSignal;
 }
+
+const KNOWN = [
+  "loss",
+  "optimizer",
+  "batches",
+  "steps",
+  "learningRate",
+  "schedule",
+  "clip",
+  "seed",
+  "freeBatches",
+  "onStep",
+  "signal",
+] as const satisfies readonly (keyof FitOptions)[];
 
 /** How a run ended. */
 export interface FitResult {
@@ -42,6 +60,13 @@ export interface FitResult {
   readonly stopped: "done" | "batches" | "callback" | "signal";
   readonly lastLoss: number;
 }
+
+const pick = ({ loss, optimizer, clip, seed }: FitOptions): TrainStepOptions => ({
+  loss,
+  optimizer,
+  ...(clip === undefined ? {} : { clip }),
+  ...(seed === undefined ? {} : { seed }),
+});
 
 /** The event loop gets a turn at least this often, for timers, progress and the freeing of memory. */
 const YIELD_MS = 30;
@@ -51,14 +76,18 @@ const YIELD_MS = 30;
  * @throws NumericError when the loss is not finite, naming the step and the last finite loss.
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
-  const { optimizer, batches, steps, learningRate, schedule = constant(), onStep, signal } = options;
+  checkOptions("fit", options, KNOWN);
+  const { optimizer, batches, steps, schedule = constant(), onStep, signal } = options;
+  const learningRate = options.learningRate ?? optimizer.baseRate;
   if (!(learningRate > 0))
     throw new ConfigError("fit", "learning rate must be positive", { got: `${learningRate}` });
-  const { run, names } = trainStep(options);
+  const { run, names } = trainStep(pick(options));
+  const { device } = optimizer.step.current;
   const began = performance.now();
   let turn = began;
   let step = 0;
   let lastLoss = Number.NaN;
+  let lastRate = Number.NaN;
   const end = (stopped: FitResult["stopped"]): FitResult => {
     run.dispose();
     return { steps: step, stopped, lastLoss };
@@ -67,17 +96,18 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   for await (const batch of batches) {
     if (signal?.aborted) return end("signal");
     const rate = learningRate * schedule(step);
-    optimizer.learningRate.value = tensor(rate);
+    if (rate !== lastRate) optimizer.learningRate.value = tensor(rate, { device });
+    lastRate = rate;
     const result = run(batch);
     const values = await result.data();
     result[Symbol.dispose]();
-    for (const t of Object.values(batch)) t[Symbol.dispose]();
+    if (options.freeBatches ?? true) for (const t of Object.values(batch)) t[Symbol.dispose]();
     step++;
     const scalars = Object.fromEntries(names.map((n, i) => [n, values[i]!]));
     const loss = scalars["loss"]!;
     if (!Number.isFinite(loss)) {
       throw new NumericError("fit", `the loss became ${loss} at step ${step}`, {
-        hint: `The last finite loss was ${lastLoss}. Lower the learning rate, clip gradients, or set EVERLONG_DEBUG=nan to find the operation.`,
+        hint: `${step > 1 ? `The last good step was ${step - 1} with loss ${lastLoss}. ` : ""}Lower the learning rate, clip gradients, or set EVERLONG_DEBUG=nan to find the operation.`,
       });
     }
     lastLoss = loss;

@@ -1,15 +1,31 @@
 // One compiled training step: loss, gradients, clipping, update.
 
-import { compile, gradients, stack, type Compiled, type Tensor } from "@everlong/core";
+import {
+  cast,
+  compile,
+  ConfigError,
+  gradients,
+  random,
+  stack,
+  type Compiled,
+  type Tensor,
+} from "@everlong/core";
 import { clipByGlobalNorm, globalNorm } from "./clip.ts";
 import type { Optimizer } from "./optimizer.ts";
 
 /** A batch by name; the leading axis of each tensor is usually B. */
 export type Batch = Readonly<Record<string, Tensor>>;
 
+/** What a loss may use besides the batch. */
+export interface StepContext {
+  /** Random key `[2]` of this step, for dropout. */
+  readonly key: Tensor;
+}
+
 /** The scalar loss of a batch, or the loss with more scalars to log. */
 export type LossFunction = (
   batch: Batch,
+  context: StepContext,
 ) => Tensor | { readonly loss: Tensor; readonly [name: string]: Tensor };
 
 export interface TrainStepOptions {
@@ -17,6 +33,8 @@ export interface TrainStepOptions {
   readonly optimizer: Optimizer;
   /** Limit of the global gradient norm. Default: none. */
   readonly clip?: number;
+  /** Decides the keys of all steps. Default 0. */
+  readonly seed?: number;
   /** For plans and messages. */
   readonly name?: string;
 }
@@ -30,11 +48,16 @@ export interface StepFunction {
 
 /** Compiles `loss`, its gradients and the update into one function of the batch. */
 export function trainStep(options: TrainStepOptions): StepFunction {
-  const { loss, optimizer, clip, name = "train step" } = options;
+  const { loss, optimizer, clip, seed = 0, name = "train step" } = options;
+  if (clip !== undefined && !(clip > 0))
+    throw new ConfigError("trainStep", "clip must be positive", { got: `${clip}` });
+  const { device } = optimizer.step.current;
   const names: string[] = [];
+  const base = random.key(seed, device);
   const run = compile(
     (batch: Batch): Tensor => {
-      const out = loss(batch);
+      // The step's own number keys its randomness: a resumed run draws what an uninterrupted one would.
+      const out = loss(batch, { key: random.foldIn(base, optimizer.step.value) });
       const scalars: Record<string, Tensor> =
         "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
       const found = gradients(
@@ -46,7 +69,7 @@ export function trainStep(options: TrainStepOptions): StepFunction {
       optimizer.apply(clipped);
       scalars["gradNorm"] = norm;
       names.splice(0, names.length, ...Object.keys(scalars));
-      return stack(Object.values(scalars).map((t) => t.reshape([])));
+      return stack(Object.values(scalars).map((t) => cast(t, device.defaultFloat).reshape([])));
     },
     { name },
   );
