@@ -103,9 +103,9 @@ export class ShardedSafetensors {
 
 /** Opens a sharded model by the path of its index (Node only). @throws DataError as {@link parseShardIndex} */
 export async function openShardedSafetensors(indexPath: string): Promise<ShardedSafetensors> {
-  const { dirname } = await import("node:path");
+  const path = await import("node:path");
   const text = new TextDecoder().decode(await readFileBytes(indexPath));
-  return new ShardedSafetensors(indexPath, dirname(indexPath), parseShardIndex(text, indexPath));
+  return new ShardedSafetensors(indexPath, path.dirname(indexPath), parseShardIndex(text, indexPath));
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
