@@ -10,7 +10,7 @@ import { combine, LANES, neutral, PARTS, settle } from "./reduction.ts";
 import { forRowRuns, minU } from "./row-cursor.ts";
 
 /** Columns of a strip, and rows between folds. */
-export const STRIP = 1024;
+export const STRIP = 4096;
 const FOLD_ROWS = 128;
 const STRIP_BYTES = 4 * STRIP;
 /** Two strips: the current one and the total. */

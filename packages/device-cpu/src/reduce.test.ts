@@ -17,10 +17,12 @@ import {
   randomStorage,
   randomView,
   runProgram,
+  wideDevice,
 } from "./step-harness.ts";
 
 const cpu = cpuDevice({ threads: 1, poison: true });
 const two = cpuDevice({ threads: 2, poison: true });
+const wide = wideDevice();
 afterAll(() => two.dispose());
 
 const ALL: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
@@ -175,7 +177,11 @@ test("random views, code and axes agree with the reference", async () => {
       const program = programFor(step, [a.length, b.length]);
       // Sums of a few hundred values of both signs: errors are measured against their typical size.
       expect(await compareWithReference(cpu, program, data, 200)).toBeLessThan(60);
-      expect(await runProgram(two, program, data)).toEqual(await runProgram(cpu, program, data));
+      const one = await runProgram(cpu, program, data);
+      expect(await runProgram(two, program, data)).toEqual(one);
+      // Neither does the width: the second run is optimised code in pairs.
+      await runProgram(wide, program, data);
+      expect(await runProgram(wide, program, data)).toEqual(one);
     }),
     { numRuns: 150 },
   );

@@ -17,6 +17,7 @@ import {
   type TypedArray,
   type View,
 } from "@everlong/core";
+import { CpuDevice, type CpuDeviceOptions } from "./device.ts";
 
 /** A pseudo-random generator for test data (mulberry32). */
 export function randomSource(seed: number): () => number {
@@ -195,4 +196,18 @@ export function randomView(
       ? offset
       : shape.reduce((at, n, i) => at + Math.max(0, (n - 1) * strides[i]!), offset) + 1;
   return { view, length: Math.max(1, length) };
+}
+
+/**
+ * A device that emits pairs of vectors, on an engine told to optimise every kernel at its first calls: what V8's revectorizer
+ * makes of the code is then what the test sees, its aborts included.
+ */
+export function wideDevice(options: CpuDeviceOptions = {}): CpuDevice {
+  const v8 = process.getBuiltinModule("node:v8");
+  for (const flag of ["--experimental-wasm-revectorize", "--wasm-sync-tier-up", "--wasm-tiering-budget=1"]) {
+    v8.setFlagsFromString(flag);
+  }
+  const made = new CpuDevice({ threads: 1, poison: true, ...options });
+  made.kernels.target = { ...made.kernels.target, width: 2 };
+  return made;
 }
