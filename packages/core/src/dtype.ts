@@ -53,10 +53,14 @@ export function readElement(d: DType, data: TypedArray, i: number): number {
   return d === "bf16" ? fromBf16Bits(data[i]!) : data[i]!;
 }
 
-/** Writes `x` into element `i` of host storage of dtype `d`, converted as a cast would. */
+/** Writes `x` into element `i` of host storage of dtype `d`, converted as a cast from float would: integers saturate. */
 export function writeElement(d: DType, data: TypedArray, i: number, x: number): void {
   if (d === "bf16") data[i] = toBf16Bits(x);
   else if (d === "bool") data[i] = x !== 0 ? 1 : 0;
-  else if (d === "i32") data[i] = Number.isFinite(x) ? Math.trunc(x) | 0 : 0;
+  else if (d === "i32") data[i] = saturate(x, -(2 ** 31), 2 ** 31 - 1);
+  else if (d === "u8") data[i] = saturate(x, 0, 255);
   else data[i] = x;
 }
+
+const saturate = (x: number, low: number, high: number): number =>
+  Number.isNaN(x) ? 0 : Math.min(Math.max(Math.trunc(x), low), high);
