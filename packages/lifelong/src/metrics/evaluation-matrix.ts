@@ -26,7 +26,7 @@ export interface StreamMetrics {
   readonly meanForgetting: number;
   readonly meanBackwardTransfer: number;
   readonly meanForwardTransfer: number;
-  /** Mean of the last row. */
+  /** Mean over tasks of their last evaluation. */
   readonly finalPerformance: number;
 }
 
@@ -42,12 +42,14 @@ export function streamMetrics(matrix: EvaluationMatrix): StreamMetrics {
       got: `[${values.length}][${values[0]?.length ?? 0}]`,
     });
   }
-  const last = values.at(-1)!;
   const first = tasks.map((_, n) => trained.indexOf(n));
+  // the last training may have no evaluation after it
+  const lastStep = tasks.map((_, n) => values.findLastIndex((row) => !Number.isNaN(row[n]!)));
+  const last = tasks.map((_, n) => values[lastStep[n]!]?.[n] ?? Number.NaN);
   const forgetting = tasks.map((_, n) => {
-    const s = first[n]!;
-    // a task that was trained last has not been seen again yet
-    return s < 0 || s === trained.length - 1 ? Number.NaN : values[s + 1]![n]! - last[n]!;
+    const after = first[n]! + 1;
+    // not forgotten before it is evaluated again after another training
+    return after < 1 || lastStep[n]! <= after ? Number.NaN : values[after]![n]! - last[n]!;
   });
   const forwardTransfer = tasks.map((_, n) => {
     const s = first[n]!;

@@ -38,8 +38,9 @@ export interface MetricsOptionSpec {
   readonly key: keyof MetricsOptions;
   /** Flag letter of the original, where it has one. */
   readonly short?: string;
-  /** Name in the original's settings files. */
+  /** Name in the original's settings files; the long flag is the same with hyphens, unless `flag` says otherwise. */
   readonly settingsKey: string;
+  readonly flag?: string;
   readonly help: string;
   readonly choices?: readonly string[];
   readonly kind: "choice" | "text" | "flag" | "integer" | "pair" | "file";
@@ -122,6 +123,7 @@ export const METRICS_OPTIONS: readonly MetricsOptionSpec[] = [
     key: "smoothEval",
     short: "G",
     settingsKey: "do_smooth_eval_data",
+    flag: "smooth-eval-data",
     kind: "flag",
     default: false,
     help: "smooth evaluation blocks too",
@@ -146,6 +148,7 @@ export const METRICS_OPTIONS: readonly MetricsOptionSpec[] = [
     key: "dataRange",
     short: "d",
     settingsKey: "data_range",
+    flag: "data-range-file",
     kind: "file",
     default: null,
     help: "JSON file of task ranges {task: {min, max}}",

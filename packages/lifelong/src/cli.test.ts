@@ -1,0 +1,215 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Command } from "commander";
+import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
+import { lifelongCommand } from "./cli.ts";
+import { METRICS_OPTIONS } from "./metrics/options.ts";
+
+const scratch = mkdtempSync(join(tmpdir(), "cli-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+afterEach(() => vi.restoreAllMocks());
+const fixtures = join(import.meta.dirname, "../fixtures/l2metrics");
+const lifetime = join(fixtures, "logs/ll_logs/multi_task");
+const at = (...parts: string[]): string => join(scratch, ...parts);
+
+/** Runs a command line and returns what it printed. */
+async function run(...args: string[]): Promise<{ out: string; notes: string }> {
+  let [out, notes] = ["", ""];
+  vi.spyOn(process.stdout, "write").mockImplementation((text) => ((out += String(text)), true));
+  vi.spyOn(process.stderr, "write").mockImplementation((text) => ((notes += String(text)), true));
+  const program = new Command("everlong").exitOverride();
+  lifelongCommand(program);
+  try {
+    await program.parseAsync(["lifelong", ...args], { from: "user" });
+  } finally {
+    vi.restoreAllMocks();
+  }
+  return { out, notes };
+}
+
+describe("metrics", () => {
+  const store = ["--ste-dir", at("ste")];
+
+  test("the original's three steps: store experts, compute, read the files", async () => {
+    for (const name of ["ste_task1_1_run1", "ste_task2_1_run1", "ste_task3_1_run1"]) {
+      await run("metrics", join(fixtures, "logs/ste_logs", name), "-s", "w", ...store);
+    }
+    const again = await run(
+      "metrics",
+      "-l",
+      join(fixtures, "logs/ste_logs/ste_task3_1_run2"),
+      "-s",
+      "a",
+      ...store,
+    );
+    expect(again.out).toBe("stored ste_task3_1_run2 as expert of task3_1\n");
+    const listed = await run("ste", "list", "--json", ...store);
+    expect(JSON.parse(listed.out).tasks[2]).toEqual({
+      task: "task3_1",
+      runs: ["ste_task3_1_run2", "ste_task3_1_run1"],
+    });
+
+    const results = at("results");
+    const settings = join(fixtures, "expected/multi_task_settings.json");
+    const printed = await run("metrics", lifetime, "-c", settings, "-O", results, ...store);
+    expect(printed.out).toMatch(/sample_efficiency +Sample efficiency +0\.9133 +no/);
+    const want = JSON.parse(readFileSync(join(fixtures, "expected/multi_task_metrics.json"), "utf8"));
+    const got = JSON.parse(readFileSync(join(results, "multi_task_metrics.json"), "utf8"));
+    expect(got.sample_efficiency).toBeCloseTo(want.sample_efficiency, 10);
+    expect(Object.keys(got.task_metrics.task1_1)).toEqual(Object.keys(want.task_metrics.task1_1));
+    expect(readFileSync(join(results, "multi_task_regime.tsv"), "utf8").split("\n")[0]).toBe(
+      readFileSync(join(fixtures, "expected/multi_task_regime.tsv"), "utf8").split("\n")[0]!.trimEnd(),
+    );
+    const saved = JSON.parse(readFileSync(join(results, "multi_task_settings.json"), "utf8"));
+    expect(saved).toMatchObject({ perf_measure: "performance", transfer_method: "ratio" });
+    const page = readFileSync(join(results, "multi_task.html"), "utf8");
+    expect(page).toMatch(/<svg/);
+    expect(page).not.toMatch(/<script|https?:\/\/(?!www\.w3\.org)/);
+
+    expect((await run("ste", "clear", ...store)).out).toMatch(/deleted 3 tasks/);
+  });
+
+  test("every option of the pipeline is a flag", async () => {
+    const document = async (...flags: string[]): Promise<Record<string, unknown>> =>
+      JSON.parse(
+        (
+          await run(
+            "metrics",
+            lifetime,
+            "-p",
+            "performance",
+            "--json",
+            "--no-save",
+            "--no-save-settings",
+            ...store,
+            ...flags,
+          )
+        ).out,
+      );
+    const plain = await document();
+    const range = at("range.json");
+    const wide = { min: -100, max: 500 };
+    writeFileSync(range, JSON.stringify({ TASK1_1: wide, task2_1: wide, task3_1: wide }));
+    const changes: Record<string, string[]> = {
+      variantMode: ["-r", "agnostic"],
+      aggregation: ["-a", "median"],
+      maintenance: ["-m", "both"],
+      transfer: ["-t", "contrast"],
+      normalization: ["-n", "none"],
+      smoothing: ["-g", "blackman"],
+      windowLength: ["-w", "7"],
+      clampOutliers: ["-x"],
+      dataRange: ["-d", range],
+      noise: ["-N", "0", "3"],
+    };
+    for (const [key, flags] of Object.entries(changes))
+      expect([key, await document(...flags)]).not.toEqual([key, plain]);
+    const program = new Command();
+    lifelongCommand(program);
+    const command = program.commands[0]!.commands.find((c) => c.name() === "metrics")!;
+    for (const { short, help } of METRICS_OPTIONS) {
+      const option = command.options.find((o) => o.description.startsWith(help));
+      expect(option?.short).toBe(short === undefined ? undefined : `-${short}`);
+    }
+  });
+
+  test("a folder of lifetimes gives tables and one page; experts' logs are left out", async () => {
+    const { out } = await run(
+      "metrics",
+      join(fixtures, "logs"),
+      "-R",
+      "-p",
+      "performance",
+      "-O",
+      at("all"),
+      ...store,
+    );
+    expect(out).toMatch(/logs \(1\)/);
+    expect(readFileSync(at("all", "ll_metrics.tsv"), "utf8").split("\n")).toHaveLength(3);
+    expect(existsSync(at("all", "ll_metrics.html"))).toBe(true);
+  });
+
+  test("mistakes are named", async () => {
+    await expect(run("metrics", lifetime)).rejects.toThrow(
+      /no numeric column "reward": expected performance/,
+    );
+    await expect(run("metrics", at("nowhere"))).rejects.toThrow(/no log folder/);
+    await expect(run("metrics", lifetime, "-w", "x")).rejects.toThrow(
+      /--window-length is not a number: got x/,
+    );
+    await expect(run("metrics", lifetime, "-t", "sum")).rejects.toThrow(/ratio, contrast, both/);
+  });
+});
+
+describe("run, report and the rest", () => {
+  test("a run prints its seeds and metrics; reports compare agents", async () => {
+    const logs = at("logs");
+    const first = await run(
+      "run",
+      "SimpleMiniGrid",
+      "--agent-seed",
+      "3",
+      "--curriculum-seed",
+      "4",
+      "--log-dir",
+      logs,
+      "--lifetimes",
+      "2",
+      "--json",
+      "--live",
+    );
+    const result = JSON.parse(first.out);
+    expect(result.dirs).toHaveLength(2);
+    expect(result.metrics.avg_eval_perf.count).toBe(2);
+    expect(first.notes).toMatch(/live view: http:\/\/127\.0\.0\.1:\d+/);
+    expect(first.notes).toMatch(/--agent-seed 3 --curriculum-seed 4/);
+    const page = at("report.html");
+    const report = await run(
+      "report",
+      `one=${logs}`,
+      `two=${logs}`,
+      "-O",
+      page,
+      "-t",
+      "both",
+      "--title",
+      "A < B",
+    );
+    expect(report.out).toMatch(/metric +one \(2\) +two \(2\)/);
+    expect(readFileSync(page, "utf8")).toContain("<h1>A &lt; B</h1>");
+    const valid = await run("validate", result.dirs[0], "--json");
+    expect(JSON.parse(valid.out)).toMatchObject({ valid: true, kind: "log", experiences: 75 });
+    await run("aggregate", result.dirs[1], "-f", "csv", "-o", at("table"));
+    expect(readFileSync(at("table.csv"), "utf8").split("\n")).toHaveLength(77);
+  });
+
+  test("curricula by name and file", async () => {
+    const file = at("mine.yaml");
+    writeFileSync(
+      file,
+      "{name: mine, builder: condensed, tasks: [{environment: CartPole}], learn: {steps: 50}, evaluate: {episodes: 1}}",
+    );
+    expect((await run("summary", file)).out).toMatch(/Task variant 1, CartPole - Default: 50 steps\./);
+    expect(JSON.parse((await run("validate", file, "--json")).out)).toMatchObject({
+      valid: true,
+      kind: "curriculum",
+    });
+    await run("run", file, "--log-dir", at("mine"), "--no-metrics", "--quiet");
+    expect(existsSync(at("mine", "mine-Random-000", "worker-default", "1-train", "data-log.tsv"))).toBe(true);
+    expect((await run("curricula")).out).toMatch(/MiniGridDispersed/);
+    expect(JSON.parse((await run("envs", "--json")).out).map((e: { name: string }) => e.name)).toContain(
+      "DoorKey",
+    );
+    expect((await run("agents")).out).toMatch(/^Random: /m);
+  });
+
+  test("agent options are key=value", async () => {
+    await expect(run("run", "SimpleCartPole", "--agent-option", "speed")).rejects.toThrow(
+      /not of the form key=value/,
+    );
+    await expect(
+      run("run", "SimpleCartPole", "--log-dir", at("x"), "--agent-option", "speed=1"),
+    ).rejects.toThrow(/unknown option "speed"/);
+  });
+});

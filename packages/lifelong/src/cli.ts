@@ -1,0 +1,24 @@
+// `everlong lifelong ...`
+
+import type { Command } from "commander";
+import { registerLists, registerSummary, registerValidate } from "./cli/curricula.ts";
+import { registerAggregate, registerMetrics, registerReport, registerSte } from "./cli/metrics.ts";
+import { registerRun } from "./cli/run.ts";
+
+/** Adds the `lifelong` command with its subcommands to a program. */
+export function registerLifelong(program: Command): void {
+  const lifelong = program
+    .command("lifelong")
+    .description("lifelong agents: curricula, runs, logs and the L2M metrics");
+  registerRun(lifelong);
+  registerMetrics(lifelong);
+  registerReport(lifelong);
+  registerValidate(lifelong);
+  registerSummary(lifelong);
+  registerAggregate(lifelong);
+  registerSte(lifelong);
+  registerLists(lifelong);
+}
+
+/** The same as a value, for programs that collect commands. */
+export const lifelongCommand: (program: Command) => void = registerLifelong;
