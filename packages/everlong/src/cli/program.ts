@@ -5,6 +5,7 @@ import { Worker } from "node:worker_threads";
 import { cpu } from "@everlong/device-cpu";
 import { registerMad, type MadHost } from "@everlong/mad";
 import { Command } from "commander";
+import { registerBench } from "./bench-command.ts";
 import { registerParity } from "./parity-command.ts";
 
 const here = import.meta.url;
@@ -37,5 +38,6 @@ export function makeProgram(): Command {
   });
   registerMad(program, madHost);
   registerParity(program);
+  registerBench(program);
   return program;
 }

@@ -1,0 +1,121 @@
+// Runs a suite: correctness first, then interleaved timings of ours and the peers.
+
+import { setStrict } from "@everlong/core";
+import { calibrate } from "./calibrate.ts";
+import { isCheck, type BenchCase, type CheckCase, type Machine, type PeerRun, type Suite } from "./suite.ts";
+
+/** The outcome of a case. */
+export interface BenchReport {
+  readonly suite: string;
+  readonly case: string;
+  readonly unit: string;
+  /** Median in the unit; null when the result was wrong. */
+  readonly ours: number | null;
+  /** Median per peer, or why it is missing. */
+  readonly peers: Readonly<Record<string, number | string>>;
+  readonly limit: number | null;
+  /** Relative error of our result. */
+  readonly error: number;
+}
+
+export interface BenchOptions {
+  /** Only cases whose name contains this. */
+  readonly only?: string;
+  /** A missing peer is an error. */
+  readonly requirePeers?: boolean;
+}
+
+const median = (values: readonly number[]): number => {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+};
+
+async function timed(run: () => void | Promise<void>): Promise<number> {
+  const began = performance.now();
+  await run();
+  return performance.now() - began;
+}
+
+async function runCase(suite: string, c: BenchCase, machine: Machine): Promise<BenchReport> {
+  const { run, error: measureError, close } = await c.prepare();
+  const toUnit = c.toUnit ?? ((ms: number): number => ms);
+  const limit = c.limit?.(machine) ?? null;
+  const error = await measureError();
+  const base = { suite, case: c.name, unit: c.unit, limit, error };
+  if (!(error <= c.tolerance)) {
+    close?.();
+    return { ...base, ours: null, peers: {} };
+  }
+  const started = new Map<string, PeerRun>();
+  const peers: Record<string, number | string> = {};
+  for (const peer of c.peers) {
+    const made = await peer.prepare();
+    if (typeof made === "string") peers[peer.name] = made;
+    else started.set(peer.name, made);
+  }
+  const ours: number[] = [];
+  const theirs = new Map<string, number[]>([...started.keys()].map((n) => [n, []]));
+  const repeats = c.repeats ?? 15;
+  // The engine compiles hot code in the background during the first runs.
+  for (let i = 0; i < 3; i++) await run();
+  for (let i = 0; i < repeats; i++) {
+    ours.push(await timed(run));
+    for (const [name, peer] of started) theirs.get(name)!.push(await peer.run());
+  }
+  for (const [name, peer] of started) {
+    peers[name] = toUnit(median(theirs.get(name)!));
+    peer.close();
+  }
+  close?.();
+  return { ...base, ours: toUnit(median(ours)), peers };
+}
+
+async function runCheck(suite: string, c: CheckCase): Promise<BenchReport> {
+  const value = await c.measure();
+  return { suite, case: c.name, unit: c.unit, ours: value, peers: {}, limit: c.bound, error: 0 };
+}
+
+/** Runs the cases of a suite in order; `report` is called after each. Strict: a missing kernel is an error. */
+export async function runSuite(
+  suite: Suite,
+  options: BenchOptions,
+  report: (r: BenchReport) => void,
+): Promise<Machine> {
+  const machine = await calibrate();
+  setStrict(true);
+  try {
+    for (const c of suite.cases()) {
+      if (options.only && !c.name.includes(options.only)) continue;
+      report(isCheck(c) ? await runCheck(suite.name, c) : await runCase(suite.name, c, machine));
+    }
+  } finally {
+    setStrict(false);
+  }
+  return machine;
+}
+
+/** Answers "case" and "go" lines about one suite, for a process that interleaves us with others. */
+export async function serveSuite(
+  suite: Suite,
+  lines: AsyncIterable<string>,
+  answer: (text: string) => void,
+): Promise<void> {
+  setStrict(true);
+  let run: (() => void | Promise<void>) | undefined;
+  for await (const line of lines) {
+    if (line === "go" && run) {
+      answer(String(await timed(run)));
+      continue;
+    }
+    const name = line.slice(0, line.lastIndexOf(" "));
+    const found = suite.cases().find((c) => c.name === name);
+    if (!found || isCheck(found)) {
+      answer(`no case "${name}"`);
+      continue;
+    }
+    ({ run } = await found.prepare());
+    for (let i = 0; i < 3; i++) await run();
+    answer("ready");
+  }
+}
