@@ -1,7 +1,7 @@
 import { ConfigError } from "@everlong/core";
+import { RandomState } from "@everlong/data";
 import type { Embeddings } from "../embeddings/embeddings.ts";
 import { requireFinite } from "../embeddings/embeddings.ts";
-import { MersenneTwister } from "../mersenne-twister.ts";
 
 /** Options of {@link kMeans}; the defaults are scikit-learn 1.2's. */
 export interface KMeansOptions {
@@ -40,7 +40,7 @@ export function kMeans(points: Embeddings, parts: number, options: KMeansOptions
     });
   requireFinite(points, "k-means");
   const { mean, centered, variance } = center(points);
-  const random = new MersenneTwister(seed, "integer");
+  const random = new RandomState(seed);
   const enough = tolerance * variance;
   let best: Run | undefined;
   for (let restart = 0; restart < restarts; restart++) {
@@ -88,17 +88,17 @@ function center(points: Embeddings): {
   return { mean: rounded, centered: { data, items: n, size: d }, variance: variance / (n * d) };
 }
 
-function seedCenters(points: Embeddings, parts: number, random: MersenneTwister): Float64Array {
+function seedCenters(points: Embeddings, parts: number, random: RandomState): Float64Array {
   const { items: n, size: d } = points;
   const trials = 2 + Math.floor(Math.log(parts));
   const centers = new Float64Array(parts * d);
   const place = (c: number, i: number): void => centers.set(points.data.subarray(i * d, (i + 1) * d), c * d);
-  const first = random.below(n);
+  const first = random.randint(0, n);
   place(0, first);
   let closest = squaredDistances(points, first);
   let potential = closest.reduce((a, b) => a + b, 0);
   for (let c = 1; c < parts; c++) {
-    const draws = Array.from({ length: trials }, () => random.double() * potential);
+    const draws = Array.from({ length: trials }, () => random.random() * potential);
     let best: { pot: number; distances: Float64Array; at: number } | undefined;
     for (const draw of draws) {
       const at = searchCumulative(closest, draw);

@@ -1,10 +1,11 @@
 import { ConfigError, DataError, ShapeError, checkOptions } from "@everlong/core";
-import { MersenneTwister } from "../../mersenne-twister.ts";
+import { Mt19937 } from "@everlong/data";
 import type { Clique, DependencyGraph, JunctionTree } from "./graph.ts";
 import { junctionTree } from "./graph.ts";
 import type { NegativeRule } from "./marginals.ts";
 import { cliqueTable, makeDistribution } from "./marginals.ts";
 import { CliquePosterior } from "./posterior.ts";
+import { pythonShuffle } from "./python-shuffle.ts";
 import { Statistics } from "./statistics.ts";
 import type { Moment, Triplet } from "./triplets.ts";
 import {
@@ -38,7 +39,7 @@ export interface SquidFitOptions {
   readonly devLabels?: ArrayLike<number>;
   /** How the estimates of several triplets become one; `single` uses one triplet per function. Default `mean`. */
   readonly solve?: "mean" | "median" | "single";
-  /** What happens to negative entries of a clique's table. Default `flip`. */
+  /** What happens to negative entries of a clique's table; `clamp` also limits each moment to what the vote rates allow. Default `flip`. */
   readonly negative?: NegativeRule;
   /**
    * `positive`: every function is better than random (the paper's assumption). `recover`: signs from the signs of the pairwise moments, so
@@ -73,7 +74,7 @@ export class FlyingSquid {
   readonly abstentions: boolean;
   readonly compat: boolean;
   readonly #nodes: number[];
-  readonly #random: MersenneTwister | undefined;
+  readonly #random: Mt19937 | undefined;
   #statistics = new Statistics();
   #plan: Plan | undefined;
   #posterior: CliquePosterior | undefined;
@@ -105,8 +106,8 @@ export class FlyingSquid {
     const name = (n: number): string => (n < m ? `lambda_${n}` : `Y_${n - m}`);
     this.#nodes = Array.from({ length: m + v }, (_, n) => n).sort((a, b) => (name(a) < name(b) ? -1 : 1));
     if (tripletSeed !== null) {
-      this.#random = new MersenneTwister(tripletSeed, "array");
-      this.#random.shuffle(this.#nodes);
+      this.#random = new Mt19937([tripletSeed]);
+      pythonShuffle(this.#random, this.#nodes);
     }
   }
 
@@ -149,7 +150,7 @@ export class FlyingSquid {
     this.#balance = balanceOf(this.tree.targets, options);
     const expectations = this.#plan.expectations();
     if (!this.compat) {
-      feasible(this.#plan, expectations);
+      if (negative === "clamp") feasible(this.#plan, expectations);
       if (signs === "recover") recoverSigns(this.#plan, expectations);
       signProducts(this.#plan, expectations);
     }
@@ -310,7 +311,7 @@ function plan(
   statistics: Statistics,
   solve: "mean" | "median" | "single",
   nodes: readonly number[],
-  random: MersenneTwister | undefined,
+  random: Mt19937 | undefined,
 ): Plan {
   const { tree, abstentions, compat } = model;
   const mix = compat && tree.independent && solve !== "single";
@@ -322,7 +323,7 @@ function plan(
     for (const t of triplets) tripletProducts(statistics, t);
   }
   for (const moment of moments) {
-    const found = independentPairs(tree, moment, mix);
+    const found = independentPairs(tree, moment, mix, compat);
     if (found.length === 0 && solve !== "single") throw noTriplet(moment);
     pairs.set(moment, found);
     const zeros = compat ? [] : moment.zeros;

@@ -1,7 +1,8 @@
 import { ConfigError } from "@everlong/core";
-import type { MersenneTwister } from "../../mersenne-twister.ts";
+import type { Mt19937 } from "@everlong/data";
 import type { JunctionTree } from "./graph.ts";
 import { separated } from "./graph.ts";
+import { pythonShuffle } from "./python-shuffle.ts";
 import type { Statistics } from "./statistics.ts";
 
 /** The hidden moment E[product of the votes of `members` x Y_target | every function of `zeros` abstains]. */
@@ -35,21 +36,32 @@ export interface Pair {
 
 /**
  * All unordered pairs of functions that, with `moment`, are mutually independent given its target.
- * `mixTargets` repeats a shortcut of the reference code: without function-function edges it pairs functions of different targets too.
+ * `anyTarget` takes functions of other targets too, where they are independent. `mixTargets` repeats a shortcut of the reference code: without function-function edges it pairs functions of different targets too.
  */
-export function independentPairs(tree: JunctionTree, moment: Moment, mixTargets: boolean): Pair[] {
+export function independentPairs(
+  tree: JunctionTree,
+  moment: Moment,
+  mixTargets: boolean,
+  anyTarget: boolean,
+): Pair[] {
   const blocked = new Set([tree.functions + moment.target]);
   const free: number[] = [];
   for (let i = 0; i < tree.functions; i++) {
     if (moment.members.includes(i) || moment.zeros.includes(i)) continue;
     if (mixTargets || separated(tree, moment.members, [i], blocked)) free.push(i);
   }
-  const pairs: Pair[] = [];
-  for (let a = 0; a < free.length; a++)
-    for (let b = 0; b < a; b++)
-      if (mixTargets || separated(tree, [free[a]!], [free[b]!], blocked))
-        pairs.push({ first: free[a]!, second: free[b]! });
-  return pairs;
+  const pairsOf = (list: readonly number[]): Pair[] => {
+    const pairs: Pair[] = [];
+    for (let a = 0; a < list.length; a++)
+      for (let b = 0; b < a; b++)
+        if (mixTargets || separated(tree, [list[a]!], [list[b]!], blocked))
+          pairs.push({ first: list[a]!, second: list[b]! });
+    return pairs;
+  };
+  if (mixTargets || anyTarget) return pairsOf(free);
+  // functions of another target say little about this one: they serve only where its own do not suffice
+  const own = pairsOf(free.filter((i) => tree.voteTarget[i] === moment.target));
+  return own.length > 0 ? own : pairsOf(free);
 }
 
 /** |E[SY]| from three observable moments; 0 where the denominator is. */
@@ -76,12 +88,12 @@ export function singleTriplets(
   tree: JunctionTree,
   moments: readonly Moment[],
   nodes: readonly number[],
-  random: MersenneTwister | undefined,
+  random: Mt19937 | undefined,
   compat: boolean,
 ): Triplet[] {
   const m = tree.functions;
   const order = [...moments].sort(byName);
-  random?.shuffle(order);
+  if (random) pythonShuffle(random, order);
   const taken = new Set<string>();
   const key = (x: Moment): string => momentKey(x, true);
   const same = (a: Moment, b: Moment): boolean => key(a) === key(b);

@@ -1,0 +1,94 @@
+import { describe, expect, it } from "vitest";
+import { score } from "../evaluation/metrics.ts";
+import { syntheticVotes } from "../evaluation/synthetic-votes.ts";
+import { ABSTAIN, Votes } from "../votes/votes.ts";
+import { DawidSkene } from "./dawid-skene.ts";
+import { decide } from "./label-model.ts";
+import { Metal, bestAssignment } from "./metal.ts";
+import { MultiLabelModel } from "./multi-label.ts";
+import { createLabelModel, labelModels } from "./registry.ts";
+
+const seed = Date.now() % 1e6;
+
+describe.each(labelModels.map((e) => [e.name, e] as const))("%s", (_, entry) => {
+  it.each([2, 4])("labels %i classes better than its functions", (classes) => {
+    const { votes, labels } = syntheticVotes({ items: 3000, functions: 9, classes, seed });
+    const model = entry.create().fit(votes);
+    const p = model.predictProba(votes);
+    expect(p.length).toBe(3000 * classes);
+    for (let i = 0; i < 3000; i += 97) {
+      const row = p.slice(i * classes, (i + 1) * classes);
+      expect(row.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 9);
+    }
+    const { accuracy } = score(labels, decide(p, classes, "first"), { classes });
+    const best = Math.max(
+      ...Array.from({ length: 9 }, (_j, j) => {
+        let right = 0;
+        for (let i = 0; i < 3000; i++) if (votes.at(i, j) === labels[i]) right++;
+        return right / 3000;
+      }),
+    );
+    expect(accuracy).toBeGreaterThan(best);
+    expect(model.accuracies()).toHaveLength(9);
+  });
+
+  it("gives an item without votes the class balance", () => {
+    const { votes } = syntheticVotes({ items: 500, functions: 5, seed });
+    const model = entry.create().fit(votes, { classBalance: [0.8, 0.2] });
+    const p = model.predictProba(new Votes(new Int16Array(5).fill(ABSTAIN), [1, 5]));
+    expect(p[0]).toBeCloseTo(0.8, 6);
+  });
+
+  it("refuses votes that are all abstentions, and unknown options", () => {
+    const empty = new Votes(new Int16Array(12).fill(ABSTAIN), [4, 3]);
+    expect(() => entry.create().fit(empty)).toThrow(/not a single vote/);
+    expect(() => entry.create({ colour: "red" })).toThrow(/unknown option "colour"/);
+  });
+});
+
+describe("recovery of known tables", () => {
+  it.each([
+    ["dense", 1, 0.9],
+    ["sparse", 1000, 0.65],
+  ])("%s votes: mean error of P(vote | Y) at most .01", (_, abstain, least) => {
+    const { votes, labels, conditionals } = syntheticVotes({ items: 10_000, functions: 10, abstain, seed });
+    for (const model of [
+      new Metal({ epochs: abstain > 1 ? 1000 : 300 }),
+      new DawidSkene({ abstentionsAreEvidence: true }),
+    ]) {
+      model.fit(votes, { classBalance: [0.5, 0.5] });
+      const error =
+        model.conditionals().reduce((sum, p, i) => sum + Math.abs(p - conditionals[i]!), 0) /
+        conditionals.length;
+      expect(error).toBeLessThanOrEqual(0.01);
+    }
+    const predictions = decide(new Metal().fit(votes).predictProba(votes), 2);
+    const voted = [...labels.keys()].filter((i) => predictions[i]! >= 0 && votes.rows([i]).coverage() > 0);
+    const right = voted.filter((i) => predictions[i] === labels[i]).length / voted.length;
+    expect(right).toBeGreaterThan(least);
+  });
+
+  it("puts swapped classes right", () => {
+    expect(bestAssignment(Float64Array.of(0, 5, 1, 2, 0, 9, 8, 1, 0), 3, () => true)).toEqual([1, 2, 0]);
+    expect(bestAssignment(Float64Array.of(0, 5, 5, 0), 2, (a, b) => a === b)).toEqual([0, 1]);
+  });
+});
+
+describe("registry", () => {
+  it("names the nearest model", () => {
+    expect(() => createLabelModel("flyingsquit")).toThrow(/Did you mean "flyingsquid"/);
+  });
+});
+
+describe("MultiLabelModel", () => {
+  it("labels every label with its own functions", () => {
+    const parts = [1, 2].map((s) => syntheticVotes({ items: 1000, functions: 6, seed: seed + s }));
+    const model = new MultiLabelModel(2, () => createLabelModel("flyingsquid"));
+    const p = model.fit(parts.map((x) => x.votes)).predictProba(parts.map((x) => x.votes));
+    for (const [l, part] of parts.entries()) {
+      const right = [...part.labels.keys()].filter((i) => (p[i * 2 + l]! > 0.5 ? 1 : 0) === part.labels[i]);
+      expect(right.length / 1000).toBeGreaterThan(0.75);
+    }
+    expect(() => model.fit([parts[0]!.votes])).toThrow(/one vote matrix per label/);
+  });
+});

@@ -1,0 +1,272 @@
+import { availableParallelism } from "node:os";
+import { Worker } from "node:worker_threads";
+import { ConfigError, EverlongError, checkOptions } from "@everlong/core";
+import { rowNorms } from "../embeddings/embeddings.ts";
+import { ABSTAIN } from "../votes/votes.ts";
+import type { Votes } from "../votes/votes.ts";
+import type { SearchPlan } from "./block-search.ts";
+import { searchBlocks } from "./block-search.ts";
+import type { Groups } from "./inverted-file.ts";
+import { invertedFile, probeGroups } from "./inverted-file.ts";
+import type { NearestTask, NearestVotes } from "./nearest-votes.ts";
+import { checkTask, emptyNearest } from "./nearest-votes.ts";
+
+/** How the search goes. */
+export interface SearchOptions {
+  /** `approximate` looks only into the cells of an inverted file that lie nearest. Default `exact`. */
+  readonly method?: "exact" | "approximate";
+  /** Threads. Default: the cores of the machine; small problems take one. */
+  readonly threads?: number;
+  /** Cells of the inverted file. Default about twice the root of the number of supports. */
+  readonly cells?: number;
+  /** Cells each query looks into. Default 12. */
+  readonly probes?: number;
+  /** Items whose row in the result is wanted; the others stay empty. Default: those on which some function abstains. */
+  readonly rows?: ArrayLike<number>;
+}
+
+/**
+ * For every query, function and class the nearest training item with that vote: {@link import("./nearest-votes.ts").referenceNearest} at
+ * scale. Blocks of queries meet blocks of supports in a matrix product; the winners' cosines or distances are then computed once more in float64.
+ *
+ * @param task supports with their votes, queries, metric
+ * @param votes the queries' own votes: items on which no function abstains need no neighbours
+ */
+export async function nearestVotes(
+  task: NearestTask,
+  votes: Votes,
+  options: SearchOptions = {},
+): Promise<NearestVotes> {
+  checkOptions("neighbours", options, ["method", "threads", "cells", "probes", "rows"]);
+  checkTask(task);
+  const { method = "exact", threads = availableParallelism() } = options;
+  if (method !== "exact" && method !== "approximate")
+    throw new ConfigError("neighbours", `no method "${method as string}"`, {
+      expected: '"exact" or "approximate"',
+    });
+  const out = emptyNearest(task);
+  const list = options.rows ? Int32Array.from(options.rows) : abstainingRows(votes);
+  const usable = usableSupports(task);
+  const queryOk =
+    task.metric === "cosine" && task.zeroRows === "isolate" ? rowNorms(task.queries) : undefined;
+  const wanted = queryOk ? list.filter((q) => queryOk[q] !== 0) : list;
+  if (usable.length === 0 || wanted.length === 0) return out;
+
+  const { support, queries, size } = prepare(task);
+  const { cellStarts, cells } = cellsOf(task.supportVotes, usable);
+  const groups: Groups =
+    method === "exact"
+      ? { starts: Int32Array.of(0, usable.length), items: usable, every: 1, centers: undefined }
+      : invertedFile({
+          asQueries: task.metric === "cosine" ? support : asQueries(task, queries),
+          metric: task.metric,
+          size,
+          usable,
+          cellStarts,
+          cells,
+          wanted: options.cells,
+        });
+  const probeCount =
+    groups.centers === undefined
+      ? 0
+      : Math.min(options.probes ?? 12, groups.starts.length - 1 - groups.every);
+  const work = wanted.length * usable.length * size;
+  const crew = work < 5e8 ? 1 : Math.max(1, Math.floor(threads));
+  const chunk = method === "exact" ? 1536 : 12_288;
+  const plan: SearchPlan = {
+    support,
+    queries,
+    size,
+    list: sharedInts(wanted),
+    cellStarts: sharedInts(cellStarts),
+    cells: sharedInts(cells),
+    width: out.functions * out.classes,
+    groupStarts: sharedInts(groups.starts),
+    groupItems: sharedInts(groups.items),
+    everyGroup: groups.every,
+    probes:
+      probeCount === 0
+        ? new Int32Array(0)
+        : sharedInts(probeGroups(groups, { queries, size, list: wanted, probeCount })),
+    probeCount,
+    excludeSelf: task.excludeSelf,
+    best: sharedFloats(out.score),
+    index: sharedInts(out.index),
+    next: sharedInts([0]),
+    chunk: Math.max(96, Math.min(chunk, Math.ceil(wanted.length / crew))),
+  };
+  await runThreads(plan, crew);
+  out.index.set(plan.index);
+  rescore(task, out, wanted);
+  return out;
+}
+
+/** Items on which at least one function abstains. */
+export function abstainingRows(votes: Votes): Int32Array {
+  const { functions: m } = votes;
+  const out: number[] = [];
+  for (let i = 0; i < votes.items; i++)
+    for (let j = 0; j < m; j++)
+      if (votes.data[i * m + j] === ABSTAIN) {
+        out.push(i);
+        break;
+      }
+  return Int32Array.from(out);
+}
+
+async function runThreads(plan: SearchPlan, crew: number): Promise<void> {
+  if (crew === 1) {
+    searchBlocks(plan);
+    return;
+  }
+  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
+  const entry = new URL(`./search-worker.${extension}`, import.meta.url);
+  await Promise.all(
+    Array.from(
+      { length: crew },
+      () =>
+        new Promise<void>((resolve, reject) => {
+          const worker = new Worker(entry, { workerData: plan });
+          worker.once("error", (problem) =>
+            reject(
+              new EverlongError("neighbours", "a search thread stopped", {
+                cause: problem,
+                got: problem instanceof Error ? problem.message : String(problem),
+              }),
+            ),
+          );
+          worker.once("exit", () => resolve());
+        }),
+    ),
+  );
+}
+
+// Rows such that the largest dot product is the nearest: unit rows for the cosine; for distances the mean is taken off and a column
+// -|s|^2 / 2 is added, since |q - s|^2 = |q|^2 - 2 (q s - |s|^2 / 2).
+function prepare(task: NearestTask): { support: Float32Array; queries: Float32Array; size: number } {
+  const { support, queries, metric } = task;
+  const d = support.size;
+  const same = support === queries;
+  if (metric === "cosine") {
+    const unit = (of: typeof support): Float32Array => {
+      const norms = rowNorms(of);
+      const out = new Float32Array(new SharedArrayBuffer(of.data.length * 4));
+      for (let i = 0; i < of.items; i++) {
+        const norm = norms[i] || 1;
+        for (let k = i * d; k < (i + 1) * d; k++) out[k] = of.data[k]! / norm;
+      }
+      return out;
+    };
+    const s = unit(support);
+    return { support: s, queries: same ? s : unit(queries), size: d };
+  }
+  const mean = new Float64Array(d);
+  for (let i = 0; i < support.items; i++)
+    for (let k = 0; k < d; k++) mean[k] = mean[k]! + support.data[i * d + k]! / support.items;
+  const shift = (of: typeof support, last: (norm: number) => number): Float32Array => {
+    const out = new Float32Array(new SharedArrayBuffer(of.items * (d + 1) * 4));
+    for (let i = 0; i < of.items; i++) {
+      let norm = 0;
+      for (let k = 0; k < d; k++) {
+        const x = Math.fround(of.data[i * d + k]! - mean[k]!);
+        out[i * (d + 1) + k] = x;
+        norm += x * x;
+      }
+      out[i * (d + 1) + d] = last(norm);
+    }
+    return out;
+  };
+  return {
+    support: shift(support, (norm) => -norm / 2),
+    queries: shift(queries, () => 1),
+    size: d + 1,
+  };
+}
+
+// Under the distance, supports end in -|s|^2 / 2 but must end in 1 to look for their own cell.
+function asQueries(task: NearestTask, queries: Float32Array): Float32Array {
+  if (task.support === task.queries) return queries;
+  return prepare({ ...task, queries: task.support }).queries;
+}
+
+function usableSupports(task: NearestTask): Int32Array {
+  const { support, supportVotes, metric, zeroRows } = task;
+  const norms = metric === "cosine" && zeroRows === "isolate" ? rowNorms(support) : undefined;
+  const m = supportVotes.functions;
+  const out: number[] = [];
+  for (let s = 0; s < support.items; s++) {
+    if (norms && norms[s] === 0) continue;
+    for (let j = 0; j < m; j++)
+      if (supportVotes.data[s * m + j] !== ABSTAIN) {
+        out.push(s);
+        break;
+      }
+  }
+  return Int32Array.from(out);
+}
+
+function cellsOf(votes: Votes, usable: Int32Array): { cellStarts: Int32Array; cells: Int32Array } {
+  const { functions: m, classes } = votes;
+  const cellStarts = new Int32Array(votes.items + 1);
+  const cells: number[] = [];
+  let u = 0;
+  for (let s = 0; s < votes.items; s++) {
+    if (usable[u] === s) {
+      u++;
+      for (let j = 0; j < m; j++) {
+        const vote = votes.data[s * m + j]!;
+        if (vote !== ABSTAIN) cells.push(j * classes + vote);
+      }
+    }
+    cellStarts[s + 1] = cells.length;
+  }
+  return { cellStarts, cells: Int32Array.from(cells) };
+}
+
+// The definition's score of every winner, so that radii mean the same whatever found it.
+function rescore(task: NearestTask, out: NearestVotes, rows: Int32Array): void {
+  const { support, queries, metric } = task;
+  const d = support.size;
+  const width = out.functions * out.classes;
+  const supportNorms = metric === "cosine" ? rowNorms(support) : undefined;
+  const queryNorms = metric === "cosine" ? rowNorms(queries) : undefined;
+  const known = new Map<number, number>();
+  for (const q of rows) {
+    known.clear();
+    for (let x = q * width; x < (q + 1) * width; x++) {
+      const s = out.index[x]!;
+      if (s < 0) continue;
+      let score = known.get(s);
+      if (score === undefined) {
+        let sum = 0;
+        const a = q * d;
+        const b = s * d;
+        if (metric === "cosine") {
+          for (let k = 0; k < d; k++) sum += queries.data[a + k]! * support.data[b + k]!;
+          const norms = queryNorms![q]! * supportNorms![s]!;
+          score = norms === 0 ? 0 : sum / norms;
+        } else {
+          for (let k = 0; k < d; k++) {
+            const gap = queries.data[a + k]! - support.data[b + k]!;
+            sum += gap * gap;
+          }
+          score = -Math.sqrt(sum);
+        }
+        known.set(s, score);
+      }
+      out.score[x] = score;
+    }
+  }
+}
+
+function sharedInts(from: ArrayLike<number>): Int32Array {
+  const out = new Int32Array(new SharedArrayBuffer(from.length * 4));
+  out.set(from);
+  return out;
+}
+
+function sharedFloats(from: ArrayLike<number>): Float32Array {
+  const out = new Float32Array(new SharedArrayBuffer(from.length * 4));
+  out.set(from);
+  return out;
+}
