@@ -1,0 +1,98 @@
+import { abs, gradients, max, narrow, random, slice, sub, sum, type Tensor } from "@everlong/core";
+import { describe, expect, test } from "vitest";
+import { parameterCount, parameters, stateDict } from "../layer.ts";
+import { AutoEncoder } from "./auto-encoder.ts";
+import { LanguageModel, type LanguageModelOptions } from "./language-model.ts";
+import { sineTable } from "./position-table.ts";
+
+const distance = (a: Tensor, b: Tensor): Promise<number> => max(abs(sub(a, b))).item();
+const ids = (seed: number, time = 20): Tensor => random.integers(random.key(seed), [2, time], 0, 11);
+const model = (more: Partial<LanguageModelOptions> = {}): LanguageModel =>
+  new LanguageModel({
+    key: random.key(1),
+    vocabSize: 11,
+    dim: 16,
+    maxLength: 24,
+    layers: [{ layer: "mA", options: { heads: 4 } }, "swiglu", "hyena", "mlp"],
+    ...more,
+  });
+
+describe("LanguageModel", () => {
+  test("gives logits, causally, with readable names", async () => {
+    const m = model();
+    const logits = m.forward(ids(2));
+    expect(logits.shape).toEqual([2, 20, 11]);
+    const names = [...stateDict(m).keys()];
+    expect(names).toEqual(
+      expect.arrayContaining([
+        "embedding.weight",
+        "layers.0.mixer.wqkv.weight",
+        "layers.2.norm.bias",
+        "head.weight",
+      ]),
+    );
+    expect(parameterCount(m)).toBe([...parameters(m).values()].reduce((n, v) => n + v.current.size, 0));
+    const hidden = m.embedding.forward(ids(2));
+    expect(hidden.shape).toEqual([2, 20, 16]);
+    const changed = narrow(ids(2), 1, 0, 12);
+    expect(await distance(narrow(logits, 1, 0, 12), m.forward(changed))).toBeLessThan(1e-12);
+  });
+
+  test("starts as GPT-2-like models do", async () => {
+    const m = model();
+    const biases = [...parameters(m)].filter(([n]) => /(wqkv|out_proj|in_proj|head)\.bias$/.test(n));
+    expect(biases.length).toBeGreaterThan(3);
+    for (const [name, v] of biases) expect(await max(abs(v.value)).item(), name).toBe(0);
+    const spread = Math.sqrt(await m.embedding.weight.value.square().mean().item());
+    expect(spread).toBeGreaterThan(0.015);
+    expect(spread).toBeLessThan(0.025);
+  });
+
+  test("tied logits share the embedding and its gradient", async () => {
+    const m = model({ tied: true });
+    expect(stateDict(m).has("head.weight")).toBe(false);
+    const x = ids(3);
+    const [g] = gradients(sum(slice(m.forward(x), [0, 0])), [m.embedding.weight.value]);
+    expect(await max(abs(g!)).item()).toBeGreaterThan(0);
+  });
+
+  test("learned positions and sines are bounded by maxLength", () => {
+    for (const positions of ["learned", "sines"] as const) {
+      expect(() => model({ positions }).forward(ids(1, 25))).toThrow(
+        /longer than maxLength: expected at most 24, got 25/,
+      );
+    }
+    expect(stateDict(model({ positions: "learned" })).get("positions")!.shape).toEqual([24, 16]);
+    expect(() => model({ positions: "rotary" as never })).toThrow(/unknown positions/);
+    expect(() => model({ layers: [] })).toThrow(/at least one layer/);
+    expect(() => model({ layers: ["hyenna"] })).toThrow(/Did you mean "hyena"/);
+  });
+});
+
+describe("AutoEncoder", () => {
+  test.each(["last", "cls", "mean"] as const)("sends the sequence through one vector (%s)", async (pool) => {
+    const m = new AutoEncoder({
+      key: random.key(2),
+      vocabSize: 11,
+      dim: 16,
+      maxLength: 20,
+      layers: ["hyena", "swiglu"],
+      pool,
+    });
+    const x = ids(4);
+    const encoding = m.encode(x);
+    expect(encoding.shape).toEqual([2, 16]);
+    expect(await distance(m.forward(x), m.decode(encoding))).toBe(0);
+    expect(m.forward(x).shape).toEqual([2, 20, 11]);
+    expect(() => m.forward(ids(4, 21))).toThrow(/T up to 20/);
+  });
+});
+
+test("the sine table holds sines, cosines, and a zero for an odd width", async () => {
+  const t = sineTable(5, 7, random.key(0).device);
+  const rows = (await t.toArray()) as number[][];
+  expect(rows[3]![0]).toBeCloseTo(Math.sin(3), 12);
+  expect(rows[3]![3]).toBeCloseTo(Math.cos(3), 12);
+  expect(rows[3]![2]).toBeCloseTo(Math.sin(3e-4), 12);
+  expect(rows[3]![6]).toBe(0);
+});
