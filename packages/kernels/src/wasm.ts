@@ -1,6 +1,7 @@
 // WebAssembly sources by op, for devices that run them. A separate entry: other bundles do not carry it.
 
 import { adamwWasm } from "./adamw/wasm.ts";
+import { attentionGradWasm, attentionWasm } from "./attention/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
@@ -14,6 +15,8 @@ export { matmulWasm } from "./matmul/wasm.ts";
 /** Sources of fused ops, keyed by the op's name. */
 export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   adamw: adamwWasm,
+  attention: attentionWasm,
+  "attention-grad": attentionGradWasm,
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,
   "layer-norm": layerNormWasm,

@@ -1,0 +1,353 @@
+// The forward kernel: a unit is a tile of queries of one head.
+
+import {
+  log,
+  tanh,
+  type FunctionBuilder,
+  type FunctionRef,
+  type ModuleBuilder,
+  type Vec,
+} from "@everlong/wasm";
+import { argFloat, argReader, larger, smaller, type I32Value } from "../wasm-emit.ts";
+import {
+  HIDDEN,
+  KEY_BLOCK,
+  SEEN,
+  defineBounds,
+  definePack,
+  defineProduct,
+  defineUnpack,
+  expOfScore,
+  tileQueries,
+} from "./wasm-tiles.ts";
+
+/** What a kernel is built for. */
+export interface AttentionKind {
+  readonly softCap: boolean;
+  readonly slopes: boolean;
+}
+
+/** Words that both directions share. Strides are in bytes; `left` and `right` are large where there is no limit. */
+export const COMMON_ARGS = [
+  "q",
+  "k",
+  "v",
+  "lse",
+  "slopes",
+  "keyLengths",
+  "queryLengths",
+  "iota",
+  "qBatch",
+  "qTime",
+  "qHead",
+  "kBatch",
+  "kTime",
+  "kHead",
+  "vBatch",
+  "vTime",
+  "vHead",
+  "heads",
+  "group",
+  "queries",
+  "keys",
+  "keyDim",
+  "valueDim",
+  "tiles",
+  "left",
+  "right",
+  "slopeBatch",
+  "scale",
+  "cap",
+  "capInverse",
+] as const;
+export type CommonArg = (typeof COMMON_ARGS)[number];
+export const FORWARD_ARGS: readonly (CommonArg | "y")[] = [...COMMON_ARGS, "y"];
+
+/** How a tile of queries stands to the keys. */
+export interface Span {
+  /** Position of the tile's first query among the keys. */
+  readonly own: I32Value;
+  /** Rows of the tile that exist, and those of them that are no padding. */
+  readonly rows: I32Value;
+  readonly valid: I32Value;
+  /** Keys that some query sees, and those that every query sees. */
+  readonly from: I32Value;
+  readonly to: I32Value;
+  readonly allFrom: I32Value;
+  readonly allTo: I32Value;
+  readonly keys: I32Value;
+}
+
+type Reader = (name: CommonArg) => I32Value;
+
+export function spanOf(f: FunctionBuilder, arg: Reader, batch: I32Value, tile: I32Value): Span {
+  const lengthOf = (lengths: I32Value, size: I32Value): I32Value => {
+    const found = f.variable("i32", size);
+    f.if(lengths, () => {
+      const given = f.mem.i32.load(f.i32.muladd(batch, 4, lengths));
+      f.set(found, smaller(f, larger(f, given, 0), size));
+    });
+    return f.i32.add(found, 0);
+  };
+  const keys = lengthOf(arg("keyLengths"), arg("keys"));
+  const queries = lengthOf(arg("queryLengths"), arg("queries"));
+  const first = f.i32.mul(tile, tileQueries(f.target));
+  const rows = smaller(f, f.i32.sub(arg("queries"), first), tileQueries(f.target));
+  const valid = larger(f, smaller(f, f.i32.sub(queries, first), rows), 0);
+  const own = f.i32.add(first, f.i32.sub(keys, queries));
+  const ownLast = f.i32.add(own, f.i32.sub(rows, 1));
+  const none = f.i32.eqz(valid);
+  const after = (position: I32Value): I32Value =>
+    smaller(f, f.i32.add(f.i32.add(position, arg("right")), 1), keys);
+  const whole = f.i32.eq(valid, rows);
+  return {
+    own,
+    rows,
+    valid,
+    keys,
+    from: larger(f, f.i32.sub(own, arg("left")), 0),
+    to: f.select<"i32">(none, 0, after(f.i32.add(own, f.i32.sub(valid, 1))), "i32"),
+    allFrom: larger(f, f.i32.sub(ownLast, arg("left")), 0),
+    allTo: f.select<"i32">(whole, after(own), 0, "i32"),
+  };
+}
+
+export interface ScoreTile {
+  /** Address of the int32 rows made by `bounds`. */
+  readonly bounds: I32Value;
+  /** Number of the key of this row, and its address in the tile. */
+  readonly key: I32Value;
+  readonly at: I32Value;
+  /** Bytes from the row's start. */
+  readonly offset: number;
+}
+
+/** A score after the soft cap and ALiBi; gives also the tanh within the cap. */
+export function bentScore(
+  f: FunctionBuilder,
+  kind: AttentionKind,
+  t: ScoreTile,
+  raw: Vec,
+  factors: { readonly cap: Vec; readonly capInverse: Vec; readonly slope: Vec },
+): { readonly score: Vec; readonly bent: Vec | undefined } {
+  let score = raw;
+  let bent: Vec | undefined;
+  if (kind.softCap) {
+    bent = tanh(f, f.f32x4.mul(score, factors.capInverse));
+    score = f.f32x4.mul(bent, factors.cap);
+  }
+  if (kind.slopes) {
+    const line = 4 * tileQueries(f.target);
+    const own = f.mem.vec.load(t.bounds, 2 * line + t.offset);
+    const distance = f.f32x4.abs(f.f32x4.sub(own, f.f32x4.splat(f.f32.convertI32S(t.key))));
+    score = f.f32x4.nmadd(distance, factors.slope, score);
+  }
+  return { score, bent };
+}
+
+/** All ones where the lane's query sees the key. */
+export function visibility(f: FunctionBuilder, t: ScoreTile): Vec {
+  const line = 4 * tileQueries(f.target);
+  const key = f.i32x4.splat(t.key);
+  const after = f.i32x4.geS(key, f.mem.vec.load(t.bounds, t.offset));
+  return f.v128.and(after, f.i32x4.ltS(key, f.mem.vec.load(t.bounds, line + t.offset)));
+}
+
+/**
+ * `weigh(scores, rows, key, bounds, state, output, channels, started, cap, capInverse, slope)`: turns a tile of scores into weights
+ * relative to the running maximum, updates maximum and sum (two rows at `state`), and rescales the output tile.
+ */
+function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean): FunctionRef {
+  return module.define(
+    masked ? "weighMasked" : "weigh",
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "f32", "f32", "f32"] },
+    (f, scores, rows, key, bounds, state, output, channels, started, cap, capInverse, slope) => {
+      const line = 4 * tileQueries(f.target);
+      const vector = 4 * f.lanes;
+      const offsets = [0, vector];
+      const end = f.i32.add(scores, f.i32.mul(rows, line));
+      const factors = {
+        cap: f.f32x4.splat(cap),
+        capInverse: f.f32x4.splat(capInverse),
+        slope: f.f32x4.splat(slope),
+      };
+      const before = offsets.map((o) => f.mem.vec.load(state, o));
+      const tops = before.map((b) => f.vecVariable(b));
+      {
+        const at = f.variable("i32", scores);
+        f.sweep(
+          at,
+          end,
+          [
+            [at, line],
+            [key, 1],
+          ],
+          () => {
+            offsets.forEach((offset, v) => {
+              const t: ScoreTile = { bounds, key, at, offset };
+              let { score } = bentScore(f, kind, t, f.mem.vec.load(at, offset), factors);
+              if (masked) score = f.v128.select(visibility(f, t), score, HIDDEN);
+              if (masked || kind.softCap || kind.slopes) f.mem.vec.store(at, offset, score);
+              f.setVec(tops[v]!, f.f32x4.pmax(tops[v]!, score));
+            });
+          },
+        );
+      }
+      const shrink = tops.map((top, v) => expOfScore(f, f.f32x4.sub(before[v]!, top)));
+      const totals = shrink.map((s, v) =>
+        f.vecVariable(f.f32x4.mul(f.mem.vec.load(state, line + offsets[v]!), s)),
+      );
+      {
+        const at = f.variable("i32", scores);
+        f.sweep(at, end, [[at, line]], () => {
+          offsets.forEach((offset, v) => {
+            const score = f.mem.vec.load(at, offset);
+            let weight = expOfScore(f, f.f32x4.sub(score, tops[v]!));
+            // not greater instead of less: NaN must stay
+            if (masked) weight = f.v128.andnot(weight, f.f32x4.lt(score, SEEN));
+            f.mem.vec.store(at, offset, weight);
+            f.setVec(totals[v]!, f.f32x4.add(totals[v]!, weight));
+          });
+        });
+      }
+      offsets.forEach((offset, v) => {
+        f.mem.vec.store(state, offset, tops[v]!);
+        f.mem.vec.store(state, line + offset, totals[v]!);
+      });
+      f.if(started, () => {
+        f.loop(0, channels, 1, () => {
+          offsets.forEach((offset, v) =>
+            f.mem.vec.store(output, offset, f.f32x4.mul(f.mem.vec.load(output, offset), shrink[v]!)),
+          );
+          f.advance(output, line);
+        });
+      });
+    },
+  );
+}
+
+/** `close(state, lse, rows)`: 1 / sum over the sums, and the log-sum-exp of the existing rows to memory. */
+function defineClose(module: ModuleBuilder): FunctionRef {
+  return module.define("close", { params: ["i32", "i32", "i32"] }, (f, state, lse, rows) => {
+    const line = 4 * tileQueries(f.target);
+    for (let at = 0; at < line; at += 4 * f.lanes) {
+      const total = f.mem.vec.load(state, line + at);
+      const sum = f.f32x4.add(f.mem.vec.load(state, at), log(f, total));
+      f.mem.vec.store(state, at, sum);
+      const inverse = f.f32x4.div(1, total);
+      f.mem.vec.store(state, line + at, f.v128.andnot(inverse, f.f32x4.eq(total, 0)));
+    }
+    f.loop(0, f.i32.shl(rows, 2), 4, (at) =>
+      f.mem.f32.store(f.i32.add(lse, at), 0, f.mem.f32.load(f.i32.add(state, at))),
+    );
+  });
+}
+
+/** Scratch bytes of a forward unit. */
+export const forwardScratch = (queries: number, keyDim: number, valueDim: number): number =>
+  4 * queries * (keyDim + valueDim + KEY_BLOCK + 5);
+
+export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
+  const pack = definePack(module);
+  const unpack = defineUnpack(module);
+  const bounds = defineBounds(module);
+  const scores = defineProduct(module, { contiguous: "steps", rows: 4, vectors: 2 });
+  const mix = defineProduct(module, { contiguous: "rows", rows: 4, vectors: 2 });
+  const weigh = defineWeigh(module, kind, false);
+  const weighMasked = defineWeigh(module, kind, true);
+  const close = defineClose(module);
+  const queries = tileQueries(module.target);
+  const line = 4 * queries;
+
+  module.define(
+    "attention",
+    { params: ["i32", "i32", "i32", "i32"], exported: true },
+    (f, args, begin, end, scratch) => {
+      const arg = argReader(f, args, FORWARD_ARGS);
+      const float = argFloat(f, args, FORWARD_ARGS);
+      const [keyDim, valueDim, heads] = [arg("keyDim"), arg("valueDim"), arg("heads")];
+      const [kTime, vTime] = [arg("kTime"), arg("vTime")];
+      const limits = scratch;
+      const state = f.i32.add(limits, 3 * line);
+      const tile = f.i32.add(state, 2 * line);
+      const packed = f.i32.add(tile, KEY_BLOCK * line);
+      const output = f.i32.add(packed, f.i32.mul(keyDim, line));
+      f.loop(begin, end, 1, (unit) => {
+        const head = f.i32.divU(unit, arg("tiles"));
+        const tileNumber = f.i32.sub(unit, f.i32.mul(head, arg("tiles")));
+        const b = f.i32.divU(head, heads);
+        const h = f.i32.sub(head, f.i32.mul(b, heads));
+        const hk = f.i32.divU(h, arg("group"));
+        const span = spanOf(f, arg, b, tileNumber);
+        const first = f.i32.mul(tileNumber, queries);
+        const sum = (...terms: I32Value[]): I32Value => terms.reduce((x, y) => f.i32.add(x, y));
+        const q = sum(
+          arg("q"),
+          f.i32.mul(b, arg("qBatch")),
+          f.i32.mul(h, arg("qHead")),
+          f.i32.mul(first, arg("qTime")),
+        );
+        const k = sum(arg("k"), f.i32.mul(b, arg("kBatch")), f.i32.mul(hk, arg("kHead")));
+        const v = sum(arg("v"), f.i32.mul(b, arg("vBatch")), f.i32.mul(hk, arg("vHead")));
+        const slope = f.variable("f32", 0);
+        if (kind.slopes) {
+          const at = sum(arg("slopes"), f.i32.mul(b, arg("slopeBatch")), f.i32.shl(h, 2));
+          f.set(slope, f.mem.f32.load(at));
+        }
+        f.call(pack, q, arg("qTime"), span.rows, keyDim, packed, float("scale"));
+        f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
+        for (let at = 0; at < line; at += 4 * f.lanes) {
+          f.mem.vec.store(state, at, HIDDEN);
+          f.mem.vec.store(state, line + at, 0);
+        }
+        const started = f.variable("i32", 0);
+        const key = f.variable("i32", span.from);
+        f.block((done) => {
+          f.doWhile(() => {
+            f.brIf(done, f.i32.geS(key, span.to));
+            const n = smaller(f, f.i32.sub(span.to, key), KEY_BLOCK);
+            const kAt = f.i32.add(k, f.i32.mul(key, kTime));
+            f.call(scores, kAt, kTime, packed, line, tile, line, n, keyDim, 0);
+            const all = f.i32.and(f.i32.geS(key, span.allFrom), f.i32.leS(f.i32.add(key, n), span.allTo));
+            const rest = [tile, n, key, limits, state, output, valueDim, started] as const;
+            const factors = [float("cap"), float("capInverse"), slope] as const;
+            f.if(
+              all,
+              () => f.call(weigh, ...rest, ...factors),
+              () => f.call(weighMasked, ...rest, ...factors),
+            );
+            f.call(
+              mix,
+              f.i32.add(v, f.i32.mul(key, vTime)),
+              vTime,
+              tile,
+              line,
+              output,
+              line,
+              valueDim,
+              n,
+              started,
+            );
+            f.set(started, 1);
+            f.advance(key, n);
+            return 1;
+          });
+        });
+        const row = f.i32.add(f.i32.mul(head, arg("queries")), first);
+        f.call(close, state, f.i32.muladd(row, 4, arg("lse")), span.rows);
+        // y is [B, T, H, V]
+        const pitch = f.i32.shl(f.i32.mul(heads, valueDim), 2);
+        const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
+        const y = sum(arg("y"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, valueDim), 2));
+        f.if(f.i32.eqz(started), () => {
+          const at = f.variable("i32", output);
+          f.loop(0, valueDim, 1, () => {
+            for (let o = 0; o < line; o += 4 * f.lanes) f.mem.vec.store(at, o, 0);
+            f.advance(at, line);
+          });
+        });
+        f.call(unpack, output, valueDim, f.i32.add(state, line), y, pitch, span.rows);
+      });
+    },
+  );
+}

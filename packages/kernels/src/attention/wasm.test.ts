@@ -1,0 +1,113 @@
+import { uniform } from "@everlong/testing";
+import { checkWasm } from "../wasm-check.ts";
+import { attentionGradOp, attentionOp, type AttentionGradInput, type AttentionInput } from "./op.ts";
+import { attentionGradWasm, attentionWasm } from "./wasm.ts";
+
+const qkv: readonly AttentionInput[] = ["q", "k", "v"];
+const free = { left: -1, right: -1, scale: 0.5, softCap: 0 };
+const causal = { ...free, right: 0 };
+const lengths = (...values: number[]) => ({ shape: [values.length], dtype: "i32" as const, values });
+
+checkWasm(attentionOp, attentionWasm, [
+  {
+    inputs: [
+      [1, 3, 1, 4],
+      [1, 3, 1, 4],
+      [1, 3, 1, 4],
+    ],
+    params: { ...free, inputs: qkv },
+  },
+  {
+    inputs: [
+      [2, 129, 3, 8],
+      [2, 129, 3, 8],
+      [2, 129, 3, 8],
+    ],
+    params: { ...causal, inputs: qkv },
+  },
+  {
+    inputs: [
+      [1, 70, 4, 33],
+      [1, 131, 2, 33],
+      [1, 131, 2, 21],
+    ],
+    params: { ...free, scale: 0.2, inputs: qkv },
+  },
+  {
+    inputs: [
+      [1, 40, 2, 64],
+      [1, 33, 1, 64],
+      [1, 33, 1, 128],
+    ],
+    params: { ...causal, scale: 0.125, inputs: qkv },
+  },
+  {
+    inputs: [
+      [1, 150, 1, 8],
+      [1, 150, 1, 8],
+      [1, 150, 1, 8],
+    ],
+    params: { ...free, left: 9, right: 70, inputs: qkv },
+  },
+  {
+    inputs: [
+      [1, 150, 1, 8],
+      [1, 150, 1, 8],
+      [1, 150, 1, 8],
+    ],
+    params: { ...causal, left: 3, softCap: 2, inputs: qkv },
+  },
+  {
+    inputs: [[2, 50, 3, 5], [2, 71, 3, 5], [2, 71, 3, 5], { shape: [2, 3], sample: uniform(0.1, 0.5) }],
+    params: { ...causal, inputs: [...qkv, "slopes"] },
+  },
+  {
+    inputs: [[1, 50, 2, 6], [1, 50, 2, 6], [1, 50, 2, 6], { shape: [2], sample: uniform(0.1, 0.5) }],
+    params: { ...free, left: 20, inputs: [...qkv, "slopes"] },
+  },
+  {
+    inputs: [[4, 37, 2, 9], [4, 90, 2, 9], [4, 90, 2, 9], lengths(90, 20, 0, 65), lengths(37, 18, 37, 5)],
+    params: { ...causal, inputs: [...qkv, "keyLengths", "queryLengths"] },
+  },
+  {
+    inputs: [[3, 90, 1, 8], [3, 90, 1, 8], [3, 90, 1, 8], lengths(90, 20, 1)],
+    params: { ...free, inputs: [...qkv, "keyLengths"] },
+  },
+]);
+
+const grad: readonly AttentionGradInput[] = ["q", "k", "v", "dy", "lse", "delta"];
+/** A log-sum-exp no smaller than the scores of these inputs, so that weights stay below 1. */
+const lse = (...shape: number[]) => ({ shape, sample: uniform(2, 3) });
+
+checkWasm(attentionGradOp, attentionGradWasm, [
+  {
+    inputs: [[1, 3, 1, 4], [1, 3, 1, 4], [1, 3, 1, 4], [1, 3, 1, 4], lse(1, 1, 3), [1, 1, 3]],
+    params: { ...free, inputs: grad },
+  },
+  {
+    inputs: [[2, 129, 3, 8], [2, 129, 3, 8], [2, 129, 3, 8], [2, 129, 3, 8], lse(2, 3, 129), [2, 3, 129]],
+    params: { ...causal, scale: 0.3, inputs: grad },
+  },
+  {
+    inputs: [[1, 300, 4, 33], [1, 131, 2, 33], [1, 131, 2, 21], [1, 300, 4, 21], lse(1, 4, 300), [1, 4, 300]],
+    params: { ...free, left: 100, scale: 0.1, inputs: grad },
+  },
+  {
+    inputs: [[1, 40, 2, 64], [1, 33, 1, 64], [1, 33, 1, 128], [1, 40, 2, 128], lse(1, 2, 40), [1, 2, 40]],
+    params: { ...causal, scale: 0.05, softCap: 2, inputs: grad },
+  },
+  {
+    inputs: [
+      [4, 37, 2, 9],
+      [4, 90, 2, 9],
+      [4, 90, 2, 9],
+      [4, 37, 2, 9],
+      lse(4, 2, 37),
+      [4, 2, 37],
+      { shape: [2], sample: uniform(0.1, 0.5) },
+      lengths(90, 20, 0, 65),
+      lengths(37, 18, 37, 5),
+    ],
+    params: { ...causal, scale: 0.2, inputs: [...grad, "slopes", "keyLengths", "queryLengths"] },
+  },
+]);
