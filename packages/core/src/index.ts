@@ -29,7 +29,7 @@ export type * from "./op.ts";
 export * from "./primitives.ts";
 export * from "./settings.ts";
 export { Tensor } from "./tensor.ts";
-export { Variable } from "./variable.ts";
+export { Variable, withVariables } from "./variable.ts";
 export { defineOp, definedOps } from "./define-op.ts";
 export * from "./ops/creation.ts";
 export * from "./ops/elementwise.ts";

@@ -36,6 +36,34 @@ export function withVariableTracer<R>(next: VariableTracer, fn: () => R): R {
 }
 
 /**
+ * Runs `fn` with some variables standing for given tensors: reads see them, assignments are collected instead of made. With
+ * it a model of variables becomes a function of its parameters, as `vmap` needs for sweeps. Other variables stay as they are.
+ */
+export function withVariables<R>(
+  values: ReadonlyMap<Variable, Tensor>,
+  fn: () => R,
+): { readonly result: R; readonly written: Map<Variable, Tensor> } {
+  const outer = tracer;
+  const written = new Map<Variable, Tensor>();
+  const result = withVariableTracer(
+    {
+      read(variable) {
+        const bound = written.get(variable) ?? values.get(variable);
+        if (bound) return bound;
+        return outer ? outer.read(variable) : variable.current;
+      },
+      write(variable, value) {
+        if (values.has(variable)) written.set(variable, value);
+        else if (outer) outer.write(variable, value);
+        else variable.replace(value);
+      },
+    },
+    fn,
+  );
+  return { result, written };
+}
+
+/**
  * A named, mutable holder of a tensor. In a compiled function a read is an implicit input and an assignment an implicit
  * output whose old buffer is donated. The type never changes.
  */
