@@ -44,7 +44,10 @@ export const CONV_ARGS = [
   "resultBoth",
   "circular",
   "adjoint",
-  // units per group of channels, and batch entries per unit
+  // groups of channels per unit, and the distance of their sequences in scratch memory
+  "cluster",
+  "sequenceStride",
+  // units per cluster, and batch entries per unit
   "batchBlocks",
   "batchesPerUnit",
   // parts of the filter gradient's batch sum; 0 or the address of their spectra
@@ -54,9 +57,21 @@ export type ConvArg = (typeof CONV_ARGS)[number];
 
 type I32Value = Value<"i32">;
 
-/** Bytes of scratch for transforms of length `m`: `works` complex buffers and one sequence of 2 m. */
-export const scratchBytes = (m: number, width: number, works: number): number =>
-  m * elementBytes(width) * (works + 1) + 64 * (works + 1);
+/** Buffers end in a line of their own, so that powers of two do not share cache sets. */
+const PAD = 64;
+
+/** Bytes from one sequence in scratch memory to the next; `both`: sequences of 2 m instead of m. */
+export const sequenceStride = (m: number, width: number, both: boolean): number =>
+  (m * elementBytes(width)) / (both ? 1 : 2) + PAD;
+
+/** Bytes of scratch for a number of sequences and of complex buffers. */
+export const scratchBytes = (
+  m: number,
+  width: number,
+  both: boolean,
+  sequences: number,
+  works: number,
+): number => sequences * sequenceStride(m, width, both) + works * (m * elementBytes(width) + PAD);
 
 /** Defines `convolve`, `filterGradient` and `finishGradient` for transforms with the given leaf. */
 export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
@@ -64,45 +79,47 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
   const transforms = defineTransforms(module, leaf);
   const es = elementBytes(module.target.width);
 
-  const setup = (f: FunctionBuilder, args: I32Value, scratch: I32Value) => {
+  /** Names of a step's arguments and the moves that all entries share; `sequences` per group in scratch memory. */
+  const setup = (f: FunctionBuilder, args: I32Value, scratch: I32Value, sequences: number) => {
     const arg = (name: ConvArg): I32Value => f.mem.i32.load(args, 4 * CONV_ARGS.indexOf(name));
     const size = arg("size");
+    const distance = arg("sequenceStride");
     const workBytes = f.i32.mul(size, es);
+    const works = f.i32.add(scratch, f.i32.mul(f.i32.mul(arg("cluster"), sequences), distance));
     const table = arg("table");
-    // buffers end in a line of their own, so that powers of two do not share cache sets
-    const work = (i: number): I32Value =>
-      f.i32.add(scratch, i === 0 ? 0 : f.i32.mul(f.i32.add(workBytes, 64), i));
-    const quarterReal = f.i32.shrU(workBytes, 3);
+    const eighth = f.i32.shrU(workBytes, 3);
     const quarter = f.i32.shrU(workBytes, 2);
-    const row = es / 2;
-    const data = work(0);
-    const at = (index: I32Value): I32Value => f.i32.add(data, f.i32.mul(index, row));
+    const at = (sequence: I32Value, index: I32Value | number): I32Value =>
+      f.i32.muladd(index, es / 2, sequence);
     const first = f.i32.add(table, arg("tableFirst"));
     const last = f.i32.add(table, arg("tableLast"));
-    const either = (flag: I32Value, yes: () => void, no: () => void): void => f.if(flag, yes, no);
+    const back = f.i32.shl(size, 1);
+    const fewer = (x: I32Value, y: I32Value | number): I32Value => f.select(f.i32.ltU(x, y), x, y);
     return {
       arg,
-      size,
-      data,
-      row,
       at,
-      work,
-      quarter,
-      table,
+      distance,
+      fewer,
+      /** Index one past the end of a sequence of 2 M. */
+      back,
+      sequence: (group: I32Value | number): I32Value => f.i32.add(f.i32.mul(distance, group), scratch),
+      work: (index: I32Value | number): I32Value =>
+        f.i32.add(f.i32.mul(f.i32.add(workBytes, PAD), index), works),
+      workBytes,
       /** Zeros from index `from` to the end of a sequence of M, or of 2 M where `both`. */
-      clearFrom: (from: I32Value, both: I32Value): void =>
-        void f.call(staging.clear, at(from), at(f.i32.shl(size, both))),
-      toSpectrum: (to: I32Value, both: I32Value): void =>
-        either(
+      clearFrom: (sequence: I32Value, from: I32Value, both: I32Value): void =>
+        void f.call(staging.clear, at(sequence, from), at(sequence, f.i32.shl(size, both))),
+      toSpectrum: (sequence: I32Value, to: I32Value, both: I32Value): void =>
+        f.if(
           both,
-          () => f.call(transforms.firstBoth, data, to, quarterReal, first),
-          () => f.call(transforms.firstReal, data, to, quarterReal, first),
+          () => f.call(transforms.firstBoth, sequence, to, eighth, first),
+          () => f.call(transforms.firstReal, sequence, to, eighth, first),
         ),
-      fromSpectrum: (from: I32Value, both: I32Value): void =>
-        either(
+      fromSpectrum: (from: I32Value, sequence: I32Value, both: I32Value): void =>
+        f.if(
           both,
-          () => f.call(transforms.lastBoth, from, data, quarterReal, last),
-          () => f.call(transforms.lastReal, from, data, quarterReal, last),
+          () => f.call(transforms.lastBoth, from, sequence, eighth, last),
+          () => f.call(transforms.lastReal, from, sequence, eighth, last),
         ),
       /** The inner passes of all four quarters. */
       walk: (x: I32Value, y: I32Value, z: I32Value, mode: I32Value | number): void => {
@@ -112,202 +129,227 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
           for (const v of p) f.advance(v, quarter);
         });
       },
-      /** Reads a sequence tensor for a batch entry and the group at `channel`, times its gate if there is one. */
-      gather: (
+      /** Moves a cluster between a tensor and its sequences from `sequence` on, times the gate where there is one. */
+      move: (
+        into: boolean,
+        sequence: I32Value,
         name: "u" | "y",
         gate: "pre" | "post",
         b: I32Value,
         channel: I32Value,
-        lanes: I32Value,
+        present: I32Value,
       ): void => {
-        const g = arg(gate);
         const address = (tensor: "u" | "y" | "pre" | "post"): I32Value => {
           const base = f.i32.add(arg(tensor), f.i32.mul(b, arg(`${tensor}Batch`)));
           return f.i32.add(base, f.i32.mul(channel, arg(`${tensor}Channel`)));
         };
-        const gateAt = f.select(g, address(gate), 0);
+        const gateAt = f.select(arg(gate), address(gate), 0);
         const strides = [arg(`${name}Channel`), arg(`${name}Time`)] as const;
         const gateStrides = [arg(`${gate}Channel`), arg(`${gate}Time`)] as const;
-        f.call(staging.gather, data, address(name), ...strides, gateAt, ...gateStrides, lanes, arg("length"));
+        const fn = into ? staging.gather : staging.scatter;
+        f.call(
+          fn,
+          sequence,
+          address(name),
+          ...strides,
+          gateAt,
+          ...gateStrides,
+          present,
+          arg("length"),
+          distance,
+        );
+      },
+      /** Moves taps `from` to `from + count` between the filter and sequences. */
+      moveTaps: (
+        into: boolean,
+        sequence: I32Value,
+        channel: I32Value,
+        present: I32Value,
+        from: I32Value | number,
+        count: I32Value,
+      ): void => {
+        const base = f.i32.add(arg("k"), f.i32.mul(channel, arg("kChannel")));
+        const k = f.i32.add(base, f.i32.mul(arg("kTap"), from));
+        const fn = into ? staging.gather : staging.scatter;
+        f.call(fn, sequence, k, arg("kChannel"), arg("kTap"), 0, 0, 0, present, count, distance);
+      },
+      /** The channels of a cluster, how many there are, and in how many groups. */
+      cluster: (index: I32Value): { channel: I32Value; present: I32Value; groups: I32Value } => {
+        const wide = f.i32.mul(arg("cluster"), f.lanes);
+        const channel = f.i32.mul(index, wide);
+        const present = fewer(f.i32.sub(arg("channels"), channel), wide);
+        return { channel, present, groups: f.i32.divU(f.i32.add(present, f.lanes - 1), f.lanes) };
+      },
+      /** The batch entries of a unit: from, to. */
+      batches: (unit: I32Value, index: I32Value): [I32Value, I32Value] => {
+        const block = f.i32.sub(unit, f.i32.mul(index, arg("batchBlocks")));
+        const from = f.i32.mul(block, arg("batchesPerUnit"));
+        return [from, fewer(f.i32.add(from, arg("batchesPerUnit")), arg("batch"))];
       },
     };
-  };
-
-  const group = (
-    f: FunctionBuilder,
-    channels: I32Value,
-    index: I32Value,
-  ): { channel: I32Value; lanes: I32Value } => {
-    const channel = f.i32.mul(index, f.lanes);
-    const left = f.i32.sub(channels, channel);
-    return { channel, lanes: f.select(f.i32.ltU(left, f.lanes), left, f.lanes) };
   };
 
   module.define(
     "convolve",
     { params: ["i32", "i32", "i32", "i32"], exported: true },
     (f, args, begin, end, scratch) => {
-      const s = setup(f, args, scratch);
-      const { arg, at } = s;
-      const [spectrum, work] = [s.work(1), s.work(2)];
+      const s = setup(f, args, scratch, 1);
+      const { arg, at, back } = s;
       const [length, taps, origin] = [arg("length"), arg("taps"), arg("origin")];
+      const ahead = f.i32.sub(taps, origin);
+      const work = s.work(arg("cluster"));
       f.loop(begin, end, 1, (unit) => {
-        const blocks = arg("batchBlocks");
-        const index = f.i32.divU(unit, blocks);
-        const { channel, lanes } = group(f, arg("channels"), index);
+        const index = f.i32.divU(unit, arg("batchBlocks"));
+        const { channel, present, groups } = s.cluster(index);
 
-        // the filter: lags 0, 1, ... from the front, lags -1, -2, ... negated from the back of the sequence of 2 M
-        const k = f.i32.add(arg("k"), f.i32.mul(channel, arg("kChannel")));
-        const ahead = f.i32.sub(taps, origin);
-        const kAhead = f.i32.add(k, f.i32.mul(origin, arg("kTap")));
-        f.call(staging.gather, s.data, kAhead, arg("kChannel"), arg("kTap"), 0, 0, 0, lanes, ahead);
-        s.clearFrom(ahead, arg("filterBoth"));
+        // the filters: lags 0, 1, ... from the front, lags -1, -2, ... negated from the back of the sequence of 2 M
+        s.moveTaps(true, s.sequence(0), channel, present, origin, ahead);
+        f.loop(0, groups, 1, (g) => s.clearFrom(s.sequence(g), ahead, arg("filterBoth")));
         f.if(origin, () => {
-          const back = at(f.i32.sub(f.i32.shl(s.size, 1), origin));
-          const backEnd = at(f.i32.shl(s.size, 1));
-          f.call(staging.gather, back, k, arg("kChannel"), arg("kTap"), 0, 0, 0, lanes, origin);
-          f.call(staging.addScaled, back, backEnd, back, -2);
-        });
-        const skip = arg("skip");
-        f.if(skip, () => {
-          f.loop(0, lanes, 1, (lane) => {
-            const tap = f.i32.muladd(lane, 4, s.data);
-            const weight = f.mem.f32.load(f.i32.muladd(f.i32.add(channel, lane), 4, skip));
-            f.mem.f32.store(tap, 0, f.f32.add(f.mem.f32.load(tap), weight));
+          s.moveTaps(true, at(s.sequence(0), f.i32.sub(back, origin)), channel, present, 0, origin);
+          f.loop(0, groups, 1, (g) => {
+            const from = at(s.sequence(g), f.i32.sub(back, origin));
+            f.call(staging.addScaled, from, at(s.sequence(g), back), from, -2);
           });
         });
-        s.toSpectrum(spectrum, arg("filterBoth"));
-        s.walk(spectrum, spectrum, spectrum, MODE.spectrum);
+        f.loop(0, groups, 1, (g) => {
+          const sequence = s.sequence(g);
+          const skip = arg("skip");
+          f.if(skip, () => {
+            const weights = f.i32.muladd(f.i32.add(channel, f.i32.mul(g, f.lanes)), 4, skip);
+            f.loop(0, s.fewer(f.i32.sub(present, f.i32.mul(g, f.lanes)), f.lanes), 1, (lane) => {
+              const tap = f.i32.muladd(lane, 4, sequence);
+              const weight = f.mem.f32.load(f.i32.muladd(lane, 4, weights));
+              f.mem.f32.store(tap, 0, f.f32.add(f.mem.f32.load(tap), weight));
+            });
+          });
+          const spectrum = s.work(g);
+          s.toSpectrum(sequence, spectrum, arg("filterBoth"));
+          s.walk(spectrum, spectrum, spectrum, MODE.spectrum);
+        });
 
-        const mode = f.i32.add(MODE.multiply, arg("adjoint"));
-        const firstBatch = f.i32.mul(f.i32.sub(unit, f.i32.mul(index, blocks)), arg("batchesPerUnit"));
-        const lastBatch = f.i32.add(firstBatch, arg("batchesPerUnit"));
-        const batchEnd = f.select(f.i32.ltU(lastBatch, arg("batch")), lastBatch, arg("batch"));
+        const mode = f.i32.add(arg("adjoint"), MODE.multiply);
+        const [firstBatch, batchEnd] = s.batches(unit, index);
         f.loop(firstBatch, batchEnd, 1, (b) => {
-          s.gather("u", "pre", b, channel, lanes);
-          s.clearFrom(length, arg("sequenceBoth"));
-          s.toSpectrum(work, arg("sequenceBoth"));
-          s.walk(work, spectrum, spectrum, mode);
-          s.fromSpectrum(work, arg("resultBoth"));
-          f.if(f.i32.and(arg("circular"), f.i32.gtU(taps, 1)), () => {
-            const over = f.i32.sub(taps, 1);
-            f.if(
-              arg("adjoint"),
-              // lags before 0 lie negated at the back and belong to the end of the period
-              () => {
-                const to = at(f.i32.sub(length, over));
-                f.call(staging.addScaled, to, at(length), at(f.i32.sub(f.i32.shl(s.size, 1), over)), -1);
-              },
-              () => f.call(staging.addScaled, s.data, at(over), at(length), 1),
-            );
+          s.move(true, s.sequence(0), "u", "pre", b, channel, present);
+          f.loop(0, groups, 1, (g) => {
+            const sequence = s.sequence(g);
+            const spectrum = s.work(g);
+            s.clearFrom(sequence, length, arg("sequenceBoth"));
+            s.toSpectrum(sequence, work, arg("sequenceBoth"));
+            s.walk(work, spectrum, spectrum, mode);
+            s.fromSpectrum(work, sequence, arg("resultBoth"));
+            f.if(f.i32.and(arg("circular"), f.i32.gtU(taps, 1)), () => {
+              const over = f.i32.sub(taps, 1);
+              f.if(
+                arg("adjoint"),
+                () => {
+                  // lags before 0 lie negated at the back and belong to the end of the period
+                  const to = at(sequence, f.i32.sub(length, over));
+                  const from = at(sequence, f.i32.sub(back, over));
+                  f.call(staging.addScaled, to, at(sequence, length), from, -1);
+                },
+                () => f.call(staging.addScaled, sequence, at(sequence, over), at(sequence, length), 1),
+              );
+            });
           });
-          const y = f.i32.add(
-            f.i32.add(arg("y"), f.i32.mul(b, arg("yBatch"))),
-            f.i32.mul(channel, arg("yChannel")),
-          );
-          const postAt = f.i32.add(arg("post"), f.i32.mul(b, arg("postBatch")));
-          const post = f.select(arg("post"), f.i32.add(postAt, f.i32.mul(channel, arg("postChannel"))), 0);
-          const strides = [arg("yChannel"), arg("yTime")] as const;
-          f.call(
-            staging.scatter,
-            s.data,
-            y,
-            ...strides,
-            post,
-            arg("postChannel"),
-            arg("postTime"),
-            lanes,
-            length,
-          );
+          s.move(false, s.sequence(0), "y", "post", b, channel, present);
         });
       });
     },
   );
 
-  /** Back from the summed spectrum at work(1) to the filter's gradient. */
+  /** Back from the summed spectra at work(0), work(1), ... to the gradient of a cluster's filters. */
   const finish = (
     f: FunctionBuilder,
     s: ReturnType<typeof setup>,
-    channel: I32Value,
-    lanes: I32Value,
+    { channel, present, groups }: ReturnType<ReturnType<typeof setup>["cluster"]>,
   ): void => {
-    const { arg, at } = s;
+    const { arg, at, back } = s;
     const [length, taps, origin] = [arg("length"), arg("taps"), arg("origin")];
-    const sum = s.work(1);
-    s.walk(sum, sum, sum, MODE.inverse);
-    s.fromSpectrum(sum, arg("filterBoth"));
-    f.if(f.i32.and(arg("circular"), f.i32.gtU(taps, 1)), () => {
-      // lags j - L, negated at the back, belong to tap j >= 1
-      const from = at(f.i32.add(f.i32.sub(f.i32.shl(s.size, 1), length), 1));
-      f.call(staging.addScaled, at(f.i32.constant(1)), at(taps), from, -1);
+    f.loop(0, groups, 1, (g) => {
+      const sum = s.work(g);
+      const sequence = s.sequence(g);
+      s.walk(sum, sum, sum, MODE.inverse);
+      s.fromSpectrum(sum, sequence, arg("filterBoth"));
+      f.if(f.i32.and(arg("circular"), f.i32.gtU(taps, 1)), () => {
+        // lags j - L, negated at the back, belong to tap j >= 1
+        const from = at(sequence, f.i32.add(f.i32.sub(back, length), 1));
+        f.call(staging.addScaled, at(sequence, 1), at(sequence, taps), from, -1);
+      });
+      f.if(origin, () => {
+        const from = at(sequence, f.i32.sub(back, origin));
+        f.call(staging.addScaled, from, at(sequence, back), from, -2);
+      });
     });
-    const k = f.i32.add(arg("k"), f.i32.mul(channel, arg("kChannel")));
-    const strides = [arg("kChannel"), arg("kTap")] as const;
-    const kAhead = f.i32.add(k, f.i32.mul(origin, arg("kTap")));
-    f.call(staging.scatter, s.data, kAhead, ...strides, 0, 0, 0, lanes, f.i32.sub(taps, origin));
-    f.if(origin, () => {
-      const back = at(f.i32.sub(f.i32.shl(s.size, 1), origin));
-      f.call(staging.addScaled, back, at(f.i32.shl(s.size, 1)), back, -2);
-      f.call(staging.scatter, back, k, ...strides, 0, 0, 0, lanes, origin);
-    });
+    s.moveTaps(false, s.sequence(0), channel, present, origin, f.i32.sub(taps, origin));
+    f.if(origin, () =>
+      s.moveTaps(false, at(s.sequence(0), f.i32.sub(back, origin)), channel, present, 0, origin),
+    );
   };
 
-  // unit = group * batchBlocks + part of the batch
+  // unit = cluster * batchBlocks + part of the batch
   module.define(
     "filterGradient",
     { params: ["i32", "i32", "i32", "i32"], exported: true },
     (f, args, begin, end, scratch) => {
-      const s = setup(f, args, scratch);
+      const s = setup(f, args, scratch, 2);
       const { arg } = s;
+      const x = s.work(arg("cluster"));
+      const y = s.work(f.i32.add(arg("cluster"), 1));
       f.loop(begin, end, 1, (unit) => {
-        const blocks = arg("batchBlocks");
-        const index = f.i32.divU(unit, blocks);
-        const { channel, lanes } = group(f, arg("channels"), index);
+        const index = f.i32.divU(unit, arg("batchBlocks"));
+        const cluster = s.cluster(index);
+        const { channel, present, groups } = cluster;
         const parts = arg("partSpectra");
-        const part = f.i32.add(parts, f.i32.mul(unit, f.i32.mul(s.size, es)));
-        const sum = f.select(parts, part, s.work(1));
-        const [x, y] = [s.work(2), s.work(3)];
+        const unitBytes = f.i32.mul(s.workBytes, arg("cluster"));
         const mode = f.variable("i32", MODE.correlate);
-        const firstBatch = f.i32.mul(f.i32.sub(unit, f.i32.mul(index, blocks)), arg("batchesPerUnit"));
-        const lastBatch = f.i32.add(firstBatch, arg("batchesPerUnit"));
-        const batchEnd = f.select(f.i32.ltU(lastBatch, arg("batch")), lastBatch, arg("batch"));
+        const [firstBatch, batchEnd] = s.batches(unit, index);
         f.loop(firstBatch, batchEnd, 1, (b) => {
-          s.gather("u", "pre", b, channel, lanes);
-          s.clearFrom(arg("length"), arg("sequenceBoth"));
-          s.toSpectrum(x, arg("sequenceBoth"));
-          s.gather("y", "post", b, channel, lanes);
-          s.clearFrom(arg("length"), arg("sequenceBoth"));
-          s.toSpectrum(y, arg("sequenceBoth"));
-          s.walk(x, y, sum, mode);
+          const ySequence = s.sequence(arg("cluster"));
+          s.move(true, s.sequence(0), "u", "pre", b, channel, present);
+          s.move(true, ySequence, "y", "post", b, channel, present);
+          f.loop(0, groups, 1, (g) => {
+            const [from, fromY] = [s.sequence(g), f.i32.add(ySequence, f.i32.mul(s.distance, g))];
+            s.clearFrom(from, arg("length"), arg("sequenceBoth"));
+            s.toSpectrum(from, x, arg("sequenceBoth"));
+            s.clearFrom(fromY, arg("length"), arg("sequenceBoth"));
+            s.toSpectrum(fromY, y, arg("sequenceBoth"));
+            const part = f.i32.add(parts, f.i32.add(f.i32.mul(unit, unitBytes), f.i32.mul(s.workBytes, g)));
+            s.walk(x, y, f.select(parts, part, s.work(g)), mode);
+          });
           f.set(mode, MODE.correlateAdd);
         });
-        f.if(f.i32.eqz(parts), () => finish(f, s, channel, lanes));
+        f.if(f.i32.eqz(parts), () => finish(f, s, cluster));
       });
     },
   );
 
-  // unit = group: the parts in their order, then back
+  // unit = cluster: the parts in their order, then back
   module.define(
     "finishGradient",
     { params: ["i32", "i32", "i32", "i32"], exported: true },
     (f, args, begin, end, scratch) => {
-      const s = setup(f, args, scratch);
+      const s = setup(f, args, scratch, 1);
       const { arg } = s;
       f.loop(begin, end, 1, (index) => {
-        const { channel, lanes } = group(f, arg("channels"), index);
-        const bytes = f.i32.mul(s.size, es);
-        const sum = s.work(1);
-        const sumEnd = f.i32.add(sum, bytes);
-        f.call(staging.clear, sum, sumEnd);
-        const part = f.variable(
-          "i32",
-          f.i32.add(arg("partSpectra"), f.i32.mul(f.i32.mul(index, bytes), arg("batchBlocks"))),
+        const cluster = s.cluster(index);
+        const unitBytes = f.i32.mul(s.workBytes, arg("cluster"));
+        const first = f.i32.add(
+          arg("partSpectra"),
+          f.i32.mul(f.i32.mul(index, unitBytes), arg("batchBlocks")),
         );
-        f.loop(0, arg("batchBlocks"), 1, () => {
-          f.call(staging.addScaled, sum, sumEnd, part, 1);
-          f.advance(part, bytes);
+        f.loop(0, cluster.groups, 1, (g) => {
+          const sum = s.work(g);
+          const sumEnd = f.i32.add(sum, s.workBytes);
+          f.call(staging.clear, sum, sumEnd);
+          const part = f.variable("i32", f.i32.add(first, f.i32.mul(s.workBytes, g)));
+          f.loop(0, arg("batchBlocks"), 1, () => {
+            f.call(staging.addScaled, sum, sumEnd, part, 1);
+            f.advance(part, unitBytes);
+          });
         });
-        finish(f, s, channel, lanes);
+        finish(f, s, cluster);
       });
     },
   );

@@ -4,10 +4,14 @@
 
 import type { FunctionBuilder, FunctionRef, I32, ModuleBuilder, Value, Vec } from "@everlong/wasm";
 
+/** Groups of channels that share a cache line. */
+export const clusterOf = (width: number): number => 4 / width;
+
+/** The moves of a module; `gather` and `scatter` take one group or several, whose sequences are `distance` bytes apart. */
 export interface Staging {
-  /** `(to, from, channelStride, timeStride, gate, gateChannelStride, gateTimeStride, lanes, count)`; gate 0 = none. */
+  /** `(to, from, channelStride, timeStride, gate, gateChannelStride, gateTimeStride, channels, count, distance)`; gate 0 = none. */
   readonly gather: FunctionRef;
-  /** `(from, to, channelStride, timeStride, gate, gateChannelStride, gateTimeStride, lanes, count)` */
+  /** `(from, to, channelStride, timeStride, gate, gateChannelStride, gateTimeStride, channels, count, distance)` */
   readonly scatter: FunctionRef;
   /** `(from, to)`: zeros. */
   readonly clear: FunctionRef;
@@ -79,22 +83,30 @@ function defineRows(module: ModuleBuilder, into: boolean, gated: boolean): Funct
   );
 }
 
-/** Moves whole vectors of channels: `(columns, pitch, gate, gatePitch, count, lanes)`. */
-function defineColumns(module: ModuleBuilder, into: boolean, gated: boolean): FunctionRef {
+/**
+ * Moves `groups` neighbouring vectors of channels: `(columns, pitch, gate, gatePitch, count, lanes, distance)`; the sequences of the
+ * groups are `distance` apart. Reading a whole cache line at a time halves the traffic of long sequences.
+ */
+function defineColumns(module: ModuleBuilder, into: boolean, gated: boolean, groups: number): FunctionRef {
   const step = 16 * module.target.width;
-  const name = `${into ? "gather" : "scatter"}Columns${gated ? "Gated" : ""}`;
+  const name = `${into ? "gather" : "scatter"}Columns${groups}${gated ? "Gated" : ""}`;
   return module.define(
     name,
-    { params: ["i32", "i32", "i32", "i32", "i32", "i32"] },
-    (f, columns, pitch, gate, gatePitch, count, lanes) => {
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32"] },
+    (f, columns, pitch, gate, gatePitch, count, lanes, distance) => {
+      const at = Array.from({ length: groups }, (_, g) =>
+        f.variable("i32", f.i32.add(lanes, f.i32.mul(distance, g))),
+      );
       f.loop(0, count, 1, () => {
-        const x = into ? f.mem.vec.load(columns) : f.mem.vec.load(lanes);
-        const value = gated ? f.f32x4.mul(x, f.mem.vec.load(gate)) : x;
-        if (into) f.mem.vec.store(lanes, 0, value);
-        else f.mem.vec.store(columns, 0, value);
+        at.forEach((sequence, g) => {
+          const x = into ? f.mem.vec.load(columns, g * step) : f.mem.vec.load(sequence);
+          const value = gated ? f.f32x4.mul(x, f.mem.vec.load(gate, g * step)) : x;
+          if (into) f.mem.vec.store(sequence, 0, value);
+          else f.mem.vec.store(columns, g * step, value);
+        });
         f.advance(columns, pitch);
         if (gated) f.advance(gate, gatePitch);
-        f.advance(lanes, step);
+        for (const sequence of at) f.advance(sequence, step);
       });
     },
   );
@@ -132,15 +144,19 @@ function defineScalar(module: ModuleBuilder, into: boolean): FunctionRef {
 function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
   const scalar = defineScalar(module, into);
   const rows = [defineRows(module, into, false), defineRows(module, into, true)] as const;
-  const columns = [defineColumns(module, into, false), defineColumns(module, into, true)] as const;
-  return module.define(into ? "gather" : "scatter", { params: [...PARAMS] }, (f, ...p) => {
+  const cluster = clusterOf(module.target.width);
+  const columns = [1, cluster].map((g) => [
+    defineColumns(module, into, false, g),
+    defineColumns(module, into, true, g),
+  ]) as [[FunctionRef, FunctionRef], [FunctionRef, FunctionRef]];
+  const group = module.define(into ? "gatherGroup" : "scatterGroup", { params: [...PARAMS] }, (f, ...p) => {
     const [lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count] = p;
     const isFull = f.i32.eq(present, f.lanes);
     const either = (one: () => void, other: () => void): void => f.if(gate, other, one);
     const asColumns = (pitch: I32, gatePitch: I32): void =>
       either(
-        () => f.call(columns[0], tensor, pitch, 0, 0, count, lanes),
-        () => f.call(columns[1], tensor, pitch, gate, gatePitch, count, lanes),
+        () => f.call(columns[0][0], tensor, pitch, 0, 0, count, lanes, 0),
+        () => f.call(columns[0][1], tensor, pitch, gate, gatePitch, count, lanes, 0),
       );
     const asRows = (): void => {
       for (let half = 0; half < f.width; half++) {
@@ -169,6 +185,27 @@ function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
       f.return();
     });
     f.call(scalar, lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count);
+  });
+  return module.define(into ? "gather" : "scatter", { params: [...PARAMS, "i32"] }, (f, ...p) => {
+    const [lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count, distance] = p;
+    const noGate = f.i32.eqz(gate);
+    const columnsFit = f.i32.and(f.i32.eq(channel, 4), f.i32.or(noGate, f.i32.eq(gateChannel, 4)));
+    f.if(f.i32.and(columnsFit, f.i32.eq(present, cluster * f.lanes)), () => {
+      f.if(
+        gate,
+        () => f.call(columns[1][1], tensor, time, gate, gateTime, count, lanes, distance),
+        () => f.call(columns[1][0], tensor, time, 0, 0, count, lanes, distance),
+      );
+      f.return();
+    });
+    f.loop(0, present, f.lanes, (first) => {
+      const left = f.i32.sub(present, first);
+      const here = f.select(f.i32.ltU(left, f.lanes), left, f.lanes);
+      const gateAt = f.select(gate, f.i32.add(gate, f.i32.mul(first, gateChannel)), 0);
+      const from = f.i32.add(tensor, f.i32.mul(first, channel));
+      f.call(group, lanes, from, channel, time, gateAt, gateChannel, gateTime, here, count);
+      f.advance(lanes, distance);
+    });
   });
 }
 

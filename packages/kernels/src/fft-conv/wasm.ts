@@ -11,7 +11,8 @@ import type {
   WasmView,
 } from "../wasm-step.ts";
 import type { FftConvGradParams, FftConvParams, Layout } from "./op.ts";
-import { buildConv, CONV_ARGS, scratchBytes, type ConvArg } from "./wasm-conv.ts";
+import { buildConv, CONV_ARGS, scratchBytes, sequenceStride, type ConvArg } from "./wasm-conv.ts";
+import { clusterOf } from "./wasm-staging.ts";
 import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-transform.ts";
 
 /** Longest transform: positions and table offsets stay within 32 bits. */
@@ -81,21 +82,38 @@ const accepts = (view: WasmView): boolean =>
 
 interface Plan {
   readonly size: number;
-  readonly groups: number;
+  /** Groups of channels per unit, and how many units of that kind there are. */
+  readonly cluster: number;
+  readonly clusters: number;
+  /** Whether any sequence is of length 2 M. */
+  readonly both: boolean;
   readonly words: { readonly [K in ConvArg]?: ArgWord };
   readonly table: WasmTable;
   readonly key: string;
 }
 
-function planOf(reach: Reach, batch: number, channels: number, target: WasmTarget): Plan | string {
+function planOf(
+  reach: Reach,
+  batch: number,
+  channels: number,
+  columns: boolean,
+  target: WasmTarget,
+): Plan | string {
   const size = transformLength(reach);
   if (size > LONGEST) return `sequences of ${reach.length} need transforms longer than ${LONGEST}`;
   const { length, taps, origin, circular } = reach;
   const layout = tableLayout(size);
   const flag = (x: boolean): number => (x ? 1 : 0);
+  const lanes = 4 * target.width;
+  const cluster = columns && channels > lanes ? clusterOf(target.width) : 1;
+  const sequenceBoth = length > size;
+  const filterBoth = taps - origin > size || origin > 0;
+  const both = sequenceBoth || filterBoth || circular;
   return {
     size,
-    groups: Math.ceil(channels / (4 * target.width)),
+    cluster,
+    clusters: Math.ceil(channels / (cluster * lanes)),
+    both,
     table: twiddleTable(size),
     key: `fft-conv/${target.width}${target.relaxed ? "r" : "s"}/${leafOf(size)!}`,
     words: {
@@ -108,10 +126,12 @@ function planOf(reach: Reach, batch: number, channels: number, target: WasmTarge
       table: { table: 0 },
       tableFirst: layout.first,
       tableLast: layout.last,
-      sequenceBoth: flag(length > size),
-      filterBoth: flag(taps - origin > size || origin > 0),
-      resultBoth: flag(length > size || circular),
+      sequenceBoth: flag(sequenceBoth),
+      filterBoth: flag(filterBoth),
+      resultBoth: flag(sequenceBoth || circular),
       circular: flag(circular),
+      cluster,
+      sequenceStride: sequenceStride(size, target.width, both),
     },
   };
 }
@@ -119,9 +139,9 @@ function planOf(reach: Reach, batch: number, channels: number, target: WasmTarge
 const listWords = (words: Readonly<Record<string, ArgWord>>): ArgWord[] =>
   CONV_ARGS.map((name) => words[name] ?? 0);
 
-/** Batch entries per unit: one group of channels a unit, or less where there are few groups. */
-function batchBlocks(groups: number, batch: number): { blocks: number; each: number } {
-  const wanted = Math.min(Math.ceil(batch / 4), Math.ceil(ENOUGH_UNITS / groups));
+/** Batch entries per unit: all of them, or fewer where there are few clusters. */
+function batchBlocks(clusters: number, batch: number): { blocks: number; each: number } {
+  const wanted = Math.min(Math.ceil(batch / 4), Math.ceil(ENOUGH_UNITS / clusters));
   const each = Math.max(1, Math.ceil(batch / Math.max(1, wanted)));
   return { blocks: Math.max(1, Math.ceil(batch / each)), each };
 }
@@ -142,10 +162,12 @@ export const fftConvWasm: WasmSource<FftConvParams> = {
     const [batch, channels, length] = [u.shape[axis.batch]!, u.shape[axis.channel]!, u.shape[axis.time]!];
     if (batch * channels === 0) return { steps: [] };
     const taps = k.shape[params.layout === "bdl" ? 1 : 0]!;
+    const columns = u.strides[axis.channel] === 1;
     const plan = planOf(
       { length, taps, origin: params.origin, circular: params.circular },
       batch,
       channels,
+      columns,
       target,
     );
     if (typeof plan === "string") return plan;
@@ -156,7 +178,7 @@ export const fftConvWasm: WasmSource<FftConvParams> = {
       (byteOffset: number): ArgWord => ({ input: index!, byteOffset });
     const sequenceOf = (name: string, index: number | undefined): Record<string, ArgWord> =>
       sequenceWords(name, index === undefined ? undefined : inputs[index], params.layout, input(index));
-    const { blocks, each } = batchBlocks(plan.groups, batch);
+    const { blocks, each } = batchBlocks(plan.clusters, batch);
     return {
       steps: [
         {
@@ -177,9 +199,9 @@ export const fftConvWasm: WasmSource<FftConvParams> = {
             batchBlocks: blocks,
             batchesPerUnit: each,
           }),
-          units: plan.groups * blocks,
+          units: plan.clusters * blocks,
           grain: 1,
-          scratchBytes: scratchBytes(plan.size, target.width, 2),
+          scratchBytes: scratchBytes(plan.size, target.width, plan.both, plan.cluster, plan.cluster + 1),
           tables: [plan.table],
         },
       ],
@@ -205,14 +227,15 @@ export const fftConvFilterGradWasm: WasmSource<FftConvGradParams> = {
     const { taps, origin, circular } = params;
     // all lags of a period fold onto the taps, so none may alias
     const reach = { length, taps: circular ? length : taps, origin, circular };
-    const plan = planOf(reach, batch, channels, target);
+    const columns = u.strides[axis.channel] === 1;
+    const plan = planOf(reach, batch, channels, columns, target);
     if (typeof plan === "string") return plan;
     const sequenceOf = (name: string, index: number | undefined): Record<string, ArgWord> =>
       sequenceWords(name, index === undefined ? undefined : inputs[index], params.layout, (byteOffset) => ({
         input: index!,
         byteOffset,
       }));
-    const { blocks, each } = batchBlocks(plan.groups, batch);
+    const { blocks, each } = batchBlocks(plan.clusters, batch);
     const spectrumBytes = plan.size * elementBytes(target.width);
     const args = listWords({
       ...plan.words,
@@ -240,16 +263,16 @@ export const fftConvFilterGradWasm: WasmSource<FftConvGradParams> = {
     const gather = {
       ...step,
       entry: "filterGradient",
-      units: plan.groups * blocks,
-      scratchBytes: scratchBytes(plan.size, target.width, 3),
+      units: plan.clusters * blocks,
+      scratchBytes: scratchBytes(plan.size, target.width, plan.both, 2 * plan.cluster, plan.cluster + 2),
     };
     if (blocks === 1) return { steps: [gather] };
     const finish = {
       ...step,
       entry: "finishGradient",
-      units: plan.groups,
-      scratchBytes: scratchBytes(plan.size, target.width, 1),
+      units: plan.clusters,
+      scratchBytes: scratchBytes(plan.size, target.width, plan.both, plan.cluster, plan.cluster),
     };
-    return { steps: [gather, finish], temps: [plan.groups * blocks * spectrumBytes] };
+    return { steps: [gather, finish], temps: [plan.clusters * blocks * plan.cluster * spectrumBytes] };
   },
 };
