@@ -1,51 +1,21 @@
-// The unit of work of this device: one exported function over a range of units, with an argument block. Fused ops bring theirs from
-// @everlong/kernels in the same form.
+// What a step of a program becomes: kernel launches in the form that @everlong/kernels states.
 
-import type { DType, StepOperand } from "@everlong/core";
-import type { ModuleBuilder } from "@everlong/wasm";
+import type { StepOperand } from "@everlong/core";
+import type { WasmStep } from "@everlong/kernels/wasm";
 
-/** A buffer as a kernel sees it; strides and offset in elements. */
-export interface WasmView {
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly strides: readonly number[];
-  readonly offset: number;
-}
-export type ArgWord =
-  | number
-  | { readonly f32: number }
-  | { readonly input: number; readonly byteOffset?: number }
-  | { readonly output: number; readonly byteOffset?: number }
-  | { readonly temp: number; readonly byteOffset?: number }
-  | { readonly table: number };
-export interface WasmTable {
-  readonly key: string;
-  readonly bytes: number;
-  readonly fill: (memory: DataView, byteOffset: number) => void;
-}
-export interface WasmStep {
-  readonly kernel: { readonly key: string; readonly build: (module: ModuleBuilder) => void };
-  readonly entry: string;
-  readonly args: readonly ArgWord[];
-  readonly units: number;
-  readonly grain: number;
-  readonly scratchBytes: number;
-  readonly tables?: readonly WasmTable[];
-}
-export interface WasmTarget {
-  readonly width: 1 | 2;
-  readonly relaxed: boolean;
-}
-export interface WasmLowering {
-  readonly steps: readonly WasmStep[];
-  readonly temps?: readonly number[];
-}
+export type { StepOperand } from "@everlong/core";
+export type {
+  ArgWord,
+  WasmLowering,
+  WasmStep,
+  WasmTable,
+  WasmTarget,
+  WasmView,
+} from "@everlong/kernels/wasm";
 
-export type { StepOperand };
-
-/** What one step of a program becomes. Words name `inputs`, `outputs` and `temps` by position. */
+/** A lowered step. Words name `inputs`, `outputs` and `temps` by position. */
 export interface Lowered {
-  /** As printed: `loop`, `sum`, `matmul`, the fused op's name. */
+  /** As printed: `loop add+mul`, `sum`, `matmul`, the fused op's name. */
   readonly name: string;
   readonly inputs: readonly StepOperand[];
   readonly outputs: readonly StepOperand[];

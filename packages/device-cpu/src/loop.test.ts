@@ -329,7 +329,7 @@ test("random loops over random views agree with the reference, and on two thread
       await runProgram(wide, program, data);
       expect(await runProgram(wide, program, data)).toEqual(one);
     }),
-    { numRuns: 150 },
+    { numRuns: 100 },
   );
 });
 

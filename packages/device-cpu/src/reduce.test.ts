@@ -183,6 +183,6 @@ test("random views, code and axes agree with the reference", async () => {
       await runProgram(wide, program, data);
       expect(await runProgram(wide, program, data)).toEqual(one);
     }),
-    { numRuns: 150 },
+    { numRuns: 80 },
   );
 });

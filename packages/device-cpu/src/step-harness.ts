@@ -6,6 +6,7 @@ import {
   DTYPES,
   fromBf16Bits,
   isFloat,
+  setStrict,
   sizeOf,
   toBf16Bits,
   type BufferSpec,
@@ -18,6 +19,9 @@ import {
   type View,
 } from "@everlong/core";
 import { CpuDevice, type CpuDeviceOptions } from "./device.ts";
+
+// A step without a kernel must not pass a test by running the reference.
+setStrict(true);
 
 /** A pseudo-random generator for test data (mulberry32). */
 export function randomSource(seed: number): () => number {
