@@ -134,12 +134,20 @@ export function slice(x: Tensor, index: readonly Index[]): Tensor {
       );
 }
 
-/** Elements `start..stop-1` along one axis. */
+/** Elements `start..stop-1` along one axis; unlike in {@link slice} they must be there. */
 export function narrow(x: Tensor, axis: number, start: number, stop: number): Tensor {
   const a = normalizeAxis("narrow", axis, x.rank);
-  const index: Index[] = x.shape.map(() => null);
-  index[a] = { start, stop };
-  return slice(x, index);
+  const n = x.shape[a]!;
+  if (!(start >= 0 && start <= stop && stop <= n)) {
+    throw new ShapeError("narrow", `leaves axis ${a}`, {
+      expected: `0 <= start <= stop <= ${n}`,
+      got: `${start}..${stop}`,
+    });
+  }
+  return slice(
+    x,
+    x.shape.map((_, i) => (i === a ? { start, stop } : null)),
+  );
 }
 
 /** Reverses axes. */

@@ -138,6 +138,7 @@ const keepDims = (t: Tensor, shape: readonly number[], axes: readonly number[]):
 /** The product of all other elements along the last axis. */
 function othersProduct(x: Tensor): Tensor {
   const n = x.shape[x.rank - 1]!;
+  if (n === 0) return x;
   const one = onesLike(narrow(x, -1, 0, 1));
   const before = concat([one, narrow(cumprod(x), -1, 0, n - 1)], -1);
   const behind = concat([narrow(cumprod(x, -1, { reverse: true }), -1, 1, n), one], -1);
