@@ -109,3 +109,4 @@ export {
 export { type LifetimeEvent, type LifetimeOptions, runLifetime } from "./run/lifetime.ts";
 export { type LifetimeSeeds, lifetimeSeeds } from "./run/seeds.ts";
 export { parity } from "./parity.ts";
+export { registerLifelong } from "./cli.ts";

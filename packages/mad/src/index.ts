@@ -19,3 +19,4 @@ export { reportPage, type PageOptions } from "./report/page.ts";
 export { resultTable } from "./report/table.ts";
 export { registerMad } from "./cli/mad-command.ts";
 export type { MadHost } from "./cli/host.ts";
+export { shuffledBatches, type RowBatch } from "./train/batches.ts";

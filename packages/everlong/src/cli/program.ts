@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { cpu } from "@everlong/device-cpu";
+import { registerLifelong } from "@everlong/lifelong";
 import { registerMad, type MadHost } from "@everlong/mad";
 import { Command } from "commander";
 import { registerBench } from "./bench-command.ts";
@@ -37,6 +38,7 @@ export function makeProgram(): Command {
     if (!narrow) cpu.enableWide();
   });
   registerMad(program, madHost);
+  registerLifelong(program);
   registerParity(program);
   registerBench(program);
   return program;
