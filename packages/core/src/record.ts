@@ -24,9 +24,13 @@ export function record<P extends Primitive>(
   const device = on ?? inputs[0]?.device ?? defaultDevice();
   for (const t of inputs) {
     if (t.device !== device) {
-      throw new DeviceError(name, "tensors are on different devices", {
-        got: `${device.name} and ${t.device.name}`,
-      });
+      throw new DeviceError(
+        nameOf({ name, params } as unknown as Operation),
+        "tensors are on different devices",
+        {
+          got: `${device.name} and ${t.device.name}`,
+        },
+      );
     }
   }
   const rule = shapeRules[name] as (i: readonly TensorType[], p: PrimitiveParams[P]) => TensorType[];
@@ -34,8 +38,8 @@ export function record<P extends Primitive>(
     inputs.map((t) => t.node.outputs[t.index]!),
     params,
   );
-  for (const type of types) checkType(name, type, device);
   const operation = { name, params } as unknown as Operation;
+  for (const type of types) checkType(nameOf(operation), type, device);
   const node = new Node(operation, inputs, types, device, debugFlag("nan") ? callSite() : undefined);
   return types.map((_, i) => new Tensor(node, i));
 }
@@ -52,6 +56,21 @@ export function record1<P extends Primitive>(
 
 export const recordFused = (def: OpDef, inputs: readonly Tensor[], params: unknown): Tensor[] =>
   record("fused", { def, params }, inputs);
+
+/** What the user called: the function of an elementwise primitive, the name of a fused op. */
+function nameOf(operation: Operation): string {
+  switch (operation.name) {
+    case "unary":
+    case "binary":
+    case "compare":
+    case "reduce":
+      return operation.params.fn;
+    case "fused":
+      return operation.params.def.name;
+    default:
+      return operation.name;
+  }
+}
 
 function checkType(op: string, type: TensorType, device: Device): void {
   if (!(type.dtype in DTYPES)) {

@@ -59,6 +59,8 @@ export function irfft(z: Complex, options: FftOptions = {}): Tensor {
   return onLastAxis(z, options, (half) => {
     const bins = half.re.shape[half.re.rank - 1]!;
     const n = options.n ?? 2 * (bins - 1);
+    if (!Number.isInteger(n) || n < 1)
+      throw new ShapeError("irfft", "needs at least one point", { got: `n = ${n}` });
     const need = Math.floor(n / 2) + 1;
     const cut = half.map((t) => resize(t, need));
     const mirrored = (t: Tensor): Tensor => flip(narrow(t, -1, 1, need - (n % 2 === 0 ? 1 : 0)), -1);
