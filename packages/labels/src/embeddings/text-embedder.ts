@@ -8,9 +8,9 @@ import { project, truncatedSvd } from "./truncated-svd.ts";
 
 /** Options of {@link TextEmbedder}. */
 export interface TextEmbedderOptions extends TextFeatureOptions {
-  /** D. Default 128, at most the number of texts and features. */
+  /** D. Default 64, at most the number of texts and features. */
   readonly size?: number;
-  /** Exponent of the singular values: 1 is plain latent semantic analysis, 0 whitens. Default 0.5. */
+  /** Exponent of the singular values: 1 is plain latent semantic analysis, 0 whitens. Default 1. */
   readonly spectrum?: number;
   readonly seed?: number;
 }
@@ -31,7 +31,7 @@ export class TextEmbedder {
   #svd: TruncatedSvd | undefined;
 
   constructor(options: TextEmbedderOptions = {}) {
-    const { size = 128, spectrum = 0.5, seed = 1, ...features } = options;
+    const { size = 64, spectrum = 1, seed = 1, ...features } = options;
     checkOptions("text-embedder", options, [
       "size",
       "spectrum",

@@ -18,7 +18,7 @@ export interface TextFeatureOptions {
   readonly minDocuments?: number;
   /** Features in a larger share of the training texts are dropped. Default 0.95. */
   readonly maxShare?: number;
-  /** At most this many features, the most frequent first. Default 50,000. */
+  /** At most this many features, the most frequent first. Default 20,000. */
   readonly maxFeatures?: number;
   /** Adds coarse shape features: length, links, digits, capitals, repeated punctuation. Default true. */
   readonly shape?: boolean;
@@ -47,7 +47,7 @@ export class TextFeatures {
       characters: [2, 5],
       minDocuments: 2,
       maxShare: 0.95,
-      maxFeatures: 50_000,
+      maxFeatures: 20_000,
       shape: true,
       ...options,
     };

@@ -68,8 +68,11 @@ describe("nearestVotes", () => {
       threads,
       rows: everyRow(queries.items),
     });
-    expect(got.index).toEqual(wanted.index);
-    expect(got.score).toEqual(wanted.score);
+    // float32 products may prefer another of two neighbours that float64 tells apart by less than a millionth
+    for (let x = 0; x < wanted.score.length; x++) {
+      if (got.index[x] === wanted.index[x]) expect(got.score[x]).toBe(wanted.score[x]);
+      else expect(Math.abs(got.score[x]! - wanted.score[x]!)).toBeLessThan(1e-6 * Math.abs(wanted.score[x]!));
+    }
   });
 
   it("finds nearly all neighbours in clustered data approximately, and all those of rare votes", async () => {
