@@ -3,13 +3,16 @@
 import { adamwWasm } from "./adamw/wasm.ts";
 import { attentionGradWasm, attentionWasm } from "./attention/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
+import { fftConvFilterGradWasm, fftConvWasm } from "./fft-conv/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
 import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
+import { shortConvGradWasm, shortConvWasm } from "./short-conv/wasm.ts";
 import { softmaxGradWasm, softmaxWasm } from "./softmax/wasm.ts";
 import type { WasmSource } from "./wasm-step.ts";
 
 export type * from "./wasm-step.ts";
+export { fftWasm } from "./fft-conv/wasm-fft.ts";
 export { matmulWasm } from "./matmul/wasm.ts";
 
 /** Sources of fused ops, keyed by the op's name. */
@@ -19,11 +22,15 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "attention-grad": attentionGradWasm,
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,
+  "fft-conv": fftConvWasm,
+  "fft-conv-filter-grad": fftConvFilterGradWasm,
   "layer-norm": layerNormWasm,
   "layer-norm-grad": layerNormGradWasm,
   linear: linearWasm,
   "rms-norm": rmsNormWasm,
   "rms-norm-grad": rmsNormGradWasm,
+  "short-conv": shortConvWasm,
+  "short-conv-grad": shortConvGradWasm,
   softmax: softmaxWasm,
   "softmax-grad": softmaxGradWasm,
 };
