@@ -8,10 +8,18 @@ export interface TestHooks {
   setPoison?(on: boolean): void;
   /** Number of threads of later work. */
   setThreads?(threads: number): void;
-  readonly threads?: number;
 }
 
-export const hooksOf = (device: Device): TestHooks => device as Device & TestHooks;
+/** The switches of a device; one whose heap has a `poison` field is switched through that. */
+export function hooksOf(device: Device): TestHooks {
+  const given = device as Device & TestHooks & { readonly heap?: { poison?: boolean } };
+  const { heap } = given;
+  return {
+    ...(given.setThreads ? { setThreads: (n: number) => given.setThreads!(n) } : {}),
+    ...(given.setPoison ? { setPoison: (on: boolean) => given.setPoison!(on) } : {}),
+    ...(typeof heap?.poison === "boolean" ? { setPoison: (on: boolean) => void (heap.poison = on) } : {}),
+  };
+}
 
 /** Devices that every check runs on when they are registered; a missing one is reported as skipped. */
 export const EXPECTED_DEVICES: readonly string[] = ["cpu"];
