@@ -27,7 +27,7 @@ const testedIn: { readonly [P in Primitive]: string } = {
   gather: "kernel",
   scatter: "kernel",
   matmul: "kernel",
-  fft: "kernel",
+  fft: "fft",
   randomBits: "kernel",
   barrier: "structure",
   recompute: "structure",

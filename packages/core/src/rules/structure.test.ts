@@ -9,7 +9,7 @@ import { sum } from "../ops/reduction.ts";
 import { subject } from "./check-subject.ts";
 
 checkOp(subject("full"), {
-  cases: [{ inputs: [], params: { shape: [2, 3], dtype: "f64", value: -0.5 } }],
+  cases: [{ inputs: [], params: { shape: [2, 3], dtype: "f32", value: -0.5 } }],
   expected: () => [new Float64Array(6).fill(-0.5)],
 });
 
