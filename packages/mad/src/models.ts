@@ -8,33 +8,12 @@ import {
   MultiHeadAttention,
   rotaryFloat32,
   type HyenaFilterSettings,
-  type Layer,
-  type LayerShape,
 } from "@everlong/nn";
+import { flag, number, type Arguments, type OriginalLayer } from "./original-arguments.ts";
+import { recurrentLayers } from "./parity-layers.ts";
 
-export type Arguments = Readonly<Record<string, unknown>>;
+export type { Arguments, OriginalLayer } from "./original-arguments.ts";
 
-/** A layer as its original class constructs it. */
-export interface OriginalLayer {
-  readonly build: (shape: LayerShape) => Layer;
-  /** Original state name to ours. */
-  readonly rename: (key: string) => string | undefined;
-}
-
-const number = (args: Arguments, name: string, otherwise: number): number => {
-  const value = args[name];
-  if (value === undefined || value === null) return otherwise;
-  if (typeof value !== "number")
-    throw new ConfigError("mad layer", `"${name}" must be a number`, { got: JSON.stringify(value) });
-  return value;
-};
-const flag = (args: Arguments, name: string, otherwise: boolean): boolean => {
-  const value = args[name];
-  if (value === undefined || value === null) return otherwise;
-  if (typeof value !== "boolean")
-    throw new ConfigError("mad layer", `"${name}" must be true or false`, { got: JSON.stringify(value) });
-  return value;
-};
 const record = (args: Arguments, name: string): Arguments => (args[name] ?? {}) as Arguments;
 const same = (key: string): string => key;
 
@@ -167,6 +146,7 @@ const layers: Readonly<Record<string, (args: Arguments) => OriginalLayer>> = {
   Mlp: mlp,
   GLU: gated("sigmoid"),
   SwiGLU: gated("silu"),
+  ...recurrentLayers,
 };
 
 /** The layer that mad-lab's class `cls` makes of `args`. */

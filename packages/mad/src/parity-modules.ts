@@ -4,6 +4,7 @@ import { ConfigError, random, type Tensor } from "@everlong/core";
 import type { LayerShape, Module, ParityModule, ParityModules, ParityRequest } from "@everlong/nn";
 import { AutoEncoder, LanguageModel, tableFloat32 } from "@everlong/nn";
 import { layerFor, type Arguments } from "./models.ts";
+import { recurrentLayers } from "./parity-layers.ts";
 
 type Rename = (key: string) => string | undefined;
 
@@ -149,6 +150,9 @@ export const parityModules: ParityModules = {
   "mad.model.layers.Mlp": layerCase("Mlp"),
   "mad.model.layers.GLU": layerCase("GLU"),
   "mad.model.layers.SwiGLU": layerCase("SwiGLU"),
+  ...Object.fromEntries(
+    Object.keys(recurrentLayers).map((cls) => [`mad.model.layers.${cls}`, layerCase(cls)]),
+  ),
   "mad.model.LanguageModel": languageModel,
   "mad.model.AutoEncoder": autoEncoder,
 };

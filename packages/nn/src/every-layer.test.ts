@@ -122,7 +122,45 @@ describe.each(mixers.map((e) => [e.name, e] as const))("sequence mixer %s", (_, 
     expect(await distance(padded, mixer.forward(short))).toBeLessThan(1e-11);
   });
 
+  const forms = (entry.options["form"]?.choices ?? []) as readonly string[];
+  test.runIf(forms.length > 1)("computes the same in every form, gradients too", async () => {
+    // Two chunks of 64 and an odd rest.
+    const x = sample(28, 1, 131);
+    const probe = random.normal(random.key(29), x.shape);
+    const [first, ...others] = forms.map((form) => {
+      const layer = entry.build(shape(27), { form });
+      const y = layer.forward(x);
+      const wrt = [x, ...[...parameters(layer).values()].map((v) => v.value)];
+      return [y, ...gradients(sum(mul(y, probe)), wrt)];
+    });
+    for (const other of others) {
+      for (const [i, t] of first!.entries()) {
+        const size = (await max(abs(t)).item()) as number;
+        expect((await distance(t, other[i]!)) / Math.max(size, 1e-9), `tensor ${i}`).toBeLessThan(1e-10);
+      }
+    }
+  });
+
   const stepping = entry.build(shape(25));
+  const padded = stepping.prefill && !("window" in entry.options);
+  test.runIf(padded).each(["left", "right"])("continues a prompt with padding on the %s", async (side) => {
+    const x = sample(30, 1, 12);
+    const prompt = narrow(x, 1, 0, 11);
+    const junk = mul(sample(31, 1, 6), 50);
+    const wide = concat(side === "left" ? [junk, prompt] : [prompt, junk], 1);
+    const from = side === "left" ? 6 : 0;
+    const mask = tensor(
+      Array.from({ length: 17 }, (_, i) => i >= from && i < from + 11),
+      { dtype: "bool" },
+    ).reshape([1, 17]);
+    const plain = stepping.prefill!(prompt, { capacity: 20 });
+    const masked = stepping.prefill!(wide, { capacity: 20, mask });
+    const next = slice(x, [null, 11]);
+    expect(
+      await distance(stepping.step!(next, plain.state).y, stepping.step!(next, masked.state).y),
+    ).toBeLessThan(1e-12);
+  });
+
   test.runIf(stepping.prefill && stepping.step)("steps as it computes at once", async () => {
     const x = sample(26);
     const whole = stepping.forward(x);

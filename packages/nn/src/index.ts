@@ -13,6 +13,8 @@ export * from "./layers/short-conv.ts";
 export * from "./mixers/attention.ts";
 export * from "./mixers/hyena-filter.ts";
 export * from "./mixers/hyena.ts";
+export * from "./mixers/feature-map.ts";
+export * from "./mixers/linear-attention.ts";
 export * from "./mixers/short-conv-mixer.ts";
 export * from "./channel/gated-linear-unit.ts";
 export * from "./channel/mlp.ts";

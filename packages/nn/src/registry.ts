@@ -9,6 +9,7 @@ import {
   slidingAttentionEntry,
 } from "./mixers/attention-entries.ts";
 import { hyenaEntry } from "./mixers/hyena-entry.ts";
+import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
 import type { LayerEntry } from "./registry-entry.ts";
@@ -20,6 +21,8 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   slidingAttentionEntry,
   multiHeadSlidingAttentionEntry,
   hyenaEntry,
+  linearAttentionEntry,
+  multiHeadLinearAttentionEntry,
   shortConvEntry,
 ];
 

@@ -5,7 +5,8 @@ import type { ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
-import { concat, pad, squeeze } from "@everlong/core";
+import { concat, squeeze } from "@everlong/core";
+import { lastReal } from "./padding.ts";
 
 export interface ShortConvMixerOptions {
   readonly key: Tensor;
@@ -39,12 +40,7 @@ export class ShortConvMixer implements Mixer {
 
   prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
     const { gate, value } = this.#project(x, options);
-    const wide = pad(value, [
-      [0, 0],
-      [this.conv.width - 1, 0],
-      [0, 0],
-    ]);
-    const tail = narrow(wide, 1, wide.shape[1]! - this.conv.width + 1, wide.shape[1]!);
+    const tail = lastReal(value, this.conv.width - 1, options.mask);
     return { y: this.outProj.forward(mul(gate, this.conv.forward(value))), state: { tail } };
   }
 
