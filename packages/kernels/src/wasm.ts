@@ -4,9 +4,12 @@ import { adamwWasm } from "./adamw/wasm.ts";
 import { attentionGradWasm, attentionWasm } from "./attention/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
 import { fftConvFilterGradWasm, fftConvWasm } from "./fft-conv/wasm.ts";
+import { embeddingGradWasm, embeddingWasm } from "./embedding/wasm.ts";
+import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
 import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
+import { sgdWasm } from "./sgd/wasm.ts";
 import { shortConvGradWasm, shortConvWasm } from "./short-conv/wasm.ts";
 import { softmaxGradWasm, softmaxWasm } from "./softmax/wasm.ts";
 import type { WasmSource } from "./wasm-step.ts";
@@ -24,11 +27,15 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "cross-entropy-grad": crossEntropyGradWasm,
   "fft-conv": fftConvWasm,
   "fft-conv-filter-grad": fftConvFilterGradWasm,
+  embedding: embeddingWasm,
+  "embedding-grad": embeddingGradWasm,
   "layer-norm": layerNormWasm,
   "layer-norm-grad": layerNormGradWasm,
   linear: linearWasm,
+  "linear-scan": linearScanWasm,
   "rms-norm": rmsNormWasm,
   "rms-norm-grad": rmsNormGradWasm,
+  sgd: sgdWasm,
   "short-conv": shortConvWasm,
   "short-conv-grad": shortConvGradWasm,
   softmax: softmaxWasm,
