@@ -88,12 +88,19 @@ type Fold = "add" | "max";
 const fold = (f: FunctionBuilder, how: Fold, a: Vec, b: Vec): Vec =>
   how === "add" ? f.f32x4.add(a, b) : f.f32x4.max(a, b);
 
-/** Folds all lanes of a vector and a single v128 whose lanes are equal; `scratch` holds a vector. */
-function foldLanes(f: FunctionBuilder, how: Fold, vector: Vec, single: Vec, scratch: I32): F32Value {
+/** Folds all lanes of a vector and a single v128 whose lanes are equal; `scratch + offset` holds a vector. */
+function foldLanes(
+  f: FunctionBuilder,
+  how: Fold,
+  vector: Vec,
+  single: Vec,
+  scratch: I32,
+  offset: number,
+): F32Value {
   // through memory: reading the high half of a pair directly would cost the pairing
-  f.mem.vec.store(scratch, 0, vector);
-  let four = f.mem.vec.load(scratch, 0, 1);
-  if (f.width === 2) four = fold(f, how, four, f.mem.vec.load(scratch, 16, 1));
+  f.mem.vec.store(scratch, offset, vector);
+  let four = f.mem.vec.load(scratch, offset, 1);
+  if (f.width === 2) four = fold(f, how, four, f.mem.vec.load(scratch, offset + 16, 1));
   const two = fold(f, how, four, f.v128.shuffle(four, four, [2, 3, 0, 1]));
   const one = fold(f, how, two, f.v128.shuffle(two, two, [1, 0, 3, 2]));
   return f.f32x4.extractLane(fold(f, how, one, single), 0);
@@ -102,7 +109,7 @@ function foldLanes(f: FunctionBuilder, how: Fold, vector: Vec, single: Vec, scra
 /**
  * Sums or maxima over a row of `bytes`, several at once. The order depends on the length and the width alone.
  * @param terms the values of one place, one per fold
- * @param scratch 32 bytes of memory
+ * @param scratch 32 bytes of memory for each fold
  */
 export function foldRow(
   f: FunctionBuilder,
@@ -125,7 +132,8 @@ export function foldRow(
     const chainsOf = vectors[i]!;
     let all: Vec = fold(f, how, chainsOf[0]!, chainsOf[1]!);
     if (chains === 4) all = fold(f, how, all, fold(f, how, chainsOf[2]!, chainsOf[3]!));
-    return foldLanes(f, how, all, singles[i]!, scratch);
+    // A place of its own for each: V8 (13.6) miscompiles two paired stores to one address in a block.
+    return foldLanes(f, how, all, singles[i]!, scratch, 32 * i);
   });
 }
 
