@@ -288,3 +288,30 @@ test("matrix products take strided and half-float operands", async () => {
     runs,
   );
 });
+
+test("transforms of any length agree, forwards and back", async () => {
+  const lengths = [
+    1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 15, 16, 25, 31, 32, 49, 60, 64, 97, 100, 128, 127, 240, 251, 1000,
+    1024, 1009,
+  ];
+  for (const n of lengths) {
+    for (const rows of [[], [3], [2, 5]]) {
+      const shape = [...rows, n];
+      const given = primitiveProgram(
+        { name: "fft", params: { inverse: n % 2 === 0 } },
+        [
+          { dtype: "f32", shape },
+          { dtype: "f32", shape },
+        ],
+        [
+          { dtype: "f32", shape },
+          { dtype: "f32", shape },
+        ],
+        randomSource(n),
+        false,
+      );
+      // Sums of n random numbers grow with the square root; the chirp costs two more digits' worth of rounding.
+      await check(given, 16, 2 * Math.sqrt(n));
+    }
+  }
+});

@@ -10,13 +10,21 @@ export type Words = (index: number) => Value<"i32">;
 export function defineUnits(
   module: ModuleBuilder,
   name: string,
-  body: (f: FunctionBuilder, unit: Variable<"i32">, word: Words, scratch: Value<"i32">) => void,
+  body: (
+    f: FunctionBuilder,
+    unit: Variable<"i32">,
+    word: Words,
+    scratch: Value<"i32">,
+    args: Value<"i32">,
+  ) => void,
 ): void {
   module.define(
     name,
     { params: ["i32", "i32", "i32", "i32"], exported: true },
     (f, args, begin, end, scratch) => {
-      f.loop(begin, end, 1, (unit) => body(f, unit, (index) => f.mem.i32.load(args, 4 * index), scratch));
+      f.loop(begin, end, 1, (unit) =>
+        body(f, unit, (index) => f.mem.i32.load(args, 4 * index), scratch, args),
+      );
     },
   );
 }
