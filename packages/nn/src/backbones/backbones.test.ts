@@ -1,8 +1,8 @@
-import { abs, gradients, max, narrow, random, slice, sub, sum, type Tensor } from "@everlong/core";
+import { abs, compile, gradients, max, narrow, random, slice, sub, sum, type Tensor } from "@everlong/core";
 import { describe, expect, test } from "vitest";
 import { parameterCount, parameters, stateDict } from "../layer.ts";
 import { AutoEncoder } from "./auto-encoder.ts";
-import { LanguageModel, type LanguageModelOptions } from "./language-model.ts";
+import { LanguageModel, type LanguageModelOptions, type ModelState } from "./language-model.ts";
 import { sineTable } from "./position-table.ts";
 
 const distance = (a: Tensor, b: Tensor): Promise<number> => max(abs(sub(a, b))).item();
@@ -47,6 +47,29 @@ describe("LanguageModel", () => {
     expect(spread).toBeGreaterThan(0.015);
     expect(spread).toBeLessThan(0.025);
   });
+
+  test.each(["none", "learned", "sines"] as const)(
+    "generates what it computes at once (positions: %s)",
+    async (positions) => {
+      const m = model({
+        positions,
+        layers: [{ layer: "mAs", options: { heads: 4, window: [5, 0] } }, "swiglu", "C", "mA"],
+      });
+      const x = ids(6);
+      const whole = m.forward(x);
+      const step = compile((id: Tensor, s: ModelState) => m.step(id, s));
+      let { logits, state } = m.prefill(narrow(x, 1, 0, 7), { capacity: 20 });
+      expect(await distance(logits, narrow(whole, 1, 0, 7))).toBeLessThan(1e-12);
+      for (let t = 7; t < 20; t++) {
+        ({ logits, state } = step(slice(x, [null, t]), state));
+        expect(await distance(logits, slice(whole, [null, t])), `position ${t}`).toBeLessThan(1e-12);
+      }
+      expect(step.traces).toBe(1);
+      expect(() => model().prefill(x, { capacity: 20 })).toThrow(
+        /Hyena cannot be run one position at a time/,
+      );
+    },
+  );
 
   test("tied logits share the embedding and its gradient", async () => {
     const m = model({ tied: true });

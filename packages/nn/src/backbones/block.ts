@@ -1,12 +1,21 @@
 // One residual block of a backbone: x + layer(norm(x)).
 
-import { add, after, random, recompute, zerosLike, type Tensor } from "@everlong/core";
+import { add, after, ConfigError, random, recompute, zerosLike, type Tensor } from "@everlong/core";
 import { gaussian } from "../initial.ts";
 import { visit, type ForwardOptions, type Layer, type Module } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { makeNorm, type LayerNorm, type NormName, type RMSNorm } from "../layers/norm.ts";
 import { findLayer } from "../registry.ts";
 import type { LayerEntry, LayerShape, OptionValue } from "../registry-entry.ts";
+
+/** Whether a layer mixes positions, and so may have a state. */
+export const isSequenceMixer = (layer: Layer): layer is Mixer => "stateBytes" in layer;
+
+const withoutSteps = (mixer: Mixer): ConfigError =>
+  new ConfigError("generation", `${mixer.constructor.name} cannot be run one position at a time`, {
+    hint: "Use forward on the whole sequence.",
+  });
 
 /** A layer of a model: a registry name or shorthand, with options, or a function that builds one. */
 export type LayerSpec =
@@ -48,6 +57,24 @@ export class Block {
     const run = (t: Tensor): Tensor => add(t, this.mixer.forward(this.norm.forward(t), inner));
     return this.#recompute ? recompute(run)(x) : run(x);
   }
+
+  /** As {@link Mixer.prefill}, for channel mixers with an empty state. */
+  prefill(x: Tensor, options: PrefillOptions): { x: Tensor; state: MixerState } {
+    const { mixer } = this;
+    if (!isSequenceMixer(mixer)) return { x: add(x, mixer.forward(this.norm.forward(x))), state: {} };
+    if (!mixer.prefill) throw withoutSteps(mixer);
+    const { y, state } = mixer.prefill(this.norm.forward(x), options);
+    return { x: add(x, y), state };
+  }
+
+  /** One position `[B, D]`. */
+  step(x: Tensor, state: MixerState): { x: Tensor; state: MixerState } {
+    const { mixer } = this;
+    if (!isSequenceMixer(mixer)) return { x: add(x, mixer.forward(this.norm.forward(x))), state };
+    if (!mixer.step) throw withoutSteps(mixer);
+    const { y, state: next } = mixer.step(this.norm.forward(x), state);
+    return { x: add(x, y), state: next };
+  }
 }
 
 /**
@@ -56,7 +83,7 @@ export class Block {
  */
 export function resetLinears(model: Module, draw?: { readonly key: Tensor; readonly std: number }): void {
   visit(model, Linear, (layer, i) => {
-    if (layer.bias) layer.bias.value = after(zerosLike(layer.bias.value), []);
+    if (layer.bias && !layer.keepBias) layer.bias.value = after(zerosLike(layer.bias.value), []);
     if (draw) layer.weight.value = gaussian(random.foldIn(draw.key, i), layer.weight.shape, draw.std);
   });
 }

@@ -5,14 +5,17 @@ import {
   ShapeError,
   add,
   checkOptions,
+  full,
   narrow,
   random,
+  reshape,
   type Tensor,
   type Variable,
 } from "@everlong/core";
 import { embedding, linear } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
+import type { MixerState } from "../mixer.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Embedding } from "../layers/embedding.ts";
 import { Linear } from "../layers/linear.ts";
@@ -59,6 +62,15 @@ const OPTIONS = [
   "tableMath",
   "recompute",
 ] as const satisfies readonly (keyof LanguageModelOptions)[];
+
+/** What generation carries from one token to the next; tensors only, so a step can be compiled. */
+export interface ModelState {
+  /** One per layer; empty for channel mixers. */
+  readonly layers: readonly MixerState[];
+  /** Positions so far, an i32 scalar. */
+  readonly position: Tensor;
+  readonly [name: string]: Tensor | readonly MixerState[];
+}
 
 /** Whether block `i` is computed again. */
 export const recomputes = (choice: boolean | readonly number[] | undefined, i: number): boolean =>
@@ -126,12 +138,7 @@ export class LanguageModel {
     let x = this.embedding.forward(ids);
     const table = this.positions?.value ?? this.#sines;
     if (table) {
-      if (time > this.maxLength) {
-        throw new ShapeError("LanguageModel", "longer than maxLength", {
-          expected: `at most ${this.maxLength}`,
-          got: `${time}`,
-        });
-      }
+      this.#within(time);
       x = add(x, options.positions ? embedding(table, options.positions) : narrow(table, 0, 0, time));
     }
     x = dropout(x, this.embedDropout, options.key, this.layers.length);
@@ -141,7 +148,57 @@ export class LanguageModel {
 
   /** Logits `[B, T, N]` of token numbers `[B, T]` i32. */
   forward(ids: Tensor, options: ForwardOptions = {}): Tensor {
-    const hidden = this.hidden(ids, options);
+    return this.#logits(this.hidden(ids, options));
+  }
+
+  /**
+   * Logits `[B, T, N]` of a prompt, and the state to go on from.
+   * @param options.capacity positions that will ever be held, prompt included
+   * @throws ConfigError when a layer has no `prefill`
+   */
+  prefill(ids: Tensor, options: { readonly capacity: number }): { logits: Tensor; state: ModelState } {
+    const [, time] = ids.shape as [number, number];
+    let x = this.embedding.forward(ids);
+    const table = this.positions?.value ?? this.#sines;
+    if (table) {
+      this.#within(options.capacity);
+      x = add(x, narrow(table, 0, 0, time));
+    }
+    const layers = this.layers.map((block) => {
+      const out = block.prefill(x, options);
+      x = out.x;
+      return out.state;
+    });
+    const position = full([], time, { dtype: "i32", device: ids.device });
+    return { logits: this.#logits(this.norm.forward(x)), state: { layers, position } };
+  }
+
+  /** Logits `[B, N]` after one more token `[B]` i32, and the next state. Of one shape whatever the position: compile it. */
+  step(ids: Tensor, state: ModelState): { logits: Tensor; state: ModelState } {
+    let x = this.embedding.forward(ids);
+    const table = this.positions?.value ?? this.#sines;
+    if (table) x = add(x, embedding(table, reshape(state.position, [1])));
+    const layers = this.layers.map((block, i) => {
+      const out = block.step(x, state.layers[i]!);
+      x = out.x;
+      return out.state;
+    });
+    return {
+      logits: this.#logits(this.norm.forward(x)),
+      state: { layers, position: add(state.position, 1) },
+    };
+  }
+
+  #logits(hidden: Tensor): Tensor {
     return this.head ? this.head.forward(hidden) : linear(hidden, this.embedding.weight.value);
+  }
+
+  /** @throws ShapeError when a position table ends before `time`. */
+  #within(time: number): number {
+    if (time <= this.maxLength) return time;
+    throw new ShapeError("LanguageModel", "longer than maxLength", {
+      expected: `at most ${this.maxLength}`,
+      got: `${time}`,
+    });
   }
 }

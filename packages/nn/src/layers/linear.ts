@@ -17,6 +17,8 @@ export interface LinearOptions {
   /** `uniform`: +-1/sqrt(inputs) for weight and bias (torch's default); a number: normal with that standard deviation, bias 0. */
   readonly initial?: "uniform" | number;
   readonly hints?: ParameterHints;
+  /** Backbones that start all biases at 0 leave this one as it is. Default false. */
+  readonly keepBias?: boolean;
 }
 
 /** `y = x W^T + b`: `[..., inputs]` to `[..., outputs]`. */
@@ -25,9 +27,11 @@ export class Linear {
   readonly weight: Variable;
   /** `[outputs]`. */
   readonly bias: Variable | undefined;
+  readonly keepBias: boolean;
 
   constructor(options: LinearOptions) {
     const { key, inputs, outputs, bias = true, initial = "uniform", hints } = options;
+    this.keepBias = options.keepBias ?? false;
     const [weightKey, biasKey] = random.splitKey(key) as [Tensor, Tensor];
     const shape = [outputs, inputs];
     this.weight = parameter(
