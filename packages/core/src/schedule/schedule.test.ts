@@ -4,123 +4,23 @@ import { gradients } from "../autodiff.ts";
 import type { Program, Step } from "../device.ts";
 import { DTYPES, readElement, type DType } from "../dtype.ts";
 import { isRealised, topologicalOrder } from "../graph.ts";
-import { recompute, scan, stopGradient } from "../ops/control.ts";
-import { fromHost, iota, tensor } from "../ops/creation.ts";
-import { add, cast, less, maximum, mul, neg, sigmoid, sin, sub, tanh, where } from "../ops/elementwise.ts";
-import { scatterAdd, takeAlong } from "../ops/indexing.ts";
+import { fromHost, tensor } from "../ops/creation.ts";
+import { add, cast, mul, sin } from "../ops/elementwise.ts";
+
 import { matmul } from "../ops/linalg.ts";
-import { broadcastTo, concat, flip, pad, permute, reshape, slice } from "../ops/movement.ts";
-import { argmax, cumsum, max, mean, sort, sum } from "../ops/reduction.ts";
+import { broadcastTo, flip, permute, slice } from "../ops/movement.ts";
+import { cumsum, sort, sum } from "../ops/reduction.ts";
 import { record } from "../record.ts";
 import { realize } from "../realize.ts";
 import { prepareLoop } from "../reference/loop.ts";
 import { operandsOf, prepareStep, toFloat64 } from "../reference/program.ts";
 import { device } from "../settings.ts";
-import { sizeOf } from "../shape.ts";
+
 import { Tensor } from "../tensor.ts";
+import { randomGraph } from "./random-graph.ts";
 import { schedule } from "./schedule.ts";
 
 const reference = device("reference");
-const f64 = (shape: readonly number[], random: Random): Tensor =>
-  fromHost(random.normals(sizeOf(shape)), shape, "f64", reference);
-
-/** Ways to make a tensor from earlier ones; values stay of order one. */
-const MOVES: readonly ((pick: () => Tensor, r: Random) => Tensor)[] = [
-  (pick) => sin(pick()),
-  (pick) => mul(sigmoid(pick()), 1.5),
-  (pick) => neg(tanh(pick())),
-  (pick) => stopGradient(pick()),
-  (pick) => {
-    const x = pick();
-    return add(x, sum(x));
-  },
-  (pick) => {
-    const [x, y] = [pick(), pick()];
-    return add(x, mul(mean(y), 0.5));
-  },
-  (pick) => {
-    const x = pick();
-    return mul(x, flip(x, x.rank - 1));
-  },
-  (pick) => {
-    const x = pick();
-    return where(less(x, iota(x.shape, x.rank - 1, { dtype: "f64", device: reference })), x, sin(x));
-  },
-  (pick) => {
-    const x = pick();
-    return permute(x, x.shape.map((_, i) => i).reverse());
-  },
-  (pick) => reshape(pick(), [-1]),
-  (pick) => {
-    const x = reshape(pick(), [-1]);
-    return slice(x, [{ start: 1, step: 2 }]);
-  },
-  (pick, r) => {
-    const x = pick();
-    const a = Math.floor(r.uniform() * x.rank);
-    return pad(
-      x,
-      x.shape.map((_, i): [number, number] => (i === a ? [1, 2] : [0, 0])),
-      0.25,
-    );
-  },
-  (pick, r) => {
-    const x = pick();
-    const a = Math.floor(r.uniform() * x.rank);
-    return concat([sin(x), x, neg(x)], a);
-  },
-  (pick, r) => {
-    const x = pick();
-    return sum(x, [Math.floor(r.uniform() * x.rank)], { keepDims: true });
-  },
-  (pick) => {
-    const x = pick();
-    return sub(x, max(x, -1, { keepDims: true }));
-  },
-  (pick) => cumsum(pick(), -1),
-  (pick) => sort(pick()).values,
-  (pick) => {
-    const x = reshape(pick(), [-1]);
-    const y = broadcastTo(reshape(x, [1, -1]), [3, x.size]);
-    return tanh(matmul(y, reshape(x, [-1, 1])));
-  },
-  (pick) => {
-    const x = pick();
-    const at = broadcastTo(reshape(argmax(x, -1), [...x.shape.slice(0, -1), 1]), x.shape);
-    return scatterAdd(x, at, takeAlong(x, at));
-  },
-  (pick) => {
-    const [x, y] = [pick(), pick()];
-    const a = reshape(x, [-1, 1]);
-    const b = reshape(y, [1, -1]);
-    return a.size * b.size > 400 ? maximum(x, 0.1) : maximum(a, b);
-  },
-  (pick) => cast(less(pick(), 0.3), "f64"),
-  (pick) => recompute((x: Tensor) => mul(sin(x), tanh(x)))(pick()),
-  (pick) => {
-    const x = pick();
-    const [last, all] = scan(
-      (c: Tensor, v: Tensor) => [tanh(add(c, mean(v))), mul(c, v)] as const,
-      mean(x),
-      x,
-    );
-    return add(all, last);
-  },
-];
-
-/** A random graph on a few inputs: its inputs and some of its values. */
-function randomGraph(seed: number, size: number): { inputs: Tensor[]; outputs: Tensor[] } {
-  const r = new Random(seed);
-  const shapes = [[2, 3], [4], [3, 1, 2], [1]];
-  const inputs = shapes.map((shape) => f64(shape, r));
-  const all = [...inputs];
-  const pick = (): Tensor => all[Math.max(0, all.length - 1 - Math.floor(r.uniform() ** 2 * all.length))]!;
-  while (all.length < size) {
-    const made = MOVES[Math.floor(r.uniform() * MOVES.length)]!(pick, r);
-    if (made.size > 0 && made.size <= 400) all.push(made.rank === 0 ? reshape(made, [1]) : made);
-  }
-  return { inputs, outputs: [all[all.length - 1]!, pick(), pick()] };
-}
 
 /** The same graph, one node at a time: no fusion, no plan. */
 async function oneByOne(outputs: readonly Tensor[]): Promise<Float64Array[]> {
@@ -223,7 +123,12 @@ function checkPlan(program: Program): void {
 describe("random graphs and their gradients", () => {
   const seeds = Array.from({ length: 60 }, (_, i) => SEED + i);
   test.each(seeds)("fused, planned and in place as node by node (seed %i)", async (seed) => {
-    const { inputs, outputs } = randomGraph(seed, 6 + (seed % 12));
+    const { inputs, outputs } = randomGraph(6 + (seed % 12), {
+      device: reference,
+      dtype: "f64",
+      smooth: false,
+      source: new Random(seed),
+    });
     const slopes = gradients(weightedLoss(outputs, seed), inputs);
     const all = [...outputs, ...slopes];
     const want = await oneByOne(all);
