@@ -1,4 +1,4 @@
-// The checks of every primitive once more, with the CPU device registered.
+// The checks of every primitive and random graphs once more, with the CPU device registered.
 
 import { expect, test } from "vitest";
 import { deviceNames } from "@everlong/core";
@@ -8,8 +8,9 @@ const load = (path: string): Promise<unknown> =>
 
 process.env["EVERLONG_CHECKS"] = "devices";
 await load("../../device-cpu/src/index.ts");
-for (const name of ["elementwise", "movement", "reduction", "kernel", "structure"]) {
+for (const name of ["elementwise", "movement", "reduction", "kernel", "fft", "structure"]) {
   await load(`../../core/src/rules/${name}.test.ts`);
 }
+await load("../../core/src/schedule/random-graphs.test.ts");
 
 test("the device is there", () => expect(deviceNames()).toContain("cpu"));
