@@ -4,7 +4,7 @@ import { ConfigError, random, type Tensor } from "@everlong/core";
 import type { LayerShape, Module, ParityModule, ParityModules, ParityRequest } from "@everlong/nn";
 import { AutoEncoder, LanguageModel, tableFloat32 } from "@everlong/nn";
 import { layerFor, type Arguments } from "./models.ts";
-import { recurrentLayers } from "./parity-layers.ts";
+import { partCases, recurrentLayers } from "./parity-layers.ts";
 
 type Rename = (key: string) => string | undefined;
 
@@ -153,6 +153,7 @@ export const parityModules: ParityModules = {
   ...Object.fromEntries(
     Object.keys(recurrentLayers).map((cls) => [`mad.model.layers.${cls}`, layerCase(cls)]),
   ),
+  ...partCases,
   "mad.model.LanguageModel": languageModel,
   "mad.model.AutoEncoder": autoEncoder,
 };

@@ -8,8 +8,13 @@ import {
   multiHeadSlidingAttentionEntry,
   slidingAttentionEntry,
 } from "./mixers/attention-entries.ts";
+import {
+  gatedLinearAttentionEntry,
+  multiHeadGatedLinearAttentionEntry,
+} from "./mixers/gated-linear-attention-entries.ts";
 import { hyenaEntry } from "./mixers/hyena-entry.ts";
 import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
+import { mambaEntry } from "./mixers/mamba-entry.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
 import type { LayerEntry } from "./registry-entry.ts";
@@ -23,6 +28,9 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   hyenaEntry,
   linearAttentionEntry,
   multiHeadLinearAttentionEntry,
+  gatedLinearAttentionEntry,
+  multiHeadGatedLinearAttentionEntry,
+  mambaEntry,
   shortConvEntry,
 ];
 

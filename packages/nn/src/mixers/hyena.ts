@@ -7,6 +7,7 @@ import {
   add,
   broadcastTo,
   checkOptions,
+  concat,
   einsum,
   mul,
   narrow,
@@ -215,7 +216,7 @@ export class Hyena implements Mixer {
     const { mask, key } = options;
     const real = mask && unsqueeze(mask, -1);
     const masked = (t: Tensor): Tensor => (real ? where(real, t, 0) : t);
-    const projected = masked(tile(this.inProj.forward(x), this.#groups, -1));
+    const projected = masked(repeatChannels(this.inProj.forward(x), this.#groups));
     const parts = split(masked(this.shortFilter.forward(projected)), this.order + 1, -1);
     const filters = this.#filters(time);
     let v = parts[this.order]!;
@@ -349,6 +350,13 @@ export class Hyena implements Mixer {
     return narrow(reshape(y, [batch, count * size, width]), 1, 0, time);
   }
 }
+
+/** The channels `count` times over; joining copies writes each once. */
+const repeatChannels = (x: Tensor, count: number): Tensor =>
+  concat(
+    Array.from({ length: count }, () => x),
+    -1,
+  );
 
 /** Circular convolution of period `n`; filter and input are cut or padded to it. */
 function circular(u: Tensor, k: Tensor, n: number): Tensor {
