@@ -9,6 +9,7 @@ import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
 import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
+import { selectiveScanGradWasm, selectiveScanWasm } from "./selective-scan/wasm.ts";
 import { sgdWasm } from "./sgd/wasm.ts";
 import { shortConvGradWasm, shortConvWasm } from "./short-conv/wasm.ts";
 import { softmaxGradWasm, softmaxWasm } from "./softmax/wasm.ts";
@@ -35,6 +36,8 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "linear-scan": linearScanWasm,
   "rms-norm": rmsNormWasm,
   "rms-norm-grad": rmsNormGradWasm,
+  "selective-scan": selectiveScanWasm,
+  "selective-scan-grad": selectiveScanGradWasm,
   sgd: sgdWasm,
   "short-conv": shortConvWasm,
   "short-conv-grad": shortConvGradWasm,

@@ -1,6 +1,6 @@
 // The recurrence on the CPU: a unit is a head with 16 (8) columns of its state, whose lanes are the columns.
 
-import { exp, type FunctionBuilder, type FunctionRef, type ModuleBuilder } from "@everlong/wasm";
+import { exp, type FunctionRef, type ModuleBuilder } from "@everlong/wasm";
 import { named } from "../inputs.ts";
 import { clear, defineGather, defineScatter } from "../wasm-blocks.ts";
 import {
