@@ -23,7 +23,7 @@ import type { LayerEntry } from "./registry-entry.ts";
 import { channelMixers, findLayer, mixers } from "./registry.ts";
 
 const DIM = 32;
-const LENGTH = 37;
+const LENGTH = 23;
 const all: readonly LayerEntry[] = [...mixers, ...channelMixers];
 const shape = (seed: number): { key: Tensor; dim: number; maxLength: number } => ({
   key: random.key(seed),
@@ -36,7 +36,7 @@ const distance = async (a: Tensor, b: Tensor): Promise<number> =>
   (await max(abs(sub(a, b))).item()) as number;
 
 describe.each(all.map((e) => [e.name, e] as const))("%s", (_, entry) => {
-  test.each([1, 2, LENGTH, 64])("keeps the shape at length %i", async (time) => {
+  test.each([1, 2, LENGTH])("keeps the shape at length %i", async (time) => {
     const y = entry.build(shape(1)).forward(sample(2, 3, time));
     expect(y.shape).toEqual([3, time, DIM]);
     expect(Number.isFinite(await sum(y).item())).toBe(true);
@@ -109,7 +109,7 @@ describe.each(mixers.map((e) => [e.name, e] as const))("sequence mixer %s", (_, 
 
   test.each(["left", "right"])("does not see padding on the %s", async (side) => {
     const mixer: Layer = entry.build(shape(22));
-    const [real, total] = [23, LENGTH];
+    const [real, total] = [14, LENGTH];
     const short = sample(23, 1, real);
     const junk = mul(sample(24, 1, total - real), 50);
     const x = concat(side === "left" ? [junk, short] : [short, junk], 1);
