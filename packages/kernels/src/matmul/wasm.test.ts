@@ -132,6 +132,20 @@ describe.each(TARGETS)("width $width relaxed $relaxed", (target) => {
     checkMatmul(strided([10, 4099], [0, 1], 0, 0), strided([4099, 3], [0, 1], 0, 0), target);
   });
 
+  test("few rows with contiguous inner axes, and single columns", () => {
+    for (const [m, k, n] of [
+      [1, 1000, 33],
+      [4, 37, 50],
+      [2, 3, 1],
+      [3, 16, 4100],
+      [50, 70, 1],
+      [1, 0, 5],
+    ] as const) {
+      checkMatmul(strided([m, k], [1, 0], 0, 0), strided([k, n], [0, 1], 2, 1), target);
+      checkMatmul(strided([2, m, k], [2, 1, 0], 0, 0), strided([k, n], [1, 0], 0, 0), target);
+    }
+  });
+
   test("empty outputs and batches", () => {
     for (const [m, k, n] of [
       [0, 4, 5],

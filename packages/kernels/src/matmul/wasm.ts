@@ -19,7 +19,8 @@ import {
   type GatherArg,
   type ProductArg,
 } from "./wasm-block.ts";
-import { epilogueKey, type Epilogue } from "./wasm-epilogue.ts";
+import { buildDots, DOT_ARGS, DOT_ROWS, type DotArg } from "./wasm-dots.ts";
+import { epilogueKey, isPlain, type Epilogue } from "./wasm-epilogue.ts";
 import { tileOf } from "./wasm-tile.ts";
 
 /** One operand: where it is and its strides in elements. Batch axes come first; size-1 axes are broadcast. */
@@ -77,7 +78,11 @@ const words = <K extends string>(order: readonly K[], values: { readonly [P in K
  * @returns a reason where the batch axes are too scattered.
  */
 export function productSteps(request: ProductRequest, target: WasmTarget): WasmLowering | string {
-  const { a, b, epilogue } = request;
+  const { epilogue } = request;
+  // one column: the transposed product has its results contiguous too, and rows to spare for the lanes
+  const flip = request.b.view.shape.at(-1) === 1 && request.a.view.shape.at(-2)! > 1 && isPlain(epilogue);
+  const a = flip ? transposedOperand(request.b) : request.a;
+  const b = flip ? transposedOperand(request.a) : request.b;
   const tile = tileOf(target);
   const [rows, inner] = a.view.shape.slice(-2) as [number, number];
   const columns = b.view.shape.at(-1)!;
@@ -86,6 +91,43 @@ export function productSteps(request: ProductRequest, target: WasmTarget): WasmL
   const count = batch.reduce((n, axis) => n * axis.size, 1);
   const key = `${target.width}${target.relaxed ? "r" : "s"}`;
   const output = (index: number): ArgWord => ({ output: index });
+
+  const contiguousInner = a.view.strides.at(-1) === 1 && b.view.strides.at(-2) === 1;
+  if (rows <= DOT_ROWS && contiguousInner) {
+    const columnsPerUnit = Math.max(4, 4 * Math.ceil(16384 / Math.max(1, inner * rows)));
+    const columnBlocks = Math.ceil(columns / columnsPerUnit);
+    const values: { readonly [K in DotArg]: ArgWord } = {
+      a: a.word(bytesOf(a.view.offset)),
+      b: b.word(bytesOf(b.view.offset)),
+      c: output(request.output),
+      rows,
+      columns,
+      inner,
+      aRow: bytesOf(a.view.strides.at(-2)!),
+      bColumn: bytesOf(b.view.strides.at(-1)!),
+      columnsPerUnit,
+      columnBlocks,
+      batch1: batch[1]!.size,
+      batch2: batch[2]!.size,
+      aBatch0: batch[0]!.a,
+      aBatch1: batch[1]!.a,
+      aBatch2: batch[2]!.a,
+      bBatch0: batch[0]!.b,
+      bBatch1: batch[1]!.b,
+      bBatch2: batch[2]!.b,
+      bias: request.bias ?? 0,
+      keep: request.keep === undefined ? 0 : output(request.keep),
+    };
+    const step: WasmStep = {
+      kernel: { key: `dots/${key}/${epilogueKey(epilogue)}`, build: (module) => buildDots(module, epilogue) },
+      entry: "dots",
+      args: words(DOT_ARGS, values),
+      units: rows * columns === 0 ? 0 : count * columnBlocks,
+      grain: 1,
+      scratchBytes: 4 * 4 * 4 * target.width,
+    };
+    return { steps: step.units > 0 ? [step] : [] };
+  }
 
   const tiles = count * Math.ceil(rows / tile.rows) * Math.ceil(columns / tile.columns);
   // a long inner axis over few tiles is cut into parts, so that threads have work
@@ -223,6 +265,8 @@ const transposed = (view: WasmView): WasmView => {
   const swap = (list: readonly number[]): number[] => [...list.slice(0, -2), list.at(-1)!, list.at(-2)!];
   return { ...view, shape: swap(view.shape), strides: swap(view.strides) };
 };
+
+const transposedOperand = (operand: Operand): Operand => ({ ...operand, view: transposed(operand.view) });
 
 /** Whether a product can read this view as it is: float32, two or more axes. */
 const readable = (view: WasmView): boolean => view.dtype === "f32" && view.shape.length >= 2;
