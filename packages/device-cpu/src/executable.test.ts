@@ -1,20 +1,24 @@
 import {
   compile,
+  defineOp,
   device,
   grad,
   NumericError,
   scan,
   setDebug,
+  setStrict,
   tensor,
   Variable,
   withDevice,
   type LoopStep,
+  type PrimitiveStep,
   type Program,
+  type ReduceStep,
   type ScanStep,
   type Tensor,
 } from "@everlong/core";
 
-import { afterAll, describe, expect, test } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { cpuDevice } from "./index.ts";
 import {
   compareWithReference,
@@ -180,6 +184,97 @@ describe("executables", () => {
     } finally {
       setDebug();
     }
+  });
+});
+
+test("addresses beyond 2 GiB work on every kind of kernel", async () => {
+  const far = cpuDevice({ threads: 2 });
+  const ballast = far.heap.allocate(2 ** 31 + 4096, "a test");
+  const [rows, columns] = [300, 70];
+  const n = rows * columns;
+  const transpose: LoopStep = {
+    kind: "loop",
+    shape: [columns, rows],
+    args: [{ buffer: 0, dtype: "f32", view: { shape: [columns, rows], strides: [1, columns], offset: 0 } }],
+    code: [{ op: "load", dtype: "f32", arg: 0 }],
+    outputs: [{ operand: packed(2, [columns, rows]), value: 0 }],
+  };
+  const sum = (axis: number, from: number, to: number, shape: readonly number[]): ReduceStep => ({
+    kind: "reduce",
+    shape,
+    axes: [axis],
+    fn: "sum",
+    args: [packed(from, shape)],
+    code: [{ op: "load", dtype: "f32", arg: 0 }],
+    output: packed(
+      to,
+      shape.filter((_, a) => a !== axis),
+    ),
+  });
+  const product: PrimitiveStep = {
+    kind: "primitive",
+    primitive: { name: "matmul", params: {} },
+    inputs: [packed(2, [columns, rows]), packed(0, [rows, columns])],
+    outputs: [packed(5, [columns, columns])],
+  };
+  const program = programOf(
+    [f32(n), f32(n)],
+    [f32(n), f32(columns), f32(rows), f32(columns * columns)],
+    [transpose, sum(0, 0, 3, [rows, columns]), sum(1, 1, 4, [rows, columns]), product],
+  );
+  const data = [1, 2].map((s) => randomStorage("f32", n, randomSource(s)));
+  expect(await compareWithReference(far, program, data, 60)).toBeLessThan(30);
+  expect(await runProgram(far, program, data)).toEqual(await runProgram(cpu, program, data));
+  far.heap.free(ballast);
+  far.dispose();
+});
+
+describe("fused ops without a kernel", () => {
+  const { def } = defineOp<{ readonly factor: number }>({
+    name: "test-scale-rows",
+    shape: ([x]) => [x!],
+    reference: ([x], [y], { factor }) => void y!.data.set(x!.data.map((v) => v * factor)),
+    cost: () => ({ flops: 0, bytes: 0 }),
+  });
+  const program = programOf(
+    [{ dtype: "bf16", length: 40 }],
+    [{ dtype: "bf16", length: 20 }],
+    [
+      {
+        kind: "fused",
+        def,
+        params: { factor: 3 },
+        inputs: [{ buffer: 0, dtype: "bf16", view: { shape: [4, 5], strides: [1, 8], offset: 2 } }],
+        outputs: [packed(1, [4, 5], "bf16")],
+      },
+    ],
+  );
+  const data = [randomStorage("bf16", 40, randomSource(1))];
+
+  test("run their reference and say so once", async () => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+    setStrict(false);
+    try {
+      expect(await compareWithReference(cpu, program, data)).toBe(0);
+      expect(await compareWithReference(cpu, program, data)).toBe(0);
+      expect(warn.mock.calls).toEqual([
+        [
+          expect.stringMatching(
+            /^\[test-scale-rows\] runs its float64 reference on the CPU, slowly: .*no WebAssembly source\.$/,
+          ),
+        ],
+      ]);
+    } finally {
+      setStrict(true);
+      warn.mockRestore();
+    }
+  });
+
+  test("are refused in strict mode, with the reason", () => {
+    expect(() => cpu.load(program)).toThrow(
+      /\[test-scale-rows\] no kernel on cpu \(strict mode\): got test-scale-rows has no WebAssembly source/,
+    );
+    expect(cpu.supports(program.steps[0]!)).toMatch(/no WebAssembly source/);
   });
 });
 

@@ -11,8 +11,19 @@ import { planReduce } from "./reduce-plan.ts";
 /** Steps that become kernels; scans hold programs and are laid out by the executable. */
 export type KernelStep = LoopStep | ReduceStep | PrimitiveStep | FusedStep;
 
+// A step is asked for more than once: by `supports`, when its program is loaded, and when that is loaded again.
+const known = new WeakMap<KernelStep, { readonly target: WasmTarget; readonly lowered: Lowered | string }>();
+
 /** The kernels of a step, or the reason why there are none. */
 export function lower(step: KernelStep, target: WasmTarget): Lowered | string {
+  const cached = known.get(step);
+  if (cached?.target === target) return cached.lowered;
+  const lowered = lowerAnew(step, target);
+  known.set(step, { target, lowered });
+  return lowered;
+}
+
+function lowerAnew(step: KernelStep, target: WasmTarget): Lowered | string {
   const f64 = operandsOf(step).find((o) => o.dtype === "f64");
   if (f64) return "the CPU device has no f64 (use the reference device)";
   switch (step.kind) {
