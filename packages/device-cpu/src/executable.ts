@@ -17,6 +17,7 @@ import { showBytes, type Block } from "./heap.ts";
 import { layOut } from "./layout.ts";
 import { checkFinite } from "./nan-check.ts";
 import { bytesMoved, shapeOf } from "./operands.ts";
+import { RunProfile } from "./profile.ts";
 import type { Layout, Runtime } from "./runtime.ts";
 
 /** Heap blocks of an executable; shared with the finaliser. */
@@ -90,7 +91,16 @@ export class CpuExecutable implements Executable {
       frame.bind(index, block.address);
       results.push(device.adopt(block, bytes));
     }
-    frame.run(debugFlag("nan") ? (step) => checkFinite(device.heap.memory, frame, program, step) : undefined);
+    const nan = debugFlag("nan");
+    const profile = debugFlag("kernels") ? new RunProfile() : undefined;
+    if (!nan && !profile) frame.run();
+    else {
+      frame.run((step) => {
+        profile?.mark(step);
+        if (nan) checkFinite(device.heap.memory, frame, program, step);
+      });
+    }
+    if (profile) console.error(profile.report(program, layout));
     return results;
   }
 
