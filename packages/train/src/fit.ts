@@ -23,8 +23,10 @@ export interface FitOptions {
   readonly optimizer: Optimizer;
   /** Batches in order. */
   readonly batches: Iterable<Batch> | AsyncIterable<Batch>;
-  /** Number of steps; the loop ends earlier when batches run out. */
+  /** Number of steps of the whole run; the loop ends earlier when batches run out. */
   readonly steps: number;
+  /** Steps made before, when a run goes on; `batches` starts after theirs. Default 0. */
+  readonly from?: number;
   /** Scaled by `schedule`. Default: what the optimiser was made with. */
   readonly learningRate?: number;
   /** Default: constant. */
@@ -45,6 +47,7 @@ const KNOWN = [
   "optimizer",
   "batches",
   "steps",
+  "from",
   "learningRate",
   "schedule",
   "clip",
@@ -85,14 +88,14 @@ export async function fit(options: FitOptions): Promise<FitResult> {
   const { device } = optimizer.step.current;
   const began = performance.now();
   let turn = began;
-  let step = 0;
+  let step = options.from ?? 0;
   let lastLoss = Number.NaN;
   let lastRate = Number.NaN;
   const end = (stopped: FitResult["stopped"]): FitResult => {
     run.dispose();
     return { steps: step, stopped, lastLoss };
   };
-  if (steps === 0) return end("done");
+  if (steps <= step) return end("done");
   for await (const batch of batches) {
     if (signal?.aborted) return end("signal");
     const rate = learningRate * schedule(step);

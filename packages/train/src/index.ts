@@ -9,3 +9,4 @@ export * from "./train-step.ts";
 export * from "./fit.ts";
 export * from "./progress.ts";
 export * from "./run-log.ts";
+export * from "./checkpoint.ts";
