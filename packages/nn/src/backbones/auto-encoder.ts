@@ -103,7 +103,7 @@ export class AutoEncoder {
     checkPositions("AutoEncoder", positions);
     if (layers.length === 0) throw new ConfigError("AutoEncoder", "needs at least one layer");
     if (!POOLS.includes(pool))
-      throw new ConfigError("AutoEncoder", `unknown pool "${String(pool)}"`, { expected: POOLS.join(", ") });
+      throw new ConfigError("AutoEncoder", `unknown pool "${pool}"`, { expected: POOLS.join(", ") });
     [this.dim, this.vocabSize, this.maxLength, this.pool] = [dim, vocabSize, maxLength, pool];
     this.embedDropout = checkRate("AutoEncoder", options.embedDropout ?? 0);
     const keys = random.splitKey(key, layers.length + 7);

@@ -9,7 +9,7 @@ export type PositionKind = (typeof POSITION_KINDS)[number];
 /** @throws ConfigError for an unknown kind. */
 export function checkPositions(op: string, kind: PositionKind): void {
   if (POSITION_KINDS.includes(kind)) return;
-  throw new ConfigError(op, `unknown positions "${String(kind)}"`, { expected: POSITION_KINDS.join(", ") });
+  throw new ConfigError(op, `unknown positions "${kind}"`, { expected: POSITION_KINDS.join(", ") });
 }
 
 /** Functions that fill a table, for tables equal to another library's. */

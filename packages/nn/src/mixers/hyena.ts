@@ -156,7 +156,7 @@ export class Hyena implements Mixer {
     divides("projectionGroups and inner channels", inner * (order + 1), projectionGroups);
     for (const name of compat) {
       if (!HYENA_COMPAT.includes(name))
-        throw new ConfigError("Hyena", `unknown compat "${String(name)}"`, {
+        throw new ConfigError("Hyena", `unknown compat "${name}"`, {
           expected: HYENA_COMPAT.join(", "),
         });
     }

@@ -36,14 +36,6 @@ export function required(args: Arguments, name: string): number {
   return value;
 }
 
-/** A nested record; empty when absent. */
-export function recordOr(args: Arguments, name: string): Arguments {
-  const value = args[name];
-  if (value === undefined || value === null) return {};
-  if (typeof value !== "object" || Array.isArray(value)) throw wrong(name, value, "a record");
-  return value as Arguments;
-}
-
 /** Two numbers. */
 export function pairOr(
   args: Arguments,
