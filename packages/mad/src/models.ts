@@ -20,7 +20,7 @@ const same = (key: string): string => key;
 /** Activations travel as names: `GELU`, `gelu`, `tanh`-approximated or exact, `SiLU`. */
 function activation(value: unknown, otherwise: string): string {
   if (value === undefined || value === null) return otherwise;
-  const text = String(value).toLowerCase();
+  const text = JSON.stringify(value).toLowerCase();
   if (text.includes("gelu")) return text.includes("tanh") ? "gelu-tanh" : "gelu";
   for (const name of ["silu", "swish", "relu", "sigmoid", "tanh", "identity"])
     if (text.includes(name)) return name;
@@ -82,7 +82,7 @@ function hyena(args: Arguments): OriginalLayer {
   const conv = record(args, "long_conv_cfg");
   const filter = conv["filter_cls"] ?? "rtf";
   if (filter !== "implicit") {
-    throw new ConfigError("HyenaOperator", `filter "${String(filter)}" is not available`, {
+    throw new ConfigError("HyenaOperator", `filter ${JSON.stringify(filter)} is not available`, {
       expected: '"implicit"',
     });
   }

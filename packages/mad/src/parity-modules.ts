@@ -32,7 +32,7 @@ function modelArguments(args: Arguments): ModelArguments {
   return {
     layers: layers.map(String),
     configs: configs as Arguments[],
-    norm: /layer/i.test(String(args["norm"] ?? "RMSNorm")) ? "layer" : "rms",
+    norm: /layer/i.test(JSON.stringify(args["norm"] ?? "RMSNorm")) ? "layer" : "rms",
   };
 }
 
@@ -89,7 +89,7 @@ const positionsOf = (
 ): "none" | "learned" | "sines" => {
   if (shapes.has(`state.${key}`)) return "learned";
   // Without a parameter in the state a table can only be the sine table, mad-lab's own default for the auto-encoder.
-  return /sin/i.test(String(args["position_embeds"] ?? "")) ? "sines" : "none";
+  return /sin/i.test(JSON.stringify(args["position_embeds"] ?? "")) ? "sines" : "none";
 };
 
 function languageModel({ args, shapes }: ParityRequest): ParityModule {
@@ -117,7 +117,7 @@ function languageModel({ args, shapes }: ParityRequest): ParityModule {
 function autoEncoder({ args, shapes }: ParityRequest): ParityModule {
   const cfg = modelArguments(args);
   const { specs, renames } = specsOf(cfg);
-  const pool = String(args["global_pool"] ?? "last");
+  const pool = args["global_pool"];
   const model = new AutoEncoder({
     key: random.key(0),
     vocabSize: Number(args["vocab_size"]),
