@@ -133,10 +133,14 @@ export async function studyComments(options: StudyOptions = {}): Promise<Comment
   record("extended votes", `Epoxy, ${labelOf(elected.name)}`, elected.committee.predictProba(ready.test));
 
   onStep?.("parts");
+  // a majority vote has no class balance or accuracy that a part could change
+  const partModel = elected.table
+    .filter(({ name }) => name !== "majority")
+    .reduce((a, b) => (b.loss < a.loss ? b : a)).name;
   const liger = await searchLiger(
     { votes: train.votes, embeddings: embeddings.train },
     { votes: dev.votes, embeddings: embeddings.dev, labels: dev.labels },
-    { model: () => createLabelModel(elected.name), zeroRows: "isolate", parts: [1, 2, 3, 4] },
+    { model: () => createLabelModel(partModel), zeroRows: "isolate", parts: [1, 2, 3, 4] },
   );
   record(
     "extended votes",

@@ -2,7 +2,8 @@ import { checkOptions } from "@everlong/core";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 import { balanceOrUniform, requireVotes } from "./class-balance.ts";
-import type { LabelModel, LabelModelFit } from "./label-model.ts";
+import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
+import { stateNumbers } from "./label-model.ts";
 import { MajorityVote, softmaxInto } from "./majority-vote.ts";
 
 /** Options of {@link DawidSkene}. */
@@ -73,6 +74,23 @@ export class DawidSkene implements LabelModel {
       softmaxInto(log, out, i * k);
     }
     return out;
+  }
+
+  state(): ModelState {
+    return {
+      functions: this.#functions,
+      classes: this.#classes,
+      confusion: [...this.#confusion],
+      balance: [...this.#balance],
+    };
+  }
+
+  restore(state: ModelState): this {
+    this.#functions = Number(state["functions"]);
+    this.#classes = Number(state["classes"]);
+    this.#confusion = stateNumbers(state, "confusion");
+    this.#balance = stateNumbers(state, "balance");
+    return this;
   }
 
   /** P(vote = Y | the function votes), `[M]`. */

@@ -39,6 +39,15 @@ describe.each(labelModels.map((e) => [e.name, e] as const))("%s", (_, entry) => 
     expect(p[0]).toBeCloseTo(0.8, 6);
   });
 
+  it("comes back from its JSON", () => {
+    const { votes } = syntheticVotes({ items: 300, functions: 6, classes: 3, seed });
+    const model = entry.create().fit(votes);
+    const text = JSON.stringify(model.state());
+    const back = entry.create().restore(JSON.parse(text) as ReturnType<typeof model.state>);
+    expect([...back.predictProba(votes)]).toEqual([...model.predictProba(votes)]);
+    expect(() => entry.create().restore({})).toThrow();
+  });
+
   it("refuses votes that are all abstentions, and unknown options", () => {
     const empty = new Votes(new Int16Array(12).fill(ABSTAIN), [4, 3]);
     expect(() => entry.create().fit(empty)).toThrow(/not a single vote/);

@@ -1,3 +1,4 @@
+import { DataError } from "@everlong/core";
 import type { Votes } from "../votes/votes.ts";
 
 /** What every label model may be told about the classes. */
@@ -19,6 +20,26 @@ export interface LabelModel {
   predictProba(votes: Votes): Float64Array;
   /** The model's weight for each function, `[M]`: its estimated accuracy where it votes. */
   accuracies(): Float64Array;
+  /** Everything learned, as plain JSON. */
+  state(): ModelState;
+  /** Takes back what {@link state} gave, of a model made with the same options. */
+  restore(state: ModelState): this;
+}
+
+/** Numbers by name; nested where a model holds models. */
+export interface ModelState {
+  readonly [name: string]: number | readonly number[] | readonly ModelState[];
+}
+
+/** A list of numbers out of a state. @throws DataError when it is missing. */
+export function stateNumbers(state: ModelState, name: string): Float64Array {
+  const value = state[name];
+  if (!Array.isArray(value) || value.some((x) => typeof x !== "number"))
+    throw new DataError("label-model", `the saved model lacks "${name}"`, {
+      expected: "a list of numbers",
+      got: typeof value,
+    });
+  return Float64Array.from(value as number[]);
 }
 
 /** The most probable class of each row of `[N, classes]` probabilities; `ABSTAIN` (-1) where the best two tie, unless `ties` is `first`. */

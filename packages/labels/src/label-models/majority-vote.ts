@@ -1,7 +1,8 @@
 import { ConfigError, checkOptions } from "@everlong/core";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
-import type { LabelModel, LabelModelFit } from "./label-model.ts";
+import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
+import { stateNumbers } from "./label-model.ts";
 import { balanceOrUniform, requireVotes } from "./class-balance.ts";
 
 /** Options of {@link MajorityVote}. */
@@ -34,6 +35,16 @@ export class MajorityVote implements LabelModel {
   predictProba(votes: Votes): Float64Array {
     const weights = new Float64Array(votes.functions).fill(1);
     return weightedShares(votes, weights, this.#soft, this.#balance);
+  }
+
+  state(): ModelState {
+    return { accuracies: [...this.#accuracies], balance: [...(this.#balance ?? [])] };
+  }
+
+  restore(state: ModelState): this {
+    this.#accuracies = stateNumbers(state, "accuracies");
+    this.#balance = stateNumbers(state, "balance");
+    return this;
   }
 
   /** Agreement of each function with the majority, `[M]`. */
@@ -97,6 +108,21 @@ export class WeightedVote implements LabelModel {
       softmaxInto(log, out, i * k);
     }
     return out;
+  }
+
+  state(): ModelState {
+    return {
+      weights: [...this.#weights],
+      accuracies: [...this.#accuracies],
+      logBalance: [...this.#logBalance],
+    };
+  }
+
+  restore(state: ModelState): this {
+    this.#weights = stateNumbers(state, "weights");
+    this.#accuracies = stateNumbers(state, "accuracies");
+    this.#logBalance = stateNumbers(state, "logBalance");
+    return this;
   }
 
   accuracies(): Float64Array {

@@ -2,7 +2,8 @@ import { ConfigError, checkOptions } from "@everlong/core";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 import { balanceOrUniform, requireVotes } from "./class-balance.ts";
-import type { LabelModel, LabelModelFit } from "./label-model.ts";
+import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
+import { stateNumbers } from "./label-model.ts";
 import { softmaxInto } from "./majority-vote.ts";
 
 /** Options of {@link Metal}. */
@@ -79,6 +80,23 @@ export class Metal implements LabelModel {
       softmaxInto(log, out, i * k);
     }
     return out;
+  }
+
+  state(): ModelState {
+    return {
+      classes: this.#classes,
+      mu: [...this.#mu],
+      balance: [...this.#balance],
+      coverage: [...this.#coverage],
+    };
+  }
+
+  restore(state: ModelState): this {
+    this.#classes = Number(state["classes"]);
+    this.#mu = stateNumbers(state, "mu");
+    this.#balance = stateNumbers(state, "balance");
+    this.#coverage = stateNumbers(state, "coverage");
+    return this;
   }
 
   accuracies(): Float64Array {

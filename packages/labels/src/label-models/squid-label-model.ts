@@ -3,7 +3,8 @@ import type { Votes } from "../votes/votes.ts";
 import { balanceOrUniform, requireVotes } from "./class-balance.ts";
 import { FlyingSquid } from "./flyingsquid/flyingsquid.ts";
 import type { SquidFitOptions } from "./flyingsquid/flyingsquid.ts";
-import type { LabelModel, LabelModelFit } from "./label-model.ts";
+import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
+import { stateNumbers } from "./label-model.ts";
 
 /** Options of {@link SquidLabelModel}. */
 export interface SquidLabelModelOptions extends Pick<SquidFitOptions, "solve" | "negative" | "signs"> {
@@ -69,6 +70,30 @@ export class SquidLabelModel implements LabelModel {
       for (let c = 0; c < k; c++) out[i * k + c] = sum > 0 ? out[i * k + c]! / sum : 1 / k;
     }
     return out;
+  }
+
+  state(): ModelState {
+    return {
+      accuracies: [...this.#accuracies],
+      models: this.#models.map((model) => ({
+        functions: model.tree.functions,
+        balance: [...model.classBalance()],
+        tables: model.tables().flatMap(({ table }) => [...table]),
+      })),
+    };
+  }
+
+  restore(state: ModelState): this {
+    this.#accuracies = stateNumbers(state, "accuracies");
+    const { functionEdges = [], compat } = this.#options;
+    this.#models = (state["models"] as readonly ModelState[]).map((one) =>
+      new FlyingSquid({
+        functions: Number(one["functions"]),
+        functionEdges,
+        ...(compat ? { compat } : {}),
+      }).restore(stateNumbers(one, "tables"), stateNumbers(one, "balance")),
+    );
+    return this;
   }
 
   accuracies(): Float64Array {

@@ -1,7 +1,8 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { DataError, ShapeError } from "@everlong/core";
 import { parseNpy, writeNpy } from "@everlong/data";
+import { readInput } from "../records.ts";
 import { parquetReadObjects } from "hyparquet";
 import { parquetWriteBuffer } from "hyparquet-writer";
 import Papa from "papaparse";
@@ -32,7 +33,7 @@ const readers: Record<string, VoteReader> = {
 export async function readVotes(file: string, options: ReadVotesOptions = {}): Promise<Votes> {
   const read = readers[extname(file).toLowerCase()];
   if (!read) throw unknownExtension(file, Object.keys(readers));
-  return read(new Uint8Array(await readFile(file)), file, options);
+  return read(await readInput(file), file, options);
 }
 
 /** Writes votes as `.npy` (int8, or int16 for many classes), `.csv` or `.parquet`, one column per function. */

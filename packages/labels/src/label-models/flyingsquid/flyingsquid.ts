@@ -236,6 +236,31 @@ export class FlyingSquid {
     return this.#balance;
   }
 
+  /** Takes tables (one after another, in the order of {@link tables}) and P(Y) of a fitted model with the same graph. */
+  restore(tables: Float64Array, balance: Float64Array): this {
+    const sizes = this.tree.cliques.map(
+      ({ functions, targets }) => (this.abstentions ? 3 : 2) ** functions.length * 2 ** targets.length,
+    );
+    const wanted = sizes.reduce((a, b) => a + b, 0);
+    if (tables.length !== wanted)
+      throw new ShapeError("flyingsquid", "the saved tables belong to another graph", {
+        expected: `${wanted} numbers`,
+        got: `${tables.length}`,
+      });
+    let at = 0;
+    this.#balance = balance;
+    this.#tables = this.tree.cliques.map((clique, c) => ({
+      clique,
+      table: tables.slice(at, (at += sizes[c]!)),
+    }));
+    this.#posterior = new CliquePosterior(this.tree, this.#tables, {
+      abstentions: this.abstentions,
+      balance,
+      compat: this.compat,
+    });
+    return this;
+  }
+
   #moment(members: readonly number[], zeros: readonly number[] = []): SquidMoment {
     const target = this.tree.voteTarget[members[0]!]!;
     return this.#moments.get(momentKey({ members, target, zeros }, this.abstentions))!;

@@ -1,0 +1,19 @@
+import { describe, expect, it } from "vitest";
+import { labelReportPage } from "../report/page.ts";
+import { studyComments } from "./comment-study.ts";
+import { studyReport, studyTable } from "./study-report.ts";
+
+describe("the study on YouTube comments", () => {
+  it.each([1, 2])(
+    "beats the published baseline by at least 5 points with the interval above 0 (seed %i)",
+    async (seed) => {
+      const study = await studyComments({ seed });
+      const epoxy = study.rows.find((r) => r.system.startsWith("Epoxy,"))!;
+      expect(study.baseline.scores.f1.toFixed(4)).toBe("0.8161");
+      expect(epoxy.gain.value).toBeGreaterThanOrEqual(0.05);
+      expect(epoxy.gain.low).toBeGreaterThan(0);
+      expect(studyTable(study).split("\n")).toHaveLength(study.rows.length + 1);
+      expect(labelReportPage(studyReport(study))).toContain("Smoothness of the space");
+    },
+  );
+});
