@@ -1,16 +1,38 @@
 // mad-lab's recurrent layers and experts: how each is built from its original arguments, and how its state names map.
 
-import { narrow, random, squeeze, stack, transpose, type Tensor } from "@everlong/core";
+import {
+  broadcastTo,
+  exp,
+  gradients,
+  mul,
+  narrow,
+  neg,
+  random,
+  reshape,
+  squeeze,
+  stack,
+  sum,
+  transpose,
+  type Tensor,
+} from "@everlong/core";
 import { gatedLinearAttention as gatedLinearAttentionCore } from "@everlong/kernels";
 import {
   GatedLinearAttention,
   LINEAR_ATTENTION_COMPAT,
   LinearAttention,
   Mamba,
+  Rwkv5ChannelMixer,
+  Rwkv5TimeMixer,
+  Rwkv6ChannelMixer,
+  Rwkv6TimeMixer,
   lastReal,
+  wkv,
+  type Layer,
   type ParityModule,
   type ParityModules,
   type ParityRequest,
+  type RwkvChannelMixerOptions,
+  type RwkvTimeMixerOptions,
 } from "@everlong/nn";
 import { flag, number, type Arguments, type OriginalLayer } from "./original-arguments.ts";
 
@@ -75,12 +97,53 @@ function mamba(args: Arguments): OriginalLayer {
   };
 }
 
+const depthOf = (args: Arguments): { layer: number; layers: number } => ({
+  layer: number(args, "layer_id", 0),
+  layers: number(args, "n_layer", 1),
+});
+
+const rwkvTime =
+  (make: (options: RwkvTimeMixerOptions) => Layer) =>
+  (args: Arguments): OriginalLayer => ({
+    build: ({ key, dim }) =>
+      make({
+        key,
+        dim,
+        width: number(args, "dim_att", 128),
+        headSize: number(args, "head_dim", 16),
+        divisor: number(args, "head_dim_divisor", 8),
+        ...depthOf(args),
+      }),
+    rename: same,
+  });
+
+const rwkvChannel =
+  (make: (options: RwkvChannelMixerOptions) => Layer) =>
+  (args: Arguments): OriginalLayer => ({
+    build: ({ key, dim }) => make({ key, dim, inner: number(args, "dim_inner", 512), ...depthOf(args) }),
+    rename: same,
+  });
+
 /** By class name of the original. */
 export const recurrentLayers: Readonly<Record<string, (args: Arguments) => OriginalLayer>> = {
   LinearAttention: linearAttention,
   GatedLinearAttention: gatedLinearAttention,
   Mamba: mamba,
+  TimeMixer_RWKV5: rwkvTime((o) => new Rwkv5TimeMixer(o)),
+  TimeMixer_RWKV6: rwkvTime((o) => new Rwkv6TimeMixer(o)),
+  ChannelMixer_RWKV5: rwkvChannel((o) => new Rwkv5ChannelMixer(o)),
+  ChannelMixer_RWKV6: rwkvChannel((o) => new Rwkv6ChannelMixer(o)),
 };
+
+/** A layer by itself. */
+export const layerCase =
+  (make: (args: Arguments) => OriginalLayer) =>
+  ({ args }: ParityRequest): ParityModule => {
+    const { build, rename } = make(args);
+    const dim = Number(args["dim"] ?? 128);
+    const module = build({ key: random.key(0), dim, maxLength: Number(args["max_length"] ?? 0) });
+    return { module, rename, call: ({ x }) => ({ y: module.forward(x!) }) };
+  };
 
 /** The layer's own outputs, and those of stepping through the input: what the original's generation gives. */
 function mambaCase(request: ParityRequest): ParityModule {
@@ -119,8 +182,44 @@ const gatedLinearAttentionOp = (): ParityModule => ({
   },
 });
 
+/** RWKV's recurrence as its kernels take it: heads side by side, `w` before the double exponential; and its gradients. */
+const wkvKernel = ({ args }: ParityRequest): ParityModule => ({
+  call: ({ r, k, v, w, u, gy }) => {
+    const heads = (t: Tensor): Tensor => reshape(t, [t.shape[0]!, t.shape[1]!, Number(args["H"]), -1]);
+    const decays = neg(exp(w!));
+    const { y } = wkv(
+      {
+        r: heads(r!),
+        k: heads(k!),
+        v: heads(v!),
+        logDecay: w!.rank === 2 ? broadcastTo(decays, heads(k!).shape) : heads(decays),
+        bonus: u!,
+      },
+      "auto",
+    );
+    const flat = reshape(y, r!.shape);
+    const names = ["r", "k", "v", "w", "u"] as const;
+    const found = gradients(sum(mul(flat, gy!)), [r!, k!, v!, w!, u!]);
+    const named = names.flatMap((name, i) => [
+      [`grad_in.${name}`, found[i]!],
+      [`grad_float32.${name}`, found[i]!],
+    ]);
+    return { y: flat, y_float32: flat, ...Object.fromEntries(named) };
+  },
+});
+
 /** Cases of parts and of more than a forward pass, by whole class name. */
 export const partCases: ParityModules = {
   "mad.model.layers.Mamba": mambaCase,
   "mad.model.layers.ops.gla.fused_recurrent_gla": gatedLinearAttentionOp,
+  ...Object.fromEntries(
+    ["5", "6"].flatMap((version) => {
+      const [time, channel] = [`TimeMixer_RWKV${version}`, `ChannelMixer_RWKV${version}`];
+      return [
+        [`mad.model.layers.rwkv.rwkv${version}.${time}`, layerCase(recurrentLayers[time]!)],
+        [`mad.model.layers.rwkv.rwkv${version}.${channel}`, layerCase(recurrentLayers[channel]!)],
+        [`mad/model/layers/rwkv/cuda/wkv${version}_cuda.cu`, wkvKernel],
+      ];
+    }),
+  ),
 };

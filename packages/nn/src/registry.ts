@@ -2,6 +2,7 @@
 
 import { ConfigError, nearest } from "@everlong/core";
 import { gluEntry, mlpEntry, swigluEntry } from "./channel/entries.ts";
+import { rwkv5ChannelMixerEntry, rwkv6ChannelMixerEntry } from "./channel/rwkv-entries.ts";
 import {
   attentionEntry,
   multiHeadAttentionEntry,
@@ -15,6 +16,7 @@ import {
 import { hyenaEntry } from "./mixers/hyena-entry.ts";
 import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
 import { mambaEntry } from "./mixers/mamba-entry.ts";
+import { rwkv5TimeMixerEntry, rwkv6TimeMixerEntry } from "./mixers/rwkv-entries.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
 import type { LayerEntry } from "./registry-entry.ts";
@@ -31,11 +33,19 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   gatedLinearAttentionEntry,
   multiHeadGatedLinearAttentionEntry,
   mambaEntry,
+  rwkv5TimeMixerEntry,
+  rwkv6TimeMixerEntry,
   shortConvEntry,
 ];
 
 /** Channel mixers. */
-export const channelMixers: readonly LayerEntry<ChannelMixer>[] = [mlpEntry, swigluEntry, gluEntry];
+export const channelMixers: readonly LayerEntry<ChannelMixer>[] = [
+  mlpEntry,
+  swigluEntry,
+  gluEntry,
+  rwkv5ChannelMixerEntry,
+  rwkv6ChannelMixerEntry,
+];
 
 /** An entry by name or shorthand, out of the built-in ones and `more`. */
 export function findLayer(name: string, more: readonly LayerEntry[] = []): LayerEntry {

@@ -21,6 +21,7 @@ import {
   repeat,
   reshape,
   roll,
+  split,
   pad,
   sub,
   sum,
@@ -345,9 +346,8 @@ export class MultiHeadAttention implements Mixer {
     state?: MixerState,
   ): { q: Tensor; k: Tensor; v: Tensor; tail: MixerState } {
     const size = this.headSize;
-    const kvWidth = this.headsKv * size;
     const tail: { [name: string]: Tensor } = {};
-    const convolve = (layer: ShortConv | undefined, t: Tensor, name: string): Tensor => {
+    const convolve: Convolve = (layer, t, name) => {
       if (!layer) return t;
       const before = state?.[name];
       const wide = before
@@ -363,28 +363,47 @@ export class MultiHeadAttention implements Mixer {
     };
     const masked = (t: Tensor, mask: Tensor | undefined): Tensor =>
       mask && (this.dwconvQkv || this.dwconvQ) ? where(unsqueeze(mask, -1), t, 0) : t;
-    let flatQ: Tensor;
-    let flatKv: Tensor;
-    if (this.wqkv) {
-      const all = convolve(this.dwconvQkv, masked(this.wqkv.forward(x), options.mask), "tailQkv");
-      flatQ = narrow(all, -1, 0, this.dim);
-      flatKv = narrow(all, -1, this.dim, this.dim + 2 * kvWidth);
-    } else {
-      const context = options.context ?? x;
-      flatQ = masked(this.wq!.forward(x), options.mask);
-      flatKv = masked(this.wkv!.forward(context), options.contextMask);
-    }
-    flatQ = convolve(this.dwconvQ, flatQ, "tailQ");
-    flatKv = convolve(this.dwconvKv, flatKv, "tailKv");
-    const heads = (t: Tensor, from: number, count: number): Tensor =>
-      reshape(narrow(t, -1, from, from + count * size), [t.shape[0]!, t.shape[1]!, count, size]);
-    let q = heads(flatQ, 0, this.heads);
-    let k = heads(flatKv, 0, this.headsKv);
-    const v = heads(flatKv, kvWidth, this.headsKv);
+    const flat = this.wqkv
+      ? this.#splitJoint(masked(this.wqkv.forward(x), options.mask), convolve)
+      : this.#splitCross(x, options, masked, convolve);
+    const heads = (t: Tensor): Tensor => reshape(t, [t.shape[0]!, t.shape[1]!, t.shape[2]! / size, size]);
+    let q = heads(flat.q);
+    let k = heads(flat.k);
+    const v = heads(flat.v);
     if (this.#rotary) {
       q = this.#rotary.apply(q, { positions: options.positions });
       k = this.#rotary.apply(k, { positions: options.positions, side: "key" });
     }
     return { q, k, v, tail };
   }
+
+  /** The joint projection, cut once: three slices of one tensor. */
+  #splitJoint(all: Tensor, convolve: Convolve): { q: Tensor; k: Tensor; v: Tensor } {
+    const kvWidth = this.headsKv * this.headSize;
+    const mixed = convolve(this.dwconvQkv, all, "tailQkv");
+    if (!this.dwconvQ) {
+      const [q, k, v] = split(mixed, [this.dim, kvWidth, kvWidth], -1) as [Tensor, Tensor, Tensor];
+      return { q, k, v };
+    }
+    const [q, kv] = split(mixed, [this.dim, 2 * kvWidth], -1) as [Tensor, Tensor];
+    const [k, v] = split(convolve(this.dwconvKv, kv, "tailKv"), 2, -1) as [Tensor, Tensor];
+    return { q: convolve(this.dwconvQ, q, "tailQ"), k, v };
+  }
+
+  /** Queries of `x`, keys and values of the context. */
+  #splitCross(
+    x: Tensor,
+    options: AttentionForwardOptions,
+    masked: (t: Tensor, mask: Tensor | undefined) => Tensor,
+    convolve: Convolve,
+  ): { q: Tensor; k: Tensor; v: Tensor } {
+    const context = options.context ?? x;
+    const q = convolve(this.dwconvQ, masked(this.wq!.forward(x), options.mask), "tailQ");
+    const kv = convolve(this.dwconvKv, masked(this.wkv!.forward(context), options.contextMask), "tailKv");
+    const [k, v] = split(kv, 2, -1) as [Tensor, Tensor];
+    return { q, k, v };
+  }
 }
+
+/** Applies a short convolution if there is one, noting what a next step needs under a name. */
+type Convolve = (layer: ShortConv | undefined, t: Tensor, name: string) => Tensor;
