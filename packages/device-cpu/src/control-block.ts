@@ -12,8 +12,10 @@ export const JOB_UNITS = 130 as const;
 export const JOB_GRAIN = 131 as const;
 export const JOB_SCRATCH = 132 as const;
 export const JOB_SCRATCH_STRIDE = 133 as const;
-/** Set to 1 by a worker that met an error: its index follows in the next word. */
+/** Set to 1 by a worker that met an error. */
 export const FAILED = 144 as const;
+/** Set to 1 while the main thread sleeps until the job's workers are done. */
+export const MAIN_SLEEPS = 160 as const;
 
 /**
  * STATE = sequence * 256 + number of workers in the job. An odd sequence number is an open job. A worker joins by

@@ -79,18 +79,7 @@ export class CpuExecutable implements Executable {
       // An input that no step reads may have no buffer.
       if (buffer !== undefined) frame.bind(buffer, device.own(b).address);
     });
-    const results: CpuBuffer[] = [];
-    for (let i = 0; i < program.outputs; i++) {
-      const index = this.outputs[i]!;
-      const { bytes } = program.buffers[index]!;
-      const donor = program.donated[i];
-      const block =
-        donor === undefined
-          ? device.heap.allocate(bytes, `output ${i} of a program`)
-          : device.own(inputs[donor]!).donate();
-      frame.bind(index, block.address);
-      results.push(device.adopt(block, bytes));
-    }
+    const results = this.takeOutputs(inputs);
     const nan = debugFlag("nan");
     const profile = debugFlag("kernels") ? new RunProfile() : undefined;
     if (!nan && !profile) frame.run();
@@ -102,6 +91,27 @@ export class CpuExecutable implements Executable {
     }
     if (profile) console.error(profile.report(program, layout));
     return results;
+  }
+
+  /** Binds the outputs to fresh memory, or to that of their donors, which happens last: nothing can fail after it. */
+  private takeOutputs(inputs: readonly Buffer[]): CpuBuffer[] {
+    const { device, program } = this;
+    const fresh: Block[] = [];
+    const sizes = this.outputs.map((index) => program.buffers[index]!.bytes);
+    try {
+      sizes.forEach((bytes, i) => {
+        if (program.donated[i] === undefined)
+          fresh[i] = device.heap.allocate(bytes, `output ${i} of a program`);
+      });
+    } catch (error) {
+      for (const block of fresh) if (block) device.heap.free(block);
+      throw error;
+    }
+    return sizes.map((bytes, i) => {
+      const block = fresh[i] ?? device.own(inputs[program.donated[i]!]!).donate();
+      this.layout.frame.bind(this.outputs[i]!, block.address);
+      return device.adopt(block, bytes);
+    });
   }
 
   describe(): string {

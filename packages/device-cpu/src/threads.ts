@@ -12,6 +12,7 @@ import {
   JOB_SCRATCH_STRIDE,
   JOB_UNITS,
   MAIL,
+  MAIN_SLEEPS,
   NEXT,
   SEQUENCE_STEP,
   SLEEPERS,
@@ -114,13 +115,18 @@ export class ThreadPool {
     for (const worker of this.workers.splice(0)) worker.stop();
   }
 
+  /** Waits until no worker is in the job. */
   private settle(c: Int32Array): void {
-    for (let i = 0; ; i++) {
+    for (let i = 0; i < MAIN_SPINS; i++) if ((Atomics.load(c, STATE) & ACTIVE_MASK) === 0) return;
+    // A worker whose core was taken away needs this one's turn. Browsers forbid sleeping on the main thread: spin on there.
+    const maySleep = typeof process !== "undefined";
+    if (maySleep) Atomics.store(c, MAIN_SLEEPS, 1);
+    for (;;) {
       const state = Atomics.load(c, STATE);
-      if ((state & ACTIVE_MASK) === 0) return;
-      // A worker whose core was taken away needs this one's turn. Browsers forbid waiting on the main thread: spin there.
-      if (i > MAIN_SPINS && typeof process !== "undefined") Atomics.wait(c, STATE, state, 1);
+      if ((state & ACTIVE_MASK) === 0) break;
+      if (maySleep) Atomics.wait(c, STATE, state, 10);
     }
+    Atomics.store(c, MAIN_SLEEPS, 0);
   }
 
   private start(): void {

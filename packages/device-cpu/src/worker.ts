@@ -10,6 +10,7 @@ import {
   JOB_SCRATCH_STRIDE,
   JOB_UNITS,
   MAIL,
+  MAIN_SLEEPS,
   NEXT,
   SEQUENCE_STEP,
   SLEEPERS,
@@ -85,6 +86,7 @@ function join(control: Int32Array, state: number): boolean {
     }
   }
   Atomics.sub(control, STATE, 1);
+  if (Atomics.load(control, MAIN_SLEEPS) !== 0) Atomics.notify(control, STATE);
   return true;
 }
 
