@@ -21,6 +21,21 @@ export interface PreparedRun {
   readonly checkGuards: () => void;
 }
 
+/** Compiled modules by kernel key, which names everything a kernel is specialised on. */
+const modules = new Map<string, WebAssembly.Module>();
+
+function moduleOf({ kernel }: WasmStep, target: WasmTarget): WebAssembly.Module {
+  const key = `${kernel.key} ${target.width} ${target.relaxed}`;
+  let compiled = modules.get(key);
+  if (!compiled) {
+    const builder = new ModuleBuilder(target);
+    kernel.build(builder);
+    compiled = new WebAssembly.Module(builder.bytes());
+    modules.set(key, compiled);
+  }
+  return compiled;
+}
+
 type Entry = (args: number, begin: number, end: number, scratch: number) => void;
 
 /** A view of contiguous data. */
@@ -97,9 +112,7 @@ export function prepare<P>(
     step.args.forEach((w, k) => view.setInt32(argsAt[i]! + 4 * k, word(w, step), true));
     let exported = compiled.get(step.kernel.key);
     if (!exported) {
-      const module = new ModuleBuilder(target);
-      step.kernel.build(module);
-      const instance = new WebAssembly.Instance(new WebAssembly.Module(module.bytes()), { env: { memory } });
+      const instance = new WebAssembly.Instance(moduleOf(step, target), { env: { memory } });
       exported = instance.exports as Record<string, Entry>;
       compiled.set(step.kernel.key, exported);
     }

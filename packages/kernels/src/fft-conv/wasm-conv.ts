@@ -2,7 +2,8 @@
 
 import type { FunctionBuilder, ModuleBuilder, Value, Variable } from "@everlong/wasm";
 import { defineStaging } from "./wasm-staging.ts";
-import { MODE, defineTransforms, elementBytes, type Leaf } from "./wasm-transform.ts";
+import { elementBytes, type Leaf } from "./wasm-lengths.ts";
+import { MODE, defineTransforms } from "./wasm-transform.ts";
 
 /** Words of the argument block of `convolve` and `filterGradient`, in order. Absent tensors have address 0; strides in bytes. */
 export const CONV_ARGS = [

@@ -3,7 +3,8 @@
 
 import type { FunctionBuilder, FunctionRef, ModuleBuilder, Value, Vec } from "@everlong/wasm";
 import type { ArgWord, WasmSource, WasmStep, WasmTable, WasmTarget } from "../wasm-step.ts";
-import { defineTransforms, elementBytes, leafOf, MODE, niceLength, type Leaf } from "./wasm-transform.ts";
+import { elementBytes, leafOf, niceLength, type Leaf } from "./wasm-lengths.ts";
+import { defineTransforms, MODE } from "./wasm-transform.ts";
 
 const FFT_ARGS = [
   "re",

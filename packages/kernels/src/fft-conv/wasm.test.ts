@@ -4,7 +4,7 @@ import type { WasmTarget, WasmView } from "../wasm-step.ts";
 import { runChecked } from "../wasm-step-runner.ts";
 import type { FftConvGradInput, FftConvInput, Layout } from "./op.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
-import { leafOf, niceLength } from "./wasm-transform.ts";
+import { leafOf, niceLength } from "./wasm-lengths.ts";
 import { fftConvFilterGradWasm, fftConvWasm } from "./wasm.ts";
 
 const TARGETS: WasmTarget[] = [

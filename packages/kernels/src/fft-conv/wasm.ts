@@ -13,7 +13,7 @@ import type {
 import type { FftConvGradParams, FftConvParams, Layout } from "./op.ts";
 import { buildConv, CONV_ARGS, scratchBytes, sequenceStride, type ConvArg } from "./wasm-conv.ts";
 import { clusterOf } from "./wasm-staging.ts";
-import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-transform.ts";
+import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-lengths.ts";
 
 /** Longest transform: positions and table offsets stay within 32 bits. */
 const LONGEST = 2 ** 22;
