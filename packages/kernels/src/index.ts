@@ -10,6 +10,7 @@ export * from "./layer-norm/op.ts";
 export * from "./rms-norm/op.ts";
 export * from "./short-conv/op.ts";
 export * from "./embedding/op.ts";
+export * from "./rotary/op.ts";
 export * from "./selective-scan/op.ts";
 export * from "./gated-linear-attention/op.ts";
 export * from "./adamw/op.ts";

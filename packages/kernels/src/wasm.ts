@@ -9,6 +9,7 @@ import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
 import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
+import { rotaryWasm } from "./rotary/wasm.ts";
 import { selectiveScanGradWasm, selectiveScanWasm } from "./selective-scan/wasm.ts";
 import { sgdWasm } from "./sgd/wasm.ts";
 import { shortConvGradWasm, shortConvWasm } from "./short-conv/wasm.ts";
@@ -36,6 +37,7 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "linear-scan": linearScanWasm,
   "rms-norm": rmsNormWasm,
   "rms-norm-grad": rmsNormGradWasm,
+  rotary: rotaryWasm,
   "selective-scan": selectiveScanWasm,
   "selective-scan-grad": selectiveScanGradWasm,
   sgd: sgdWasm,

@@ -6,6 +6,7 @@ import { argFloat, argReader, smaller, type I32Value } from "../wasm-emit.ts";
 import {
   COMMON_ARGS,
   bentScore,
+  blockLength,
   spanOf,
   visibility,
   type AttentionKind,
@@ -71,6 +72,9 @@ function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolea
         slope: f.f32x4.splat(slope),
       };
       const end = f.i32.add(scores, f.i32.mul(rows, line));
+      const offsets = [0, 4 * f.lanes];
+      const logSums = offsets.map((o) => f.mem.vec.load(state, o));
+      const deltas = offsets.map((o) => f.mem.vec.load(state, line + o));
       f.sweep(
         scores,
         end,
@@ -80,18 +84,17 @@ function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolea
           [key, 1],
         ],
         () => {
-          for (const offset of [0, 4 * f.lanes]) {
+          offsets.forEach((offset, v) => {
             const t: ScoreTile = { bounds, key, at: scores, offset };
             const { score, bent } = bentScore(f, kind, t, f.mem.vec.load(scores, offset), factors);
-            let weight = expOfScore(f, f.f32x4.sub(score, f.mem.vec.load(state, offset)));
+            let weight = expOfScore(f, f.f32x4.sub(score, logSums[v]!));
             if (masked) weight = f.v128.and(weight, visibility(f, t));
-            const along = f.f32x4.sub(f.mem.vec.load(products, offset), f.mem.vec.load(state, line + offset));
+            const along = f.f32x4.sub(f.mem.vec.load(products, offset), deltas[v]!);
             let ds = f.f32x4.mul(weight, along);
             if (bent) ds = f.f32x4.mul(ds, f.f32x4.nmadd(bent, bent, 1));
-            if (masked) ds = f.v128.and(ds, visibility(f, t));
             f.mem.vec.store(scores, offset, weight);
             f.mem.vec.store(products, offset, ds);
-          }
+          });
         },
       );
     },
@@ -282,7 +285,7 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
             f.block((done) => {
               f.doWhile(() => {
                 f.brIf(done, f.i32.geS(key, span.to));
-                const n = smaller(f, f.i32.sub(span.to, key), KEY_BLOCK);
+                const n = blockLength(f, span, key);
                 const kAt = f.i32.add(k, f.i32.mul(key, kTime));
                 const vAt = f.i32.add(v, f.i32.mul(key, vTime));
                 f.call(scores, kAt, kTime, qTile, line, weights, line, n, keyDim, 0);

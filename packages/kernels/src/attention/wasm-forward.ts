@@ -112,6 +112,14 @@ export function spanOf(f: FunctionBuilder, arg: Reader, batch: I32Value, tile: I
   };
 }
 
+/** Keys of the next block: it ends where some query sees no further, so that few keys need a mask; a multiple of four rows. */
+export function blockLength(f: FunctionBuilder, span: Span, key: I32Value): I32Value {
+  const rest = smaller(f, f.i32.sub(span.to, key), KEY_BLOCK);
+  const open = f.i32.and(f.i32.sub(span.allTo, key), -4);
+  const seen = f.i32.and(f.i32.geS(key, span.allFrom), f.i32.gtS(open, 0));
+  return f.select(f.i32.and(seen, f.i32.ltS(open, rest)), open, rest);
+}
+
 export interface ScoreTile {
   /** Address of the int32 rows made by `bounds`. */
   readonly bounds: I32Value;
@@ -305,7 +313,7 @@ export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
         f.block((done) => {
           f.doWhile(() => {
             f.brIf(done, f.i32.geS(key, span.to));
-            const n = smaller(f, f.i32.sub(span.to, key), KEY_BLOCK);
+            const n = blockLength(f, span, key);
             const kAt = f.i32.add(k, f.i32.mul(key, kTime));
             f.call(scores, kAt, kTime, packed, line, tile, line, n, keyDim, 0);
             const all = f.i32.and(f.i32.geS(key, span.allFrom), f.i32.leS(f.i32.add(key, n), span.allTo));

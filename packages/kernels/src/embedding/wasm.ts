@@ -7,6 +7,7 @@ import {
   loadPlace,
   rowsPerUnit,
   smaller,
+  splatAt,
   storePlace,
   targetKey,
   walk,
@@ -111,13 +112,12 @@ function buildGradient(module: ModuleBuilder): void {
         const at = f.i32.muladd(r, 4, arg("starts"));
         const from = f.i32.muladd(f.mem.i32.load(at), 4, arg("places"));
         const past = f.i32.muladd(f.mem.i32.load(at, 4), 4, arg("places"));
-        walk(f, bytes, 1, (p) => {
-          const sum = f.vecVariable(0, p.whole ? f.width : 1);
-          f.loop(from, past, 4, (place) => {
-            const row = f.i32.add(arg("dy"), f.i32.mul(f.mem.i32.load(place), bytes));
-            f.setVec(sum, f.f32x4.add(sum, loadPlace(f, row, p)));
+        walk(f, bytes, 1, (p) => storePlace(f, to, p, splatAt(f, f.f32.constant(0), p)));
+        f.loop(from, past, 4, (place) => {
+          const row = f.i32.add(arg("dy"), f.i32.mul(f.mem.i32.load(place), bytes));
+          walk(f, bytes, 1, (p) => {
+            storePlace(f, to, p, f.f32x4.add(loadPlace(f, to, p), loadPlace(f, row, p)));
           });
-          storePlace(f, to, p, sum);
         });
         f.advance(to, bytes);
       });
