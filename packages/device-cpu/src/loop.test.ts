@@ -21,6 +21,7 @@ import {
   randomStorage,
   randomView,
   runProgram,
+  runs,
   storageOf,
   wideDevice,
   type BufferDraft,
@@ -125,6 +126,32 @@ describe("functions", () => {
     }
   }
 
+  const special = [0, -0, 1, -1, 0.5, -2.5, 3, 1e-40, -1e-40, 1e5, -1e5, 1e-20, Infinity, -Infinity, NaN];
+  const large = [3e38, -3e38, 2 ** 24 + 2, 2 ** 31, -(2 ** 31), 1e20];
+  test("special values of one operand", async () => {
+    for (const fn of UNARY_FNS) {
+      if (fn === "not") continue;
+      const values = fn === "sin" || fn === "cos" ? special : [...special, ...large];
+      const step = packedLoop(
+        [values.length],
+        ["f32"],
+        [load(0, "f32"), { op: "unary", dtype: "f32", fn, a: 0 }],
+      );
+      expect(await errorOfLoop(step, [storageOf("f32", values)], 2 ** -126), fn).toBeLessThan(6);
+    }
+  });
+  test("special values of two operands", async () => {
+    const values = [...special, ...large];
+    const [a, b] = [values.flatMap((x) => values.map(() => x)), values.flatMap(() => values)];
+    const data = [storageOf("f32", a), storageOf("f32", b)];
+    for (const fn of BINARY_FNS) {
+      if (["and", "or", "xor", "shl", "shr"].includes(fn)) continue;
+      const code = [load(0, "f32"), load(1, "f32"), { op: "binary", dtype: "f32", fn, a: 0, b: 1 } as const];
+      const step = packedLoop([a.length], ["f32", "f32"], code);
+      expect(await errorOfLoop(step, data, 2 ** -126), fn).toBeLessThan(6);
+    }
+  });
+
   for (const fn of COMPARE_FNS) {
     test(`${fn} and select`, async () => {
       for (const of of ALL) {
@@ -179,6 +206,17 @@ describe("casts", () => {
     -Infinity,
     NaN,
   ];
+  // Halfway between two halves, next to an even and to an odd one.
+  edges.push(
+    1 + 2 ** -8,
+    1 + 3 * 2 ** -8,
+    -1 - 3 * 2 ** -8,
+    1 + 2 ** -11,
+    1 + 3 * 2 ** -11,
+    2 ** -25,
+    3 * 2 ** -25,
+    5 * 2 ** -25,
+  );
   for (const from of ALL) {
     for (const to of ALL) {
       test(`${from} to ${to}`, async () => {
@@ -329,7 +367,7 @@ test("random loops over random views agree with the reference, and on two thread
       await runProgram(wide, program, data);
       expect(await runProgram(wide, program, data)).toEqual(one);
     }),
-    { numRuns: 100 },
+    runs(60),
   );
 });
 

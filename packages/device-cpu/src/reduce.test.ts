@@ -17,6 +17,7 @@ import {
   randomStorage,
   randomView,
   runProgram,
+  runs,
   wideDevice,
 } from "./step-harness.ts";
 
@@ -183,6 +184,6 @@ test("random views, code and axes agree with the reference", async () => {
       await runProgram(wide, program, data);
       expect(await runProgram(wide, program, data)).toEqual(one);
     }),
-    { numRuns: 80 },
+    runs(50),
   );
 });

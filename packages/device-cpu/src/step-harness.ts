@@ -34,6 +34,11 @@ export function randomSource(seed: number): () => number {
   };
 }
 
+/** Runs of a property test: the usual number times `EVERLONG_TEST_FACTOR`. */
+export const runs = (usual: number): { numRuns: number } => ({
+  numRuns: usual * Number(process.env["EVERLONG_TEST_FACTOR"] ?? 1),
+});
+
 /** Host storage of `dtype` with these values. */
 export function storageOf(dtype: DType, values: ArrayLike<number>): TypedArray {
   const out = DTYPES[dtype].array(values.length);

@@ -33,7 +33,7 @@ import {
 import { assert, asyncProperty, integer } from "fast-check";
 import { expect, test } from "vitest";
 import "./register.ts";
-import { randomSource, randomStorage } from "./step-harness.ts";
+import { randomSource, randomStorage, runs } from "./step-harness.ts";
 
 /** Rows and columns; every rule maps a matrix to a matrix. */
 type Rule = (x: Tensor, random: () => number) => Tensor;
@@ -107,7 +107,7 @@ test("random expressions and their gradients agree with the reference, eager and
         got.forEach((g, i) => expect(Math.abs(g - want[i]!) / scale, `element ${i}`).toBeLessThan(2e-5));
       }
     }),
-    { numRuns: 30 },
+    runs(25),
   );
 });
 

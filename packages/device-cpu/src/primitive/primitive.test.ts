@@ -17,6 +17,7 @@ import {
   randomStorage,
   randomView,
   runProgram,
+  runs,
   storageOf,
   wideDevice,
 } from "../step-harness.ts";
@@ -76,7 +77,6 @@ async function check(
 
 const ALL: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
 const SIZES = [1, 2, 3, 5, 8, 9, 17, 33];
-const runs = { numRuns: 40 };
 const seeds = integer({ min: 1, max: 1e9 });
 
 function randomShape(random: () => number): { shape: number[]; axis: number } {
@@ -134,7 +134,7 @@ test("gather clamps and picks, along any axis and view", async () => {
       }
       await check(given, 0);
     }),
-    runs,
+    runs(30),
   );
 });
 
@@ -171,7 +171,7 @@ test("scatter writes and adds in order, and drops what is out of range", async (
       }
       await check(given, dtype === "f32" ? 20 : 1.01);
     }),
-    runs,
+    runs(30),
   );
 });
 
@@ -191,7 +191,7 @@ test("running reductions agree, forwards and from the end", async () => {
       );
       await check(given, dtype === "f32" ? 30 : 1.01, 4);
     }),
-    runs,
+    runs(30),
   );
 });
 
@@ -215,7 +215,7 @@ test("arg-reductions find the first extreme, NaN before all", async () => {
       );
       await check(given, 0);
     }),
-    runs,
+    runs(30),
   );
 });
 
@@ -245,7 +245,7 @@ describe("sorting", () => {
         );
         await check(given, 0);
       }),
-      { numRuns: 80 },
+      runs(50),
     );
   });
   test("takes long lines", async () => {
@@ -285,7 +285,7 @@ test("matrix products take strided and half-float operands", async () => {
       // Sums of k products of numbers around 2.
       await check(given, dtype === "f32" ? 20 : 1.01, 4 * Math.sqrt(k));
     }),
-    runs,
+    runs(30),
   );
 });
 
