@@ -1,4 +1,18 @@
-import { abs, compile, gradients, max, narrow, random, slice, sub, sum, type Tensor } from "@everlong/core";
+import {
+  abs,
+  compile,
+  concat,
+  gradients,
+  max,
+  narrow,
+  pad,
+  random,
+  slice,
+  sub,
+  sum,
+  tensor,
+  type Tensor,
+} from "@everlong/core";
 import { describe, expect, test } from "vitest";
 import { parameterCount, parameters, stateDict } from "../layer.ts";
 import { AutoEncoder } from "./auto-encoder.ts";
@@ -68,6 +82,42 @@ describe("LanguageModel", () => {
       expect(() => model().prefill(x, { capacity: 20 })).toThrow(
         /Hyena cannot be run one position at a time/,
       );
+    },
+  );
+
+  test.each(["left", "right"])(
+    "goes on from prompts of different lengths, padded on the %s",
+    async (side) => {
+      const m = model({
+        positions: "learned",
+        layers: ["mA", { layer: "mAs", options: { heads: 4, window: [4, 0] } }, "C"].map((l) =>
+          l === "mA" ? { layer: "mA", options: { heads: 4 } } : l,
+        ),
+      });
+      const lengths = [9, 5];
+      const prompts = lengths.map((n, i) => narrow(ids(7 + i, n), 0, 0, 1));
+      const rows = prompts.map((p, i) =>
+        pad(p, side === "left" ? [[9 - lengths[i]!, 0]] : [[0, 9 - lengths[i]!]], 3),
+      );
+      const mask = tensor(
+        lengths.flatMap((n) => Array.from({ length: 9 }, (_, t) => (side === "left" ? t >= 9 - n : t < n))),
+        { dtype: "bool" },
+      ).reshape([2, 9]);
+      let { state } = m.prefill(concat(rows, 0), { capacity: 14, mask });
+      const alone = prompts.map((p) => m.prefill(p, { capacity: 14 }).state);
+      for (let t = 0; t < 4; t++) {
+        const token = ids(20 + t, 1).reshape([2]);
+        const both = m.step(token, state);
+        state = both.state;
+        for (const i of [0, 1]) {
+          const one = m.step(narrow(token, 0, i, i + 1), alone[i]!);
+          alone[i] = one.state;
+          expect(
+            await distance(narrow(both.logits, 0, i, i + 1), one.logits),
+            `row ${i} step ${t}`,
+          ).toBeLessThan(1e-12);
+        }
+      }
     },
   );
 

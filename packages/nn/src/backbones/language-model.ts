@@ -4,11 +4,12 @@ import {
   ConfigError,
   ShapeError,
   add,
+  cast,
   checkOptions,
   full,
   narrow,
   random,
-  reshape,
+  sum,
   type Tensor,
   type Variable,
 } from "@everlong/core";
@@ -16,6 +17,7 @@ import { embedding, linear } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
 import type { MixerState } from "../mixer.ts";
+import { compactPositions } from "../mixers/attention-padding.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Embedding } from "../layers/embedding.ts";
 import { Linear } from "../layers/linear.ts";
@@ -67,7 +69,7 @@ const OPTIONS = [
 export interface ModelState {
   /** One per layer; empty for channel mixers. */
   readonly layers: readonly MixerState[];
-  /** Positions so far, an i32 scalar. */
+  /** `[B]` i32: real positions so far. */
   readonly position: Tensor;
   readonly [name: string]: Tensor | readonly MixerState[];
 }
@@ -152,24 +154,31 @@ export class LanguageModel {
   }
 
   /**
-   * Logits `[B, T, N]` of a prompt, and the state to go on from.
+   * Logits `[B, T, N]` of prompts, and the state to go on from. With a mask prompts may differ in length, padded on
+   * either side; what comes next follows the last real token of each.
    * @param options.capacity positions that will ever be held, prompt included
    * @throws ConfigError when a layer has no `prefill`
    */
-  prefill(ids: Tensor, options: { readonly capacity: number }): { logits: Tensor; state: ModelState } {
-    const [, time] = ids.shape as [number, number];
+  prefill(
+    ids: Tensor,
+    options: { readonly capacity: number; readonly mask?: Tensor },
+  ): { logits: Tensor; state: ModelState } {
+    const [batch, time] = ids.shape as [number, number];
+    const { capacity, mask } = options;
     let x = this.embedding.forward(ids);
     const table = this.positions?.value ?? this.#sines;
     if (table) {
-      this.#within(options.capacity);
-      x = add(x, narrow(table, 0, 0, time));
+      this.#within(capacity);
+      x = add(x, mask ? embedding(table, compactPositions(mask)) : narrow(table, 0, 0, time));
     }
     const layers = this.layers.map((block) => {
       const out = block.prefill(x, options);
       x = out.x;
       return out.state;
     });
-    const position = full([], time, { dtype: "i32", device: ids.device });
+    const position = mask
+      ? sum(cast(mask, "i32"), -1)
+      : full([batch], time, { dtype: "i32", device: ids.device });
     return { logits: this.#logits(this.norm.forward(x)), state: { layers, position } };
   }
 
@@ -177,7 +186,7 @@ export class LanguageModel {
   step(ids: Tensor, state: ModelState): { logits: Tensor; state: ModelState } {
     let x = this.embedding.forward(ids);
     const table = this.positions?.value ?? this.#sines;
-    if (table) x = add(x, embedding(table, reshape(state.position, [1])));
+    if (table) x = add(x, embedding(table, state.position));
     const layers = this.layers.map((block, i) => {
       const out = block.step(x, state.layers[i]!);
       x = out.x;

@@ -4,12 +4,15 @@ import {
   argsort,
   broadcastTo,
   cast,
+  cumsum,
   full,
   matmul,
+  maximum,
   not,
   permute,
   repeat,
   reshape,
+  sub,
   sum,
   takeAlong,
   type Tensor,
@@ -30,6 +33,9 @@ export function packing(mask: Tensor | undefined): Packing | undefined {
   const order = argsort(cast(not(mask), "i32"));
   return { order, inverse: argsort(order), lengths: sum(cast(mask, "i32"), -1) };
 }
+
+/** Positions `[B, T]` i32 that count real tokens only; padding gets some valid number. */
+export const compactPositions = (mask: Tensor): Tensor => maximum(sub(cumsum(cast(mask, "i32"), -1), 1), 0);
 
 const move = (x: Tensor, order: Tensor): Tensor =>
   takeAlong(x, broadcastTo(reshape(order, [...order.shape, 1, 1]), x.shape), 1);

@@ -1,38 +1,17 @@
 // Multi-head softmax attention.
 
 import {
-  ConfigError,
-  ShapeError,
-  add,
-  and,
-  cast,
+  checkOptions,
   concat,
-  div,
-  equal,
-  exp,
-  greaterEqual,
-  iota,
-  full,
-  max,
-  mul,
+  ConfigError,
   narrow,
-  permute,
   random,
-  repeat,
   reshape,
-  roll,
+  ShapeError,
   split,
-  pad,
-  sub,
-  sum,
-  tanh,
   tensor,
   unsqueeze,
   where,
-  mod,
-  matmul,
-  transpose,
-  checkOptions,
   type Tensor,
 } from "@everlong/core";
 import { alibiSlopes, attention, attentionProbabilities, type AttentionOptions } from "@everlong/kernels";
@@ -42,7 +21,9 @@ import { Linear } from "../layers/linear.ts";
 import { Rotary, type RotaryMath } from "../layers/rotary.ts";
 import { ShortConv } from "../layers/short-conv.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
-import { fullLengths, pack, packing, unpack, weightedValues } from "./attention-padding.ts";
+import { attendCached, extendCache, fillCache, type KeyValueCache } from "./attention-cache.ts";
+import { compactPositions, fullLengths, pack, packing, unpack, weightedValues } from "./attention-padding.ts";
+import { lastReal } from "./padding.ts";
 
 export interface MultiHeadAttentionOptions {
   readonly key: Tensor;
@@ -203,8 +184,6 @@ export class MultiHeadAttention implements Mixer {
 
   prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
     this.#needsGeneration("prefill");
-    if (options.mask)
-      throw new ConfigError("MultiHeadAttention.prefill", "prompts of different lengths need one call each");
     const time = x.shape[1]!;
     if (time > options.capacity) {
       throw new ShapeError("MultiHeadAttention.prefill", "the prompt exceeds the capacity", {
@@ -212,72 +191,30 @@ export class MultiHeadAttention implements Mixer {
         got: `${time}`,
       });
     }
-    const { q, k, v, tail } = this.#project(x, options);
-    // A window needs a ring of its own length: slot = position modulo slots.
-    const slots = this.#slots(options.capacity);
-    const kept = Math.min(slots, time);
-    const store = (t: Tensor): Tensor =>
-      roll(
-        pad(narrow(t, 1, time - kept, time), [
-          [0, slots - kept],
-          [0, 0],
-          [0, 0],
-        ]),
-        (time - kept) % slots,
-        1,
-      );
-    const slot = iota([slots], 0, { device: x.device });
-    const first = time - kept;
-    const offset = mod(sub(slot, first), slots);
-    const positions = where(greaterEqual(sub(kept - 1, offset), 0), add(offset, first), -1);
-    const length = full([], time, { dtype: "i32", device: x.device });
-    const state: MixerState = { keys: store(k), values: store(v), positions, length, ...tail };
-    return { y: this.#attend(q, k, v, options), state };
+    const { mask } = options;
+    // Padding has no position: what comes next follows the last real one.
+    const compact = mask && { positions: compactPositions(mask) };
+    const { q, k, v, tail } = this.#project(x, { ...compact, ...options });
+    const cache = fillCache(k, v, packing(mask), this.#slots(options.capacity));
+    return { y: this.#attend(q, k, v, options), state: { ...cache, ...tail } };
   }
 
   step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
     this.#needsGeneration("step");
-    const [batch] = x.shape as [number, number];
-    const { keys, values, positions, length } = state as {
-      [K in "keys" | "values" | "positions" | "length"]: Tensor;
+    const before = state as KeyValueCache;
+    const positions = unsqueeze(before.length, 1);
+    const { q, k, v, tail } = this.#project(unsqueeze(x, 1), { positions }, state);
+    const cache = extendCache(before, k, v);
+    const context = attendCached(q, cache, {
+      scale: this.scale,
+      softcap: this.softcap,
+      reach: this.window[0],
+      slopes: this.#slopesOn(x),
+    });
+    return {
+      y: this.outProj.forward(reshape(context, [x.shape[0]!, this.dim])),
+      state: { ...cache, ...tail },
     };
-    const slots = keys.shape[1]!;
-    const at = reshape(length, [1]);
-    const { q, k, v, tail } = this.#project(unsqueeze(x, 1), { positions: at }, state);
-    const here = equal(iota([slots], 0, { device: x.device }), mod(length, slots));
-    const write = (held: Tensor, fresh: Tensor): Tensor =>
-      where(reshape(here, [1, slots, 1, 1]), fresh, held);
-    const nextKeys = write(keys, k);
-    const nextValues = write(values, v);
-    const nextPositions = where(here, length, positions);
-    const share = this.heads / this.headsKv;
-    const wide = (t: Tensor): Tensor => permute(repeat(t, share, 2), [0, 2, 1, 3]);
-    let scores = matmul(mul(permute(q, [0, 2, 1, 3]), this.scale), transpose(wide(nextKeys)));
-    if (this.softcap > 0) scores = mul(tanh(div(scores, this.softcap)), this.softcap);
-    const lag = sub(nextPositions, length);
-    if (this.#slopes) {
-      const slopes = tensor([...this.#slopes], { dtype: x.dtype, device: x.device });
-      scores = add(
-        scores,
-        mul(reshape(cast(lag, x.dtype), [1, 1, 1, slots]), reshape(slopes, [1, this.heads, 1, 1])),
-      );
-    }
-    let seen = greaterEqual(nextPositions, 0);
-    if (this.window[0] >= 0) seen = and(seen, greaterEqual(lag, -this.window[0]));
-    const low = where(reshape(seen, [1, 1, 1, slots]), scores, -1e30);
-    const e = exp(sub(low, max(low, -1, { keepDims: true })));
-    const weights = div(e, sum(e, -1, { keepDims: true }));
-    const context = permute(matmul(weights, wide(nextValues)), [0, 2, 1, 3]);
-    const y = this.outProj.forward(reshape(context, [batch, this.dim]));
-    const next = {
-      ...state,
-      keys: nextKeys,
-      values: nextValues,
-      positions: nextPositions,
-      length: add(length, 1),
-      ...tail,
-    };
-    return { y, state: next };
   }
 
   stateBytes(time: number): number {
@@ -311,15 +248,18 @@ export class MultiHeadAttention implements Mixer {
     }
   }
 
+  #slopesOn(like: Tensor): Tensor | undefined {
+    return this.#slopes && tensor([...this.#slopes], { dtype: like.dtype, device: like.device });
+  }
+
   #settings(q: Tensor): AttentionOptions {
+    const slopes = this.#slopesOn(q);
     return {
       causal: this.causal,
       window: this.window,
       scale: this.scale,
       softCap: this.softcap,
-      ...(this.#slopes
-        ? { alibiSlopes: tensor([...this.#slopes], { dtype: q.dtype, device: q.device }) }
-        : {}),
+      ...(slopes ? { alibiSlopes: slopes } : {}),
     };
   }
 
@@ -350,16 +290,9 @@ export class MultiHeadAttention implements Mixer {
     const convolve: Convolve = (layer, t, name) => {
       if (!layer) return t;
       const before = state?.[name];
-      const wide = before
-        ? concat([before, t], 1)
-        : pad(t, [
-            [layer.width - 1, 0],
-            [0, 0],
-          ]);
-      tail[name] = narrow(wide, 1, wide.shape[1]! - layer.width + 1, wide.shape[1]!);
-      return before
-        ? narrow(layer.forward(wide), 1, wide.shape[1]! - t.shape[1]!, wide.shape[1]!)
-        : layer.forward(t);
+      const wide = before ? concat([before, t], 1) : t;
+      tail[name] = lastReal(wide, layer.width - 1, before ? undefined : options.mask);
+      return before ? narrow(layer.forward(wide), 1, layer.width - 1, wide.shape[1]!) : layer.forward(t);
     };
     const masked = (t: Tensor, mask: Tensor | undefined): Tensor =>
       mask && (this.dwconvQkv || this.dwconvQ) ? where(unsqueeze(mask, -1), t, 0) : t;
