@@ -3,20 +3,16 @@
 import {
   ConfigError,
   add,
-  concat,
   mod,
   mul,
-  narrow,
   quotient,
-  reshape,
   sub,
-  stack,
   take,
   tensor,
-  unsqueeze,
   type Device,
   type Tensor,
 } from "@everlong/core";
+import { rotary } from "@everlong/kernels";
 
 /** Cosines and sines `[T, R/2]` of position times frequency. */
 export interface RotaryTables {
@@ -163,25 +159,5 @@ export class Rotary {
  * Turns feature pairs of `x` `[B, T, H, K]` by tables `[T, R/2]` or `[B, T, R/2]`; features from R on pass unchanged.
  * @param interleaved pairs are neighbours instead of halves.
  */
-export function rotate(x: Tensor, cos: Tensor, sin: Tensor, interleaved: boolean): Tensor {
-  const half = cos.shape[cos.rank - 1]!;
-  const size = x.shape[x.rank - 1]!;
-  if (2 * half > size)
-    throw new ConfigError("rotary", "more rotary features than the head has", {
-      expected: `at most ${size}`,
-      got: `${2 * half}`,
-    });
-  const [c, s] = [unsqueeze(cos, -2), unsqueeze(sin, -2)];
-  const turning = narrow(x, -1, 0, 2 * half);
-  const rest = 2 * half < size ? [narrow(x, -1, 2 * half, size)] : [];
-  if (!interleaved) {
-    const [a, b] = [narrow(turning, -1, 0, half), narrow(turning, -1, half, 2 * half)];
-    return concat([sub(mul(a, c), mul(b, s)), add(mul(b, c), mul(a, s)), ...rest], -1);
-  }
-  const pairs = reshape(turning, [...turning.shape.slice(0, -1), half, 2]);
-  const part = (i: number): Tensor =>
-    reshape(narrow(pairs, -1, i, i + 1), [...turning.shape.slice(0, -1), half]);
-  const [a, b] = [part(0), part(1)];
-  const turned = stack([sub(mul(a, c), mul(b, s)), add(mul(b, c), mul(a, s))], -1);
-  return concat([reshape(turned, turning.shape), ...rest], -1);
-}
+export const rotate = (x: Tensor, cos: Tensor, sin: Tensor, interleaved: boolean): Tensor =>
+  rotary(x, cos, sin, { interleaved });
