@@ -36,11 +36,10 @@ export function splitKey(k: Tensor, count = 2): Tensor[] {
 export function foldIn(k: Tensor, data: number | Tensor): Tensor {
   const d =
     typeof data === "number" ? fromHost(Int32Array.of(data | 0), [1], "i32", k.device) : reshape(data, [1]);
-  const mixed = record1("binary", { fn: "xor" }, [
-    k,
-    mul(broadcastTo(d, [2]), fromHost(Int32Array.of(0x9e3779b1 | 0, 0x85ebca77 | 0), [2], "i32", k.device)),
-  ]);
-  return bits(mixed, [2]);
+  const words = (a: number, b: number): Tensor => fromHost(Int32Array.of(a | 0, b | 0), [2], "i32", k.device);
+  // The added constant keeps item 0 apart from the keys that splitKey makes.
+  const item = add(mul(broadcastTo(d, [2]), words(0x9e3779b1, 0x85ebca77)), words(0x5bd1e995, 0x27d4eb2f));
+  return bits(record1("binary", { fn: "xor" }, [k, item]), [2]);
 }
 
 /** 32 random bits each, as i32. */
