@@ -53,6 +53,8 @@ export const CONV_ARGS = [
   "batchesPerUnit",
   // parts of the filter gradient's batch sum; 0 or the address of their spectra
   "partSpectra",
+  // address of the filters' spectra where they are made once and kept, else 0
+  "spectra",
 ] as const;
 export type ConvArg = (typeof CONV_ARGS)[number];
 
@@ -190,44 +192,62 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
     };
   };
 
+  type Setup = ReturnType<typeof setup>;
+  type Cluster = ReturnType<Setup["cluster"]>;
+
+  /** The filters of a cluster: lags 0, 1, ... from the front of a sequence of 2 M, lags -1, -2, ... negated from its back. */
+  const transformFilters = (
+    f: FunctionBuilder,
+    s: Setup,
+    { channel, present, groups }: Cluster,
+    spectrumOf: (g: I32Value) => I32Value,
+  ): void => {
+    const { arg, at, back } = s;
+    const origin = arg("origin");
+    const ahead = f.i32.sub(arg("taps"), origin);
+    s.moveTaps(true, s.sequence(0), channel, present, origin, ahead);
+    f.loop(0, groups, 1, (g) => s.clearFrom(s.sequence(g), ahead, arg("filterBoth")));
+    f.if(origin, () => {
+      s.moveTaps(true, at(s.sequence(0), f.i32.sub(back, origin)), channel, present, 0, origin);
+      f.loop(0, groups, 1, (g) => {
+        const from = at(s.sequence(g), f.i32.sub(back, origin));
+        f.call(staging.addScaled, from, at(s.sequence(g), back), from, -2);
+      });
+    });
+    f.loop(0, groups, 1, (g) => {
+      const sequence = s.sequence(g);
+      const skip = arg("skip");
+      f.if(skip, () => {
+        const weights = f.i32.muladd(f.i32.add(channel, f.i32.mul(g, f.lanes)), 4, skip);
+        f.loop(0, s.fewer(f.i32.sub(present, f.i32.mul(g, f.lanes)), f.lanes), 1, (lane) => {
+          const tap = f.i32.muladd(lane, 4, sequence);
+          const weight = f.mem.f32.load(f.i32.muladd(lane, 4, weights));
+          f.mem.f32.store(tap, 0, f.f32.add(f.mem.f32.load(tap), weight));
+        });
+      });
+      const spectrum = spectrumOf(g);
+      s.toSpectrum(sequence, spectrum, arg("filterBoth"));
+      s.walk(spectrum, spectrum, spectrum, MODE.spectrum);
+    });
+  };
+
   module.define(
     "convolve",
     { params: ["i32", "i32", "i32", "i32"], exported: true },
     (f, args, begin, end, scratch) => {
       const s = setup(f, args, scratch, 1);
       const { arg, at, back } = s;
-      const [length, taps, origin] = [arg("length"), arg("taps"), arg("origin")];
-      const ahead = f.i32.sub(taps, origin);
+      const [length, taps] = [arg("length"), arg("taps")];
       const work = s.work(arg("cluster"));
       f.loop(begin, end, 1, (unit) => {
         const index = f.i32.divU(unit, arg("batchBlocks"));
-        const { channel, present, groups } = s.cluster(index);
-
-        // the filters: lags 0, 1, ... from the front, lags -1, -2, ... negated from the back of the sequence of 2 M
-        s.moveTaps(true, s.sequence(0), channel, present, origin, ahead);
-        f.loop(0, groups, 1, (g) => s.clearFrom(s.sequence(g), ahead, arg("filterBoth")));
-        f.if(origin, () => {
-          s.moveTaps(true, at(s.sequence(0), f.i32.sub(back, origin)), channel, present, 0, origin);
-          f.loop(0, groups, 1, (g) => {
-            const from = at(s.sequence(g), f.i32.sub(back, origin));
-            f.call(staging.addScaled, from, at(s.sequence(g), back), from, -2);
-          });
-        });
-        f.loop(0, groups, 1, (g) => {
-          const sequence = s.sequence(g);
-          const skip = arg("skip");
-          f.if(skip, () => {
-            const weights = f.i32.muladd(f.i32.add(channel, f.i32.mul(g, f.lanes)), 4, skip);
-            f.loop(0, s.fewer(f.i32.sub(present, f.i32.mul(g, f.lanes)), f.lanes), 1, (lane) => {
-              const tap = f.i32.muladd(lane, 4, sequence);
-              const weight = f.mem.f32.load(f.i32.muladd(lane, 4, weights));
-              f.mem.f32.store(tap, 0, f.f32.add(f.mem.f32.load(tap), weight));
-            });
-          });
-          const spectrum = s.work(g);
-          s.toSpectrum(sequence, spectrum, arg("filterBoth"));
-          s.walk(spectrum, spectrum, spectrum, MODE.spectrum);
-        });
+        const cluster = s.cluster(index);
+        const { channel, present, groups } = cluster;
+        const kept = arg("spectra");
+        const keptHere = f.i32.add(kept, f.i32.mul(f.i32.mul(index, arg("cluster")), s.workBytes));
+        const spectrumOf = (g: I32Value): I32Value =>
+          f.select(kept, f.i32.add(keptHere, f.i32.mul(s.workBytes, g)), s.work(g));
+        f.if(f.i32.eqz(kept), () => transformFilters(f, s, cluster, spectrumOf));
 
         const mode = f.i32.add(arg("adjoint"), MODE.multiply);
         const [firstBatch, batchEnd] = s.batches(unit, index);
@@ -235,7 +255,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
           s.move(true, s.sequence(0), "u", "pre", b, channel, present);
           f.loop(0, groups, 1, (g) => {
             const sequence = s.sequence(g);
-            const spectrum = s.work(g);
+            const spectrum = spectrumOf(g);
             s.clearFrom(sequence, length, arg("sequenceBoth"));
             s.toSpectrum(sequence, work, arg("sequenceBoth"));
             s.walk(work, spectrum, spectrum, mode);
@@ -261,11 +281,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
   );
 
   /** Back from the summed spectra at work(0), work(1), ... to the gradient of a cluster's filters. */
-  const finish = (
-    f: FunctionBuilder,
-    s: ReturnType<typeof setup>,
-    { channel, present, groups }: ReturnType<ReturnType<typeof setup>["cluster"]>,
-  ): void => {
+  const finish = (f: FunctionBuilder, s: Setup, { channel, present, groups }: Cluster): void => {
     const { arg, at, back } = s;
     const [length, taps, origin] = [arg("length"), arg("taps"), arg("origin")];
     f.loop(0, groups, 1, (g) => {
@@ -351,6 +367,20 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
           });
         });
         finish(f, s, cluster);
+      });
+    },
+  );
+
+  // unit = cluster: filters to spectra that are kept
+  module.define(
+    "filterSpectra",
+    { params: ["i32", "i32", "i32", "i32"], exported: true },
+    (f, args, begin, end, scratch) => {
+      const s = setup(f, args, scratch, 1);
+      f.loop(begin, end, 1, (index) => {
+        const first = f.i32.mul(f.i32.mul(index, s.arg("cluster")), s.workBytes);
+        const at = f.i32.add(s.arg("spectra"), first);
+        transformFilters(f, s, s.cluster(index), (g) => f.i32.add(at, f.i32.mul(s.workBytes, g)));
       });
     },
   );

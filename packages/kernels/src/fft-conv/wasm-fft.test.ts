@@ -15,7 +15,7 @@ const random = (): number => {
   return seed / 2 ** 31 - 1;
 };
 
-/** Relative error of the transform of one row against sums in float64, at up to 50 frequencies. */
+/** Relative error of the transform of one row against sums in float64, at about 20 frequencies. */
 function rowError(
   re: Float32Array,
   im: Float32Array,
@@ -24,7 +24,7 @@ function rowError(
   inverse: boolean,
 ): number {
   const n = re.length;
-  const step = Math.max(1, Math.floor(n / 50));
+  const step = Math.max(1, Math.floor(n / 20));
   let [error, norm] = [0, 0];
   for (let f = 0; f < n; f += step) {
     let [sr, si] = [0, 0];
@@ -46,7 +46,7 @@ test.each([
 ])("length %i, both ways", (n) => {
   for (const target of TARGETS)
     for (const inverse of [false, true])
-      for (const rows of n > 1000 ? [3] : [1, 5, 9, 37]) {
+      for (const rows of n > 100 ? [3] : [1, 5, 9, 37]) {
         const input = () => ({
           view: contiguous([rows, n]),
           data: Float32Array.from({ length: rows * n }, random),

@@ -1,11 +1,17 @@
 import { assert, boolean, constantFrom, integer, property, record } from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { WasmTarget, WasmView } from "../wasm-step.ts";
-import { runChecked } from "../wasm-step-runner.ts";
+import { contiguous, prepare, runChecked } from "../wasm-step-runner.ts";
 import type { FftConvGradInput, FftConvInput, Layout } from "./op.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 import { leafOf, niceLength } from "./wasm-lengths.ts";
-import { fftConvFilterGradWasm, fftConvWasm } from "./wasm.ts";
+import {
+  fftConvCachedWasm,
+  fftConvFilterGradWasm,
+  fftConvSpectrumWasm,
+  fftConvWasm,
+  spectrumShape,
+} from "./wasm.ts";
 
 const TARGETS: WasmTarget[] = [
   { width: 1, relaxed: true },
@@ -213,8 +219,53 @@ test("random calls", () => {
         checkGradient(call, target);
       },
     ),
-    { numRuns: 100, seed: 5 },
+    { numRuns: 60, seed: 5 },
   );
+});
+
+test("kept spectra give the bits of the convolution that makes them", () => {
+  for (const target of TARGETS)
+    for (const layout of ["bdl", "bld"] as const)
+      for (const [channels, taps, origin, circular] of [
+        [19, 50, 0, false],
+        [7, 99, 49, false],
+        [16, 33, 0, true],
+      ] as const) {
+        const c: Case = {
+          ...plain,
+          layout,
+          channels,
+          batch: 2,
+          length: 50,
+          taps: Math.min(taps, 99),
+          origin,
+          circular,
+        };
+        const { sequence, filter } = shapes(c);
+        const [u, k, skip, gate] = [tensor(sequence), tensor(filter), tensor([channels]), tensor(sequence)];
+        const shared = { layout, circular, origin };
+        const spectrum = spectrumShape(channels, { length: 50, taps: c.taps, origin, circular });
+        const whole = prepare(
+          fftConvSpectrumWasm,
+          [k, skip],
+          [spectrum],
+          { ...shared, length: 50, inputs: ["k", "skip"] },
+          target,
+        );
+        whole.run();
+        const kept = { view: contiguous(spectrum), data: whole.outputs[0]!.slice() };
+        const cached = {
+          ...shared,
+          taps: c.taps,
+          adjoint: true,
+          inputs: ["u", "spectrum", "postGate"] as const,
+        };
+        const [fromKept] = runChecked(fftConvCachedWasm, [u, kept, gate], [sequence], cached, target);
+        const names = ["u", "k", "skip", "postGate"] as const;
+        const direct = { ...shared, adjoint: true, inputs: names };
+        const [want] = runChecked(fftConvWasm, [u, k, skip, gate], [sequence], direct, target);
+        expect(fromKept).toEqual(want);
+      }
 });
 
 test("long sequences recurse", () => {

@@ -6,11 +6,12 @@ import type {
   WasmCall,
   WasmLowering,
   WasmSource,
+  WasmStep,
   WasmTable,
   WasmTarget,
   WasmView,
 } from "../wasm-step.ts";
-import type { FftConvGradParams, FftConvParams, Layout } from "./op.ts";
+import type { FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
 import { buildConv, CONV_ARGS, scratchBytes, sequenceStride, type ConvArg } from "./wasm-conv.ts";
 import { clusterOf } from "./wasm-staging.ts";
 import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-lengths.ts";
@@ -105,7 +106,8 @@ function planOf(
   const layout = tableLayout(size);
   const flag = (x: boolean): number => (x ? 1 : 0);
   const lanes = 4 * target.width;
-  const cluster = columns && channels > lanes ? clusterOf(target.width) : 1;
+  // very long sequences would need too much scratch memory side by side
+  const cluster = columns && channels > lanes && size <= 2 ** 20 ? clusterOf(target.width) : 1;
   const sequenceBoth = length > size;
   const filterBoth = taps - origin > size || origin > 0;
   const both = sequenceBoth || filterBoth || circular;
@@ -146,66 +148,163 @@ function batchBlocks(clusters: number, batch: number): { blocks: number; each: n
   return { blocks: Math.max(1, Math.ceil(batch / each)), each };
 }
 
+/** Positions of the inputs by name. */
+const positions = <N extends string>(names: readonly N[]): { readonly [K in N]?: number } =>
+  named(
+    names,
+    names.map((_, i) => i),
+  );
+
+const kernelOf = (plan: Plan): WasmStep["kernel"] => ({
+  key: plan.key,
+  build: (module) => buildConv(module, leafOf(plan.size)!),
+});
+
+const input =
+  (index: number | undefined) =>
+  (byteOffset: number): ArgWord => ({ input: index!, byteOffset });
+
+/** Bytes of the kept spectra of all groups. */
+const spectraBytes = (plan: Plan, target: WasmTarget): number =>
+  plan.clusters * plan.cluster * plan.size * elementBytes(target.width);
+
+/** The filters of a call, as words; or the reason why they cannot be read. */
+function filters(
+  at: { readonly k?: number; readonly skip?: number },
+  inputs: readonly WasmView[],
+  layout: Layout,
+): Record<string, ArgWord> | string {
+  const skip = at.skip === undefined ? undefined : inputs[at.skip]!;
+  if (skip && skip.shape[0]! > 1 && skip.strides[0] !== 1) return "the skip weights must be contiguous";
+  return {
+    ...filterWords(inputs[at.k!]!, layout, input(at.k)),
+    skip: skip ? { input: at.skip!, byteOffset: bytes(skip.offset) } : 0,
+  };
+}
+
+function spectraStep(plan: Plan, words: Record<string, ArgWord>, target: WasmTarget): WasmStep {
+  return {
+    kernel: kernelOf(plan),
+    entry: "filterSpectra",
+    args: listWords({ ...plan.words, ...words }),
+    units: plan.clusters,
+    grain: 1,
+    scratchBytes: scratchBytes(plan.size, target.width, plan.both, plan.cluster, 0),
+    tables: [plan.table],
+  };
+}
+
+/** Lowers a convolution whose filters are inputs, or whose spectra are. */
+function lowerConvolution(
+  call: WasmCall<{ readonly layout: Layout; readonly adjoint: boolean }>,
+  reach: Omit<Reach, "length">,
+  at: { readonly [K in FftConvInput | "spectrum"]?: number },
+  target: WasmTarget,
+): WasmLowering | string {
+  const { inputs } = call;
+  const { layout, adjoint } = call.params;
+  if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
+  const axis = axes(layout);
+  const u = inputs[at.u!]!;
+  const [batch, channels, length] = [u.shape[axis.batch]!, u.shape[axis.channel]!, u.shape[axis.time]!];
+  if (batch * channels === 0) return { steps: [] };
+  const plan = planOf({ ...reach, length }, batch, channels, u.strides[axis.channel] === 1, target);
+  if (typeof plan === "string") return plan;
+  const filter = at.k === undefined ? {} : filters(at, inputs, layout);
+  if (typeof filter === "string") return filter;
+  const sequenceOf = (name: string, index: number | undefined): Record<string, ArgWord> =>
+    sequenceWords(name, index === undefined ? undefined : inputs[index], layout, input(index));
+  const { blocks, each } = batchBlocks(plan.clusters, batch);
+  // units of the same channels share spectra made beforehand
+  const shared = at.k !== undefined && blocks > 1;
+  const given = at.spectrum === undefined ? 0 : input(at.spectrum)(bytes(inputs[at.spectrum]!.offset));
+  const convolve: WasmStep = {
+    kernel: kernelOf(plan),
+    entry: "convolve",
+    args: listWords({
+      ...plan.words,
+      ...sequenceOf("u", at.u),
+      ...sequenceOf("pre", at.preGate),
+      ...sequenceOf("post", at.postGate),
+      ...sequenceWords("y", call.outputs[0], layout, (byteOffset) => ({ output: 0, byteOffset })),
+      ...filter,
+      spectra: shared ? { temp: 0 } : given,
+      adjoint: adjoint ? 1 : 0,
+      batchBlocks: blocks,
+      batchesPerUnit: each,
+    }),
+    units: plan.clusters * blocks,
+    grain: 1,
+    scratchBytes: scratchBytes(plan.size, target.width, plan.both, plan.cluster, plan.cluster + 1),
+    tables: [plan.table],
+  };
+  if (!shared) return { steps: [convolve] };
+  const spectra = spectraStep(plan, { ...filter, spectra: { temp: 0 } }, target);
+  return { steps: [spectra, convolve], temps: [spectraBytes(plan, target)] };
+}
+
 /** `(u, k, skip?, preGate?, postGate?) -> y`, see `fftConvOp`. */
 export const fftConvWasm: WasmSource<FftConvParams> = {
   accepts: (_, view) => accepts(view),
-  lower: (call: WasmCall<FftConvParams>, target): WasmLowering | string => {
-    const { params, inputs } = call;
-    if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
-    const at = named(
-      params.inputs,
-      inputs.map((_, i) => i),
-    );
-    const axis = axes(params.layout);
-    const u = inputs[at.u!]!;
-    const k = inputs[at.k!]!;
-    const [batch, channels, length] = [u.shape[axis.batch]!, u.shape[axis.channel]!, u.shape[axis.time]!];
-    if (batch * channels === 0) return { steps: [] };
-    const taps = k.shape[params.layout === "bdl" ? 1 : 0]!;
-    const columns = u.strides[axis.channel] === 1;
-    const plan = planOf(
-      { length, taps, origin: params.origin, circular: params.circular },
-      batch,
-      channels,
-      columns,
-      target,
-    );
+  lower: (call, target) => {
+    const { layout, origin, circular, inputs } = call.params;
+    const at = positions(inputs);
+    const taps = call.inputs[at.k!]!.shape[layout === "bdl" ? 1 : 0]!;
+    return lowerConvolution(call, { taps, origin, circular }, at, target);
+  },
+};
+
+/** Filters and skip weights as spectra, to be used many times. */
+export interface FftConvSpectrumParams {
+  readonly layout: Layout;
+  readonly circular: boolean;
+  readonly origin: number;
+  /** Length of the sequences that will be convolved. */
+  readonly length: number;
+  readonly inputs: readonly ("k" | "skip")[];
+}
+
+/** Shape of the kept spectra of `channels` filters. Their contents belong to one device and one width. */
+export const spectrumShape = (channels: number, reach: Reach): [number, number] => [
+  8 * Math.ceil(channels / 8),
+  2 * transformLength(reach),
+];
+
+/** `(k, skip?) -> spectrum`, of the shape {@link spectrumShape}. */
+export const fftConvSpectrumWasm: WasmSource<FftConvSpectrumParams> = {
+  accepts: (_, view) => accepts(view),
+  lower: (call, target) => {
+    const { layout, circular, origin, length, inputs } = call.params;
+    if (call.inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
+    const at = positions(inputs);
+    const [channelAxis, tapAxis] = layout === "bdl" ? [0, 1] : [1, 0];
+    const k = call.inputs[at.k!]!;
+    const [channels, taps] = [k.shape[channelAxis]!, k.shape[tapAxis]!];
+    if (channels === 0) return { steps: [] };
+    const plan = planOf({ length, taps, origin, circular }, 1, channels, false, target);
     if (typeof plan === "string") return plan;
-    const skip = at.skip === undefined ? undefined : inputs[at.skip]!;
-    if (skip && skip.shape[0]! > 1 && skip.strides[0] !== 1) return "the skip weights must be contiguous";
-    const input =
-      (index: number | undefined) =>
-      (byteOffset: number): ArgWord => ({ input: index!, byteOffset });
-    const sequenceOf = (name: string, index: number | undefined): Record<string, ArgWord> =>
-      sequenceWords(name, index === undefined ? undefined : inputs[index], params.layout, input(index));
-    const { blocks, each } = batchBlocks(plan.clusters, batch);
-    return {
-      steps: [
-        {
-          kernel: { key: plan.key, build: (module) => buildConv(module, leafOf(plan.size)!) },
-          entry: "convolve",
-          args: listWords({
-            ...plan.words,
-            ...sequenceOf("u", at.u),
-            ...sequenceOf("pre", at.preGate),
-            ...sequenceOf("post", at.postGate),
-            ...sequenceWords("y", call.outputs[0], params.layout, (byteOffset) => ({
-              output: 0,
-              byteOffset,
-            })),
-            ...filterWords(k, params.layout, input(at.k)),
-            skip: skip ? { input: at.skip!, byteOffset: bytes(skip.offset) } : 0,
-            adjoint: params.adjoint ? 1 : 0,
-            batchBlocks: blocks,
-            batchesPerUnit: each,
-          }),
-          units: plan.clusters * blocks,
-          grain: 1,
-          scratchBytes: scratchBytes(plan.size, target.width, plan.both, plan.cluster, plan.cluster + 1),
-          tables: [plan.table],
-        },
-      ],
-    };
+    const filter = filters(at, call.inputs, layout);
+    if (typeof filter === "string") return filter;
+    return { steps: [spectraStep(plan, { ...filter, spectra: { output: 0 } }, target)] };
+  },
+};
+
+/** A convolution with kept spectra. */
+export interface FftConvCachedParams {
+  readonly layout: Layout;
+  readonly circular: boolean;
+  readonly origin: number;
+  readonly taps: number;
+  readonly adjoint: boolean;
+  readonly inputs: readonly ("u" | "spectrum" | "preGate" | "postGate")[];
+}
+
+/** `(u, spectrum, preGate?, postGate?) -> y`, the spectrum from {@link fftConvSpectrumWasm} with the same lengths. */
+export const fftConvCachedWasm: WasmSource<FftConvCachedParams> = {
+  accepts: (_, view) => accepts(view),
+  lower: (call, target) => {
+    const { origin, circular, taps, inputs } = call.params;
+    return lowerConvolution(call, { taps, origin, circular }, positions(inputs), target);
   },
 };
 
@@ -215,10 +314,7 @@ export const fftConvFilterGradWasm: WasmSource<FftConvGradParams> = {
   lower: (call: WasmCall<FftConvGradParams>, target): WasmLowering | string => {
     const { params, inputs } = call;
     if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
-    const at = named(
-      params.inputs,
-      inputs.map((_, i) => i),
-    );
+    const at = positions(params.inputs);
     const axis = axes(params.layout);
     const u = inputs[at.u!]!;
     const [batch, channels, length] = [u.shape[axis.batch]!, u.shape[axis.channel]!, u.shape[axis.time]!];
@@ -252,10 +348,7 @@ export const fftConvFilterGradWasm: WasmSource<FftConvGradParams> = {
       partSpectra: blocks > 1 ? { temp: 0 } : 0,
     });
     const step = {
-      kernel: {
-        key: plan.key,
-        build: (module: Parameters<typeof buildConv>[0]) => buildConv(module, leafOf(plan.size)!),
-      },
+      kernel: kernelOf(plan),
       args,
       grain: 1,
       tables: [plan.table],
