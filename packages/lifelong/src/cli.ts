@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { registerLists, registerSummary, registerValidate } from "./cli/curricula.ts";
 import { registerAggregate, registerMetrics, registerReport, registerSte } from "./cli/metrics.ts";
+import { registerDemo } from "./cli/demo.ts";
 import { registerRun } from "./cli/run.ts";
 
 /** Adds the `lifelong` command with its subcommands to a program. */
@@ -11,6 +12,7 @@ export function registerLifelong(program: Command): void {
     .command("lifelong")
     .description("lifelong agents: curricula, runs, logs and the L2M metrics");
   registerRun(lifelong);
+  registerDemo(lifelong);
   registerMetrics(lifelong);
   registerReport(lifelong);
   registerValidate(lifelong);

@@ -3,9 +3,11 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { checkOptions, ConfigError, nearest } from "@everlong/core";
 import type { AgentEntry } from "../run/agent.ts";
+import { DQN_AGENTS } from "./dqn-entries.ts";
+import { PPO } from "./ppo-entry.ts";
 import { RANDOM } from "./random.ts";
 
-const entries: AgentEntry[] = [RANDOM];
+const entries: AgentEntry[] = [RANDOM, ...DQN_AGENTS, PPO];
 
 /** Every registered agent. */
 export function agents(): readonly AgentEntry[] {
@@ -24,10 +26,9 @@ export function registerAgent(entry: AgentEntry): void {
 export async function loadAgent(reference: string): Promise<AgentEntry> {
   const registered = entries.find(({ name }) => name.toLowerCase() === reference.toLowerCase());
   if (registered !== undefined) return registered;
-  const path = resolve(reference);
   let module: { agent?: unknown };
   try {
-    module = (await import(existsSync(path) ? pathToFileURL(path).href : reference)) as typeof module;
+    module = (await import(moduleUrl(reference))) as typeof module;
   } catch (cause) {
     const names = entries.map(({ name }) => name);
     const near = nearest(reference, names);
@@ -45,6 +46,12 @@ export async function loadAgent(reference: string): Promise<AgentEntry> {
     });
   }
   return { about: "", options: {}, ...entry } as AgentEntry;
+}
+
+/** What `import` takes for a file path or a package name. */
+export function moduleUrl(reference: string): string {
+  const path = resolve(reference);
+  return existsSync(path) ? pathToFileURL(path).href : reference;
 }
 
 /**

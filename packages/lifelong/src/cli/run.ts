@@ -23,6 +23,7 @@ interface RunFlags {
   readonly curriculumSeed?: string;
   readonly curriculumConfig?: string;
   readonly resume?: boolean;
+  readonly import: readonly string[];
   readonly render?: boolean;
   readonly live?: boolean | string;
   readonly metrics: boolean;
@@ -50,6 +51,12 @@ export function registerRun(parent: Command): void {
     .option("--agent-seed <seed>", "seed of the agents (default: drawn)")
     .option("--curriculum-seed <seed>", "seed of the curricula (default: drawn)")
     .option("--curriculum-config <file>", "configuration file of the curriculum")
+    .option(
+      "--import <module>",
+      "module that registers agents, curricula or environments; repeatable",
+      collect,
+      [],
+    )
     .option("--resume", "go on with unfinished lifetimes")
     .option("--render", "draw the first environment in the terminal")
     .option("--live [port]", "serve a page that follows the run")
@@ -81,6 +88,7 @@ async function run(curriculum: string, flags: RunFlags): Promise<void> {
       processes: flags.processes,
       logDir: flags.logDir,
       resume: flags.resume ?? false,
+      imports: flags.import,
       clock: flags.clock === undefined ? null : Number(flags.clock),
       ...seed("agentSeed", flags.agentSeed),
       ...seed("curriculumSeed", flags.curriculumSeed),

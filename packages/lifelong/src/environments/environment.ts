@@ -10,6 +10,8 @@ export interface BoxSpace {
   /** Bounds of every entry, or one list of each. */
   readonly low: number | readonly number[];
   readonly high: number | readonly number[];
+  /** For bytes that are codes: the number of codes of each entry along the last axis; agents make one-hots of them. */
+  readonly codes?: readonly number[];
 }
 
 /** Integers 0 to n - 1. */

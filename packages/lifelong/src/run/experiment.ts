@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, DataError } from "@everlong/core";
-import { loadAgent, resolveAgentOptions } from "../agents/registry.ts";
+import { loadAgent, moduleUrl, resolveAgentOptions } from "../agents/registry.ts";
 import { loadCurriculum } from "../curriculum/file.ts";
 import { validateCurriculum } from "../curriculum/validate.ts";
 import type { Environment } from "../environments/environment.ts";
@@ -28,6 +28,8 @@ export interface ExperimentPlan {
   readonly resume: boolean;
   /** Fixed clock for timestamps, in milliseconds, for byte-equal logs; null: the real one. */
   readonly clock: number | null;
+  /** Modules that register agents, curricula or environments; imported first. */
+  readonly imports: readonly string[];
 }
 
 export interface ExperimentOptions extends Partial<Omit<ExperimentPlan, "agent" | "curriculum">> {
@@ -112,6 +114,7 @@ export async function runExperiment(options: ExperimentOptions): Promise<Experim
     logDir: options.logDir ?? "logs",
     resume: options.resume ?? false,
     clock: options.clock ?? null,
+    imports: options.imports ?? [],
   };
   const seeds = lifetimeSeeds(agentSeed, curriculumSeed, firstLifetime, lifetimes);
   const emit = options.onEvent ?? ((): void => {});
@@ -135,6 +138,7 @@ export async function runOne(
   emit: (event: ExperimentEvent) => void,
   onStep?: (environment: Environment) => void,
 ): Promise<string> {
+  for (const specifier of plan.imports) await import(moduleUrl(specifier));
   const entry = await loadAgent(plan.agent);
   const agentOptions = resolveAgentOptions(entry, plan.agentOptions);
   const { make } = await loadCurriculum(plan.curriculum);

@@ -2,12 +2,14 @@
 
 import { type ChildProcess, fork } from "node:child_process";
 import { EverlongError } from "@everlong/core";
+import { type DeviceChoice, deviceChoice } from "./device.ts";
 import type { ExperimentEvent, ExperimentPlan } from "./experiment.ts";
 import type { LifetimeSeeds } from "./seeds.ts";
 
 /** To a worker: one lifetime to run. Seeds are decimal text, since messages are JSON. */
 export interface WorkerJob {
   readonly plan: ExperimentPlan;
+  readonly device: DeviceChoice;
   readonly seeds: { readonly lifetime: number; readonly agent: string; readonly curriculum: string };
 }
 
@@ -54,6 +56,7 @@ function runInProcess(
   running.add(child);
   const job: WorkerJob = {
     plan,
+    device: deviceChoice(),
     seeds: { lifetime: seeds.lifetime, agent: String(seeds.agent), curriculum: String(seeds.curriculum) },
   };
   return new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
 // Entry of a lifetime's own process; `processes.ts` starts it.
 
+import { useDevice } from "./device.ts";
 import { type ExperimentEvent, runOne } from "./experiment.ts";
 import type { WorkerJob, WorkerMessage } from "./processes.ts";
 
@@ -13,7 +14,7 @@ function send(message: WorkerMessage): Promise<void> {
 
 process.once("message", (job: WorkerJob) => void work(job));
 
-async function work({ plan, seeds }: WorkerJob): Promise<void> {
+async function work({ plan, device, seeds }: WorkerJob): Promise<void> {
   let waiting: ExperimentEvent[] = [];
   let sent = performance.now();
   const flush = (): Promise<void> => {
@@ -27,6 +28,7 @@ async function work({ plan, seeds }: WorkerJob): Promise<void> {
     if (performance.now() - sent > BATCH_MS) void flush();
   };
   try {
+    await useDevice(device);
     const dir = await runOne(
       plan,
       { lifetime: seeds.lifetime, agent: BigInt(seeds.agent), curriculum: BigInt(seeds.curriculum) },

@@ -9,7 +9,7 @@ import type {
   ResetResult,
   StepResult,
 } from "../environment.ts";
-import { type Cell, encodeCell, passable, type Thing, transparent, wall } from "./cells.ts";
+import { type Cell, COLORS, encodeCell, KINDS, passable, type Thing, transparent, wall } from "./cells.ts";
 import { drawText, drawSvg } from "./drawing.ts";
 
 /** Side of the square that the agent sees; it stands in the middle of its bottom row, looking up. */
@@ -236,6 +236,7 @@ export class MiniGrid implements Environment {
     dtype: "u8",
     low: 0,
     high: 255,
+    codes: [KINDS.length, COLORS.length, 3],
   };
   readonly actionSpace: DiscreteSpace = { kind: "discrete", n: ACTIONS.length };
   readonly level: Level;
