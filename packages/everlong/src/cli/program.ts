@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { cpu } from "@everlong/device-cpu";
+import { registerLabel } from "@everlong/labels";
 import { registerLifelong } from "@everlong/lifelong";
 import { registerMad, type MadHost } from "@everlong/mad";
 import { Command } from "commander";
@@ -38,6 +39,7 @@ export function makeProgram(): Command {
     if (!narrow) cpu.enableWide();
   });
   registerMad(program, madHost);
+  registerLabel(program);
   registerLifelong(program);
   registerParity(program);
   registerBench(program);
