@@ -1,31 +1,21 @@
 // mad-lab's layer classes: how each is built from its original arguments, and how its state names map to ours.
 
 import { ConfigError, nearest } from "@everlong/core";
+import { GatedLinearUnit, Hyena, Mlp, MultiHeadAttention, rotaryFloat32 } from "@everlong/nn";
 import {
-  GatedLinearUnit,
-  Hyena,
-  Mlp,
-  MultiHeadAttention,
-  rotaryFloat32,
-  type HyenaFilterSettings,
-} from "@everlong/nn";
-import { flag, number, type Arguments, type OriginalLayer } from "./original-arguments.ts";
+  activation,
+  flag,
+  hyenaFilter,
+  number,
+  record,
+  type Arguments,
+  type OriginalLayer,
+} from "./original-arguments.ts";
 import { recurrentLayers } from "./parity-layers.ts";
 
 export type { Arguments, OriginalLayer } from "./original-arguments.ts";
 
-const record = (args: Arguments, name: string): Arguments => (args[name] ?? {}) as Arguments;
 const same = (key: string): string => key;
-
-/** Activations travel as names: `GELU`, `gelu`, `tanh`-approximated or exact, `SiLU`. */
-function activation(value: unknown, otherwise: string): string {
-  if (value === undefined || value === null) return otherwise;
-  const text = JSON.stringify(value).toLowerCase();
-  if (text.includes("gelu")) return text.includes("tanh") ? "gelu-tanh" : "gelu";
-  for (const name of ["silu", "swish", "relu", "sigmoid", "tanh", "identity"])
-    if (text.includes(name)) return name;
-  throw new ConfigError("mad layer", `unknown activation ${JSON.stringify(value)}`);
-}
 
 function attention(args: Arguments): OriginalLayer {
   const [left, right] = (args["window_size"] ?? [-1, -1]) as [number, number];
@@ -54,26 +44,6 @@ function attention(args: Arguments): OriginalLayer {
         cross: flag(args, "cross_attn", false),
       }),
     rename: (key) => key.replace(/^W(qkv|q|kv)\./, "w$1."),
-  };
-}
-
-function hyenaFilter(args: Arguments, bias: boolean): HyenaFilterSettings {
-  return {
-    embeddingDim: number(args, "emb_dim", 3),
-    width: number(args, "order", 16),
-    innerLayers: number(args, "depth_implicit", 2),
-    frequency: number(args, "w", 1),
-    modulate: flag(args, "modulate", true),
-    fastDecay: number(args, "fast_decay_pct", 0.3),
-    slowDecay: number(args, "slow_decay_pct", 1.5),
-    target: number(args, "target", 0.01),
-    shift: number(args, "shift", 0),
-    normalized: flag(args, "normalized", false) ? "layer" : "none",
-    bias,
-    learningRate: number(args, "lr", 1e-3),
-    weightDecay: number(args, "wd", 0),
-    positionLearningRate: number(args, "lr_pos_emb", 1e-5),
-    modulationLearningRate: number(args, "modulation_lr", 0),
   };
 }
 

@@ -1,7 +1,7 @@
 // Reading constructor arguments under mad-lab's names.
 
 import { ConfigError } from "@everlong/core";
-import type { Layer, LayerShape } from "@everlong/nn";
+import type { HyenaFilterSettings, Layer, LayerShape } from "@everlong/nn";
 
 export type Arguments = Readonly<Record<string, unknown>>;
 
@@ -29,3 +29,37 @@ export const flag = (args: Arguments, name: string, otherwise: boolean): boolean
     throw new ConfigError("mad layer", `"${name}" must be true or false`, { got: JSON.stringify(value) });
   return value;
 };
+
+/** A nested record; empty when absent. */
+export const record = (args: Arguments, name: string): Arguments => (args[name] ?? {}) as Arguments;
+
+/** Activations travel as names: `GELU`, `gelu`, `tanh`-approximated or exact, `SiLU`. */
+export function activation(value: unknown, otherwise: string): string {
+  if (value === undefined || value === null) return otherwise;
+  const text = JSON.stringify(value).toLowerCase();
+  if (text.includes("gelu")) return text.includes("tanh") ? "gelu-tanh" : "gelu";
+  for (const name of ["silu", "swish", "relu", "sigmoid", "tanh", "identity"])
+    if (text.includes(name)) return name;
+  throw new ConfigError("mad layer", `unknown activation ${JSON.stringify(value)}`);
+}
+
+/** Settings of the implicit filter from its original `filter_cfg`. */
+export function hyenaFilter(args: Arguments, bias: boolean): HyenaFilterSettings {
+  return {
+    embeddingDim: number(args, "emb_dim", 3),
+    width: number(args, "order", 16),
+    innerLayers: number(args, "depth_implicit", 2),
+    frequency: number(args, "w", 1),
+    modulate: flag(args, "modulate", true),
+    fastDecay: number(args, "fast_decay_pct", 0.3),
+    slowDecay: number(args, "slow_decay_pct", 1.5),
+    target: number(args, "target", 0.01),
+    shift: number(args, "shift", 0),
+    normalized: flag(args, "normalized", false) ? "layer" : "none",
+    bias,
+    learningRate: number(args, "lr", 1e-3),
+    weightDecay: number(args, "wd", 0),
+    positionLearningRate: number(args, "lr_pos_emb", 1e-5),
+    modulationLearningRate: number(args, "modulation_lr", 0),
+  };
+}

@@ -1,6 +1,7 @@
 // mad-lab's recurrent layers and experts: how each is built from its original arguments, and how its state names map.
 
 import {
+  ConfigError,
   broadcastTo,
   exp,
   gradients,
@@ -18,15 +19,22 @@ import {
 import { gatedLinearAttention as gatedLinearAttentionCore } from "@everlong/kernels";
 import {
   GatedLinearAttention,
+  HYENA_EXPERTS_COMPAT,
+  HyenaExperts,
   LINEAR_ATTENTION_COMPAT,
   LinearAttention,
+  MOE_COMPAT,
+  MULTI_HEAD_HYENA_COMPAT,
   Mamba,
+  MoeMlp,
+  MultiHeadHyena,
   Rwkv5ChannelMixer,
   Rwkv5TimeMixer,
   Rwkv6ChannelMixer,
   Rwkv6TimeMixer,
   lastReal,
   wkv,
+  type HyenaFilterSettings,
   type Layer,
   type ParityModule,
   type ParityModules,
@@ -34,7 +42,15 @@ import {
   type RwkvChannelMixerOptions,
   type RwkvTimeMixerOptions,
 } from "@everlong/nn";
-import { flag, number, type Arguments, type OriginalLayer } from "./original-arguments.ts";
+import {
+  activation,
+  flag,
+  hyenaFilter,
+  number,
+  record,
+  type Arguments,
+  type OriginalLayer,
+} from "./original-arguments.ts";
 
 const same = (key: string): string => key;
 
@@ -97,6 +113,81 @@ function mamba(args: Arguments): OriginalLayer {
   };
 }
 
+/** The implicit filter and its skip weight from `long_conv_cfg`. */
+function longConvolution(cls: string, args: Arguments): HyenaFilterSettings {
+  const conv = record(args, "long_conv_cfg");
+  const filter = conv["filter_cls"] ?? "rtf";
+  if (filter !== "implicit") {
+    throw new ConfigError(cls, `filter "${String(filter)}" is not available`, { expected: '"implicit"' });
+  }
+  if (number(args, "order", 2) !== 2 && cls !== "HyenaExpertsOperator") {
+    throw new ConfigError(cls, "mad-lab's operator runs with order 2 only");
+  }
+  return hyenaFilter(record(conv, "filter_cfg"), flag(conv, "bias", true));
+}
+
+const hyenaNames = (key: string): string =>
+  key.replace(/^long_conv\.filter\./, "filter_fn.").replace(/^long_conv\.bias$/, "filter_fn.bias");
+
+/** `outer_mixing`, `post_order_ffn`, `num_blocks`, `activation` and `dropout` have no effect in the original. */
+function multiHeadHyena(args: Arguments): OriginalLayer {
+  const filter = longConvolution("MultiHeadHyenaOperator", args);
+  return {
+    build: ({ key, dim, maxLength }) =>
+      new MultiHeadHyena({
+        key,
+        dim,
+        maxLength,
+        heads: number(args, "num_heads", 1),
+        innerFactor: number(args, "inner_factor", 1),
+        projectionGroups: number(args, "proj_groups", 4),
+        shortFilterOrder: number(args, "short_filter_order", 3),
+        filter,
+        compat: MULTI_HEAD_HYENA_COMPAT,
+      }),
+    rename: hyenaNames,
+  };
+}
+
+function hyenaExperts(args: Arguments): OriginalLayer {
+  const filter = longConvolution("HyenaExpertsOperator", args);
+  return {
+    build: ({ key, dim, maxLength }) =>
+      new HyenaExperts({
+        key,
+        dim,
+        maxLength,
+        order: number(args, "order", 2),
+        experts: number(args, "num_experts", 8),
+        active: number(args, "active_experts", 2),
+        ...(typeof args["dim_inner"] === "number" ? { inner: args["dim_inner"] } : {}),
+        shortFilterOrder: number(args, "short_filter_order", 3),
+        activation: activation(args["activation"], "identity"),
+        filter,
+        compat: HYENA_EXPERTS_COMPAT,
+      }),
+    rename: hyenaNames,
+  };
+}
+
+/** The original never uses its `gates`. */
+function moeMlp(args: Arguments): OriginalLayer {
+  return {
+    build: ({ key, dim }) =>
+      new MoeMlp({
+        key,
+        dim,
+        ...(typeof args["dim_inner"] === "number" ? { inner: args["dim_inner"] } : {}),
+        experts: number(args, "num_experts", 8),
+        active: number(args, "active_experts", 2),
+        activation: activation(args["act"], "gelu-tanh"),
+        bias: flag(args, "bias", true),
+        compat: MOE_COMPAT,
+      }),
+    rename: (key) => (key === "gates" ? undefined : key),
+  };
+}
+
 const depthOf = (args: Arguments): { layer: number; layers: number } => ({
   layer: number(args, "layer_id", 0),
   layers: number(args, "n_layer", 1),
@@ -129,6 +220,9 @@ export const recurrentLayers: Readonly<Record<string, (args: Arguments) => Origi
   LinearAttention: linearAttention,
   GatedLinearAttention: gatedLinearAttention,
   Mamba: mamba,
+  MultiHeadHyenaOperator: multiHeadHyena,
+  HyenaExpertsOperator: hyenaExperts,
+  MoeMlp: moeMlp,
   TimeMixer_RWKV5: rwkvTime((o) => new Rwkv5TimeMixer(o)),
   TimeMixer_RWKV6: rwkvTime((o) => new Rwkv6TimeMixer(o)),
   ChannelMixer_RWKV5: rwkvChannel((o) => new Rwkv5ChannelMixer(o)),

@@ -2,6 +2,7 @@
 
 import { ConfigError, nearest } from "@everlong/core";
 import { gluEntry, mlpEntry, swigluEntry } from "./channel/entries.ts";
+import { moeMlpEntry } from "./channel/moe-entry.ts";
 import { rwkv5ChannelMixerEntry, rwkv6ChannelMixerEntry } from "./channel/rwkv-entries.ts";
 import {
   attentionEntry,
@@ -13,6 +14,7 @@ import {
   gatedLinearAttentionEntry,
   multiHeadGatedLinearAttentionEntry,
 } from "./mixers/gated-linear-attention-entries.ts";
+import { hyenaExpertsEntry, multiHeadHyenaEntry } from "./mixers/hyena-family-entries.ts";
 import { hyenaEntry } from "./mixers/hyena-entry.ts";
 import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
 import { mambaEntry } from "./mixers/mamba-entry.ts";
@@ -28,6 +30,8 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   slidingAttentionEntry,
   multiHeadSlidingAttentionEntry,
   hyenaEntry,
+  multiHeadHyenaEntry,
+  hyenaExpertsEntry,
   linearAttentionEntry,
   multiHeadLinearAttentionEntry,
   gatedLinearAttentionEntry,
@@ -43,6 +47,7 @@ export const channelMixers: readonly LayerEntry<ChannelMixer>[] = [
   mlpEntry,
   swigluEntry,
   gluEntry,
+  moeMlpEntry,
   rwkv5ChannelMixerEntry,
   rwkv6ChannelMixerEntry,
 ];

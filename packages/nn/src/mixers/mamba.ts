@@ -115,7 +115,7 @@ export class Mamba implements Mixer {
       outputs: stepRank + 2 * stateSize,
       bias: false,
     });
-    this.dtProj = new Linear({ key: keys[3]!, inputs: stepRank, outputs: inner });
+    this.dtProj = new Linear({ key: keys[3]!, inputs: stepRank, outputs: inner, keepBias: true });
     const scale = stepScale * stepRank ** -0.5;
     const weight =
       stepInit === "constant"

@@ -1,0 +1,163 @@
+// Hyena with heads (Massaroli et al. 2023, arXiv 2310.18780, section 4): every head convolves the outer products of its values
+// and gates with one filter.
+
+import {
+  ConfigError,
+  ShapeError,
+  broadcastTo,
+  checkOptions,
+  mul,
+  narrow,
+  permute,
+  random,
+  reshape,
+  split,
+  sum,
+  tile,
+  unsqueeze,
+  type Tensor,
+} from "@everlong/core";
+import { fftConv } from "@everlong/kernels";
+import type { ForwardOptions } from "../layer.ts";
+import { Linear } from "../layers/linear.ts";
+import { ShortConv } from "../layers/short-conv.ts";
+import type { Mixer } from "../mixer.ts";
+import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
+import { needOneOf } from "./linear-attention.ts";
+import { zeroPadding } from "./padding.ts";
+
+/**
+ * Behaviour of mad-lab that differs from its description:
+ * - `swapped-heads`: the number of heads is used as the size of a head, so that there are D / heads of them.
+ * - `truncate`: inputs longer than `maxLength` are cut; the output is shorter.
+ */
+export const MULTI_HEAD_HYENA_COMPAT = ["swapped-heads", "truncate"] as const;
+export type MultiHeadHyenaCompat = (typeof MULTI_HEAD_HYENA_COMPAT)[number];
+
+export interface MultiHeadHyenaOptions {
+  readonly key: Tensor;
+  readonly dim: number;
+  /** Longest input; filters are scaled to it. */
+  readonly maxLength: number;
+  /** H. Default 16. */
+  readonly heads?: number;
+  /** Inner width over D. Default 1. */
+  readonly innerFactor?: number;
+  /** The input projection makes 1/groups of its channels, repeated before the short convolution. Default 4. */
+  readonly projectionGroups?: number;
+  /** Taps of the short convolution. Default 3. */
+  readonly shortFilterOrder?: number;
+  readonly filter?: HyenaFilterSettings;
+  readonly compat?: readonly MultiHeadHyenaCompat[];
+}
+
+/**
+ * With projections `q, k, v` of the input in H heads of size d: `M_t = sum_s h_(t-s) k_s v_s^T + b k_t v_t^T`,
+ * `y_t = W_o M_t^T q_t`, h and b one per head. Names in the state are those of Hyena.
+ */
+export class MultiHeadHyena implements Mixer {
+  readonly inProj: Linear;
+  readonly shortFilter: ShortConv;
+  /** Channel h filters head h. */
+  readonly filterFn: HyenaFilter;
+  readonly outProj: Linear;
+  readonly causal = true;
+  readonly dim: number;
+  readonly inner: number;
+  readonly maxLength: number;
+  /** H, the number of filters. */
+  readonly heads: number;
+  /** d. */
+  readonly headSize: number;
+  readonly #groups: number;
+  readonly #truncate: boolean;
+
+  constructor(options: MultiHeadHyenaOptions) {
+    checkOptions("MultiHeadHyena", options, [
+      "key",
+      "dim",
+      "maxLength",
+      "heads",
+      "innerFactor",
+      "projectionGroups",
+      "shortFilterOrder",
+      "filter",
+      "compat",
+    ]);
+    const { key, dim, maxLength, heads = 16, innerFactor = 1, projectionGroups = 4, compat = [] } = options;
+    for (const name of compat) needOneOf("MultiHeadHyena", "compat", name, MULTI_HEAD_HYENA_COMPAT);
+    const inner = dim * innerFactor;
+    if (inner % heads !== 0 || (3 * inner) % projectionGroups !== 0) {
+      throw new ConfigError("MultiHeadHyena", "heads and projection groups must divide the widths", {
+        got: `width ${inner}, ${heads} heads, ${projectionGroups} groups`,
+      });
+    }
+    const swapped = compat.includes("swapped-heads");
+    [this.dim, this.inner, this.maxLength] = [dim, inner, maxLength];
+    [this.heads, this.headSize] = swapped ? [inner / heads, heads] : [heads, inner / heads];
+    this.#groups = projectionGroups;
+    this.#truncate = compat.includes("truncate");
+    const keys = random.splitKey(key, 4) as [Tensor, Tensor, Tensor, Tensor];
+    this.inProj = new Linear({ key: keys[0], inputs: dim, outputs: (3 * inner) / projectionGroups });
+    const { shortFilterOrder: width = 3 } = options;
+    this.shortFilter = new ShortConv({ key: keys[1], channels: 3 * inner, width });
+    this.filterFn = new HyenaFilter({ ...options.filter, key: keys[2], channels: this.heads, maxLength });
+    this.outProj = new Linear({ key: keys[3], inputs: inner, outputs: dim });
+  }
+
+  /** @param x `[B, T, D]` */
+  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    const [batch, time] = x.shape as [number, number, number];
+    if (time > this.maxLength) {
+      if (!this.#truncate) throw tooLong("MultiHeadHyena", time, this.maxLength);
+      const { mask } = options;
+      const cut = mask ? { ...options, mask: narrow(mask, -1, 0, this.maxLength) } : options;
+      return this.forward(narrow(x, 1, 0, this.maxLength), cut);
+    }
+    const { mask } = options;
+    const projected = zeroPadding(tile(this.inProj.forward(x), this.#groups, -1), mask);
+    const convolved = zeroPadding(this.shortFilter.forward(projected), mask);
+    // Channels are (head, feature) with the feature fastest.
+    const [q, v, k] = split(convolved, 3, -1).map((t) =>
+      reshape(t, [batch, time, this.heads, this.headSize]),
+    ) as [Tensor, Tensor, Tensor];
+    const d = this.headSize;
+    // A row per pair of features, so that the pairs of a head share its filter: [B, d, d, T, H] folded.
+    const pairs = permute(mul(unsqueeze(k, -1), unsqueeze(v, -2)), [0, 3, 4, 1, 2]);
+    const rows = reshape(pairs, [batch * d * d, time, this.heads]);
+    const skip = this.filterFn.skip();
+    const memory = fftConv(rows, this.filterFn.forward(time), { layout: "bld", ...(skip ? { skip } : {}) });
+    const queries = permute(q, [0, 3, 1, 2]);
+    const read = sum(
+      mul(
+        reshape(memory, [batch, d, d, time, this.heads]),
+        broadcastTo(unsqueeze(queries, 2), [batch, d, d, time, this.heads]),
+      ),
+      1,
+    );
+    return this.outProj.forward(reshape(permute(read, [0, 2, 3, 1]), [batch, time, this.inner]));
+  }
+
+  /** Bytes of what an exact continuation needs: the inputs of the long convolution as vectors, and of the short one. */
+  stateBytes(time: number): number {
+    const long = 2 * Math.min(time, this.maxLength) * this.inner;
+    return 4 * (long + 3 * this.inner * (this.shortFilter.width - 1));
+  }
+
+  flops(time: number): number {
+    const width = 3 * this.inner;
+    const projections = 2 * time * (this.dim * (width / this.#groups) + this.inner * this.dim);
+    const short = 2 * time * width * this.shortFilter.width;
+    const pairs = this.inner * this.headSize;
+    const transform = 2.5 * 2 * time * Math.log2(2 * time);
+    return projections + short + pairs * (2 * transform + 14 * time) + this.filterFn.flops(time);
+  }
+}
+
+/** What layers with a filter of fixed length say to longer inputs. */
+export const tooLong = (layer: string, time: number, limit: number): ShapeError =>
+  new ShapeError(layer, "longer than maxLength", {
+    expected: `at most ${limit} positions`,
+    got: `${time}`,
+    hint: "Build the layer with the longest length you will use.",
+  });
