@@ -32,11 +32,14 @@ export interface SearchPlan {
 }
 
 const SUPPORT_BLOCK = 192;
+/** Queries at once: their packed rows stay in the second or third cache. */
+const QUERY_BLOCK = 1024;
 
 /** Works on query chunks until none is left. Every thread may run this at once: a chunk belongs to one thread. */
 export function searchBlocks(plan: SearchPlan): void {
   const { list, chunk } = plan;
-  const kernel = new DotKernel(plan.size, Math.min(chunk, list.length), SUPPORT_BLOCK);
+  const queries = Math.min(QUERY_BLOCK, chunk, list.length);
+  const kernel = new DotKernel(plan.size, SUPPORT_BLOCK, queries, plan.width);
   for (;;) {
     const begin = Atomics.add(plan.next, 0, chunk);
     if (begin >= list.length) return;
@@ -46,59 +49,61 @@ export function searchBlocks(plan: SearchPlan): void {
 
 function searchChunk(plan: SearchPlan, kernel: DotKernel, begin: number, end: number): void {
   const { groupStarts, groupItems, probes, probeCount } = plan;
+  const group = (g: number): Int32Array => groupItems.subarray(groupStarts[g], groupStarts[g + 1]);
   const all = plan.list.subarray(begin, end);
-  kernel.packQueries(plan.queries, all);
-  for (let g = 0; g < plan.everyGroup; g++)
-    searchGroup(plan, kernel, all, groupItems.subarray(groupStarts[g], groupStarts[g + 1]));
+  for (let g = 0; g < plan.everyGroup; g++) searchGroup(plan, kernel, all, group(g));
   if (probeCount === 0) return;
   const wanting: number[][] = Array.from({ length: groupStarts.length - 1 }, () => []);
   for (let q = begin; q < end; q++)
     for (let p = 0; p < probeCount; p++) wanting[probes[q * probeCount + p]!]!.push(plan.list[q]!);
-  for (let g = plan.everyGroup; g < wanting.length; g++) {
-    const rows = wanting[g]!;
-    if (rows.length === 0) continue;
-    kernel.packQueries(plan.queries, rows);
-    searchGroup(plan, kernel, rows, groupItems.subarray(groupStarts[g], groupStarts[g + 1]));
-  }
+  for (let g = plan.everyGroup; g < wanting.length; g++)
+    if (wanting[g]!.length > 0) searchGroup(plan, kernel, Int32Array.from(wanting[g]!), group(g));
 }
 
-function searchGroup(plan: SearchPlan, kernel: DotKernel, rows: ArrayLike<number>, items: Int32Array): void {
-  for (let from = 0; from < items.length; from += SUPPORT_BLOCK) {
-    const block = items.subarray(from, from + SUPPORT_BLOCK);
-    kernel.packSupports(plan.support, block);
-    kernel.multiply(rows.length, block.length);
-    reduce(plan, kernel, rows, block);
-  }
-}
-
-// The hot scalar loop: a few comparisons for each product.
-function reduce(plan: SearchPlan, kernel: DotKernel, rows: ArrayLike<number>, block: Int32Array): void {
-  const { cells, cellStarts, width, best, index, excludeSelf } = plan;
-  const { product, columns } = kernel;
-  const starts = new Int32Array(block.length + 1);
-  for (let c = 0; c < block.length; c++) {
-    const s = block[c]!;
-    starts[c + 1] = starts[c]! + cellStarts[s + 1]! - cellStarts[s]!;
-  }
-  const flat = new Int32Array(starts[block.length]!);
-  for (let c = 0; c < block.length; c++)
-    flat.set(cells.subarray(cellStarts[block[c]!], cellStarts[block[c]! + 1]), starts[c]);
-  const row = new Float32Array(width);
-  for (let r = 0; r < rows.length; r++) {
-    const q = rows[r]!;
-    const base = q * width;
-    for (let x = 0; x < width; x++) row[x] = best[base + x]!;
-    for (let c = 0; c < block.length; c++) {
-      const value = product[r * columns + c]!;
-      for (let e = starts[c]!; e < starts[c + 1]!; e++) {
-        const cell = flat[e]!;
-        if (value > row[cell]!) {
-          if (excludeSelf && block[c] === q) continue;
-          row[cell] = value;
-          index[base + cell] = block[c]!;
-        }
+// All of `rows` against all of `items`.
+function searchGroup(plan: SearchPlan, kernel: DotKernel, rows: Int32Array, items: Int32Array): void {
+  for (let from = 0; from < rows.length; from += kernel.queries) {
+    const queries = rows.subarray(from, from + kernel.queries);
+    kernel.packQueries(plan.queries, queries);
+    load(plan, kernel, queries);
+    for (let at = 0; at < items.length; at += SUPPORT_BLOCK) {
+      const block = items.subarray(at, at + SUPPORT_BLOCK);
+      kernel.packSupports(plan.support, block);
+      kernel.multiply(block.length, queries.length);
+      if (plan.excludeSelf) hideSelves(kernel, block, queries);
+      for (let s = 0; s < block.length; s++) {
+        const id = block[s]!;
+        for (let e = plan.cellStarts[id]!; e < plan.cellStarts[id + 1]!; e++)
+          kernel.compete(s, id, plan.cells[e]!, queries.length);
       }
     }
-    for (let x = 0; x < width; x++) best[base + x] = row[x]!;
+    store(plan, kernel, queries);
+  }
+}
+
+function load(plan: SearchPlan, kernel: DotKernel, queries: Int32Array): void {
+  const { width, best, index } = plan;
+  for (let q = 0; q < queries.length; q++)
+    for (let x = 0; x < width; x++) {
+      kernel.best[x * kernel.queries + q] = best[queries[q]! * width + x]!;
+      kernel.index[x * kernel.queries + q] = index[queries[q]! * width + x]!;
+    }
+}
+
+function store(plan: SearchPlan, kernel: DotKernel, queries: Int32Array): void {
+  const { width, best, index } = plan;
+  for (let q = 0; q < queries.length; q++)
+    for (let x = 0; x < width; x++) {
+      best[queries[q]! * width + x] = kernel.best[x * kernel.queries + q]!;
+      index[queries[q]! * width + x] = kernel.index[x * kernel.queries + q]!;
+    }
+}
+
+// Both lists ascend: one walk finds the rows that stand in both.
+function hideSelves(kernel: DotKernel, block: Int32Array, queries: Int32Array): void {
+  for (let s = 0, q = 0; s < block.length && q < queries.length;) {
+    if (block[s] === queries[q]) kernel.product[s * kernel.queries + q] = -Infinity;
+    if (block[s]! <= queries[q]!) s++;
+    else q++;
   }
 }

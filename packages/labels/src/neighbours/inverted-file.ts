@@ -59,7 +59,7 @@ export function probeGroups(
 ): Int32Array {
   const { queries, size, list, probeCount } = task;
   const count = groups.starts.length - 1 - groups.every;
-  const kernel = new DotKernel(size, Math.min(BLOCK, list.length), count);
+  const kernel = new DotKernel(size, count, Math.min(BLOCK, list.length));
   kernel.packSupports(
     groups.centers!,
     Int32Array.from({ length: count }, (_, c) => c),
@@ -70,11 +70,11 @@ export function probeGroups(
   for (let from = 0; from < list.length; from += BLOCK) {
     const rows = list.subarray(from, from + BLOCK);
     kernel.packQueries(queries, rows);
-    kernel.multiply(rows.length, count);
+    kernel.multiply(count, rows.length);
     for (let r = 0; r < rows.length; r++) {
       values.fill(-Infinity);
       for (let c = 0; c < count; c++) {
-        const value = kernel.product[r * kernel.columns + c]!;
+        const value = kernel.product[c * kernel.queries + r]!;
         let p = probeCount - 1;
         if (value <= values[p]!) continue;
         for (; p > 0 && values[p - 1]! < value; p--) {
@@ -161,7 +161,7 @@ function nearestCenters(
   centers: Float32Array,
   count: number,
 ): Int32Array {
-  const kernel = new DotKernel(size, Math.min(BLOCK, list.length), count);
+  const kernel = new DotKernel(size, count, Math.min(BLOCK, list.length));
   kernel.packSupports(
     centers,
     Int32Array.from({ length: count }, (_, c) => c),
@@ -170,12 +170,12 @@ function nearestCenters(
   for (let from = 0; from < list.length; from += BLOCK) {
     const rows = list.subarray(from, from + BLOCK);
     kernel.packQueries(data, rows);
-    kernel.multiply(rows.length, count);
+    kernel.multiply(count, rows.length);
     for (let r = 0; r < rows.length; r++) {
       let best = 0;
       let bestValue = -Infinity;
       for (let c = 0; c < count; c++) {
-        const value = kernel.product[r * kernel.columns + c]!;
+        const value = kernel.product[c * kernel.queries + r]!;
         if (value > bestValue) [best, bestValue] = [c, value];
       }
       out[from + r] = best;

@@ -27,7 +27,7 @@ export interface SearchOptions {
 
 /**
  * For every query, function and class the nearest training item with that vote: {@link import("./nearest-votes.ts").referenceNearest} at
- * scale. Blocks of queries meet blocks of supports in a matrix product; the winners' cosines or distances are then computed once more in float64.
+ * scale. Blocks of queries meet blocks of supports in a float32 matrix product; distances of the winners are then measured in float64.
  *
  * @param task supports with their votes, queries, metric
  * @param votes the queries' own votes: items on which no function abstains need no neighbours
@@ -72,7 +72,7 @@ export async function nearestVotes(
       : Math.min(options.probes ?? 12, groups.starts.length - 1 - groups.every);
   const work = wanted.length * usable.length * size;
   const crew = work < 5e8 ? 1 : Math.max(1, Math.floor(threads));
-  const chunk = method === "exact" ? 1536 : 12_288;
+  const chunk = method === "exact" ? 1024 : 12_288;
   const plan: SearchPlan = {
     support,
     queries,
@@ -97,7 +97,8 @@ export async function nearestVotes(
   };
   await runThreads(plan, crew);
   out.index.set(plan.index);
-  rescore(task, out, wanted);
+  if (task.metric === "cosine") out.score.set(plan.best);
+  else measure(task, out, wanted);
   return out;
 }
 
@@ -223,40 +224,22 @@ function cellsOf(votes: Votes, usable: Int32Array): { cellStarts: Int32Array; ce
   return { cellStarts, cells: Int32Array.from(cells) };
 }
 
-// The definition's score of every winner, so that radii mean the same whatever found it.
-function rescore(task: NearestTask, out: NearestVotes, rows: Int32Array): void {
-  const { support, queries, metric } = task;
-  const d = support.size;
+// The distance of every winner. The products rank neighbours well, but a small distance is a difference of large numbers in them.
+function measure(task: NearestTask, out: NearestVotes, rows: Int32Array): void {
+  const { data: a } = task.queries;
+  const { data: b, size: d } = task.support;
   const width = out.functions * out.classes;
-  const supportNorms = metric === "cosine" ? rowNorms(support) : undefined;
-  const queryNorms = metric === "cosine" ? rowNorms(queries) : undefined;
-  const known = new Map<number, number>();
-  for (const q of rows) {
-    known.clear();
+  for (const q of rows)
     for (let x = q * width; x < (q + 1) * width; x++) {
       const s = out.index[x]!;
       if (s < 0) continue;
-      let score = known.get(s);
-      if (score === undefined) {
-        let sum = 0;
-        const a = q * d;
-        const b = s * d;
-        if (metric === "cosine") {
-          for (let k = 0; k < d; k++) sum += queries.data[a + k]! * support.data[b + k]!;
-          const norms = queryNorms![q]! * supportNorms![s]!;
-          score = norms === 0 ? 0 : sum / norms;
-        } else {
-          for (let k = 0; k < d; k++) {
-            const gap = queries.data[a + k]! - support.data[b + k]!;
-            sum += gap * gap;
-          }
-          score = -Math.sqrt(sum);
-        }
-        known.set(s, score);
+      let sum = 0;
+      for (let i = q * d, j = s * d; i < (q + 1) * d; i++, j++) {
+        const gap = a[i]! - b[j]!;
+        sum += gap * gap;
       }
-      out.score[x] = score;
+      out.score[x] = -Math.sqrt(sum);
     }
-  }
 }
 
 function sharedInts(from: ArrayLike<number>): Int32Array {
