@@ -14,6 +14,15 @@ export const LOOP_HEADER_WORDS = 7;
 export const TILE = 64;
 const pitchOf = (bytes: number): number => TILE * bytes + 16;
 
+/** Lanes of one v128: what is left of a row goes in fours, then in less. */
+const QUAD = 4;
+
+/** The code for whole vectors and for single v128; the same one where vectors are single. */
+interface Emitters {
+  readonly whole: FusedEmitter;
+  readonly quad: FusedEmitter;
+}
+
 /** Scratch bytes that the kernel of `spec` needs. */
 export function loopScratch(spec: FusedSpec): number {
   return spec.args.reduce(
@@ -29,7 +38,9 @@ export function buildLoop(module: ModuleBuilder, spec: FusedSpec): void {
   const transposers = new Map(tiles.map((k) => [k, transposer(module, unitOf(spec, k) as 1 | 2 | 4)]));
   const signature = { params: ["i32", "i32", "i32", "i32"], exported: true } as const;
   module.define("loop", signature, (f, args, begin, end, scratch) => {
-    const fused = new FusedEmitter(f, module, spec, f.width);
+    const whole = new FusedEmitter(f, module, spec, f.width);
+    const quad = f.width === 1 ? whole : new FusedEmitter(f, module, spec, 1);
+    const emitters: Emitters = { whole, quad };
     const word = (index: number): Value<"i32"> => f.mem.i32.load(args, 4 * index);
     const inner = word(LOOP_HEADER.inner);
     const chunk = word(LOOP_HEADER.chunk);
@@ -39,7 +50,7 @@ export function buildLoop(module: ModuleBuilder, spec: FusedSpec): void {
     const table = f.i32.add(args, word(LOOP_HEADER.table));
     const bases = LOOP_HEADER_WORDS;
     const strides = Array.from({ length: count }, (_, k) => word(bases + count + k));
-    fused.prologue(args, 4 * (bases + 2 * count), strides);
+    for (const e of new Set([whole, quad])) e.prologue(args, 4 * (bases + 2 * count), strides);
 
     const unit = f.variable("i32", begin);
     f.doWhile(() => {
@@ -65,7 +76,7 @@ export function buildLoop(module: ModuleBuilder, spec: FusedSpec): void {
         const left = f.variable("i32", run);
         f.doWhile(() => {
           const at = pointers.map((p, k) => f.variable("i32", tilePointers.get(k) ?? p));
-          emitRow(f, fused, spec, at, strides, columns);
+          emitRow(f, emitters, spec, at, strides, columns);
           next();
           for (const [k, p] of tilePointers) f.advance(p, pitchOf(unitOf(spec, k)));
           f.advance(left, -1);
@@ -80,26 +91,37 @@ export function buildLoop(module: ModuleBuilder, spec: FusedSpec): void {
 
 function emitRow(
   f: FunctionBuilder,
-  fused: FusedEmitter,
+  { whole, quad }: Emitters,
   spec: FusedSpec,
   pointers: readonly Variable<"i32">[],
   strides: readonly Value<"i32">[],
   columns: I32,
 ): void {
-  fused.row(pointers);
   const tail = f.i32.and(columns, f.lanes - 1);
   const full = f.i32.sub(columns, tail);
+  const move = (steps: readonly I32[]): void => pointers.forEach((p, k) => f.advance(p, steps[k]!));
   f.if(full, () => {
+    whole.row(pointers);
     const left = f.variable("i32", full);
     const steps = vectorSteps(f, spec, strides, f.lanes);
     f.doWhile(() => {
-      fused.store(pointers);
-      pointers.forEach((p, k) => f.advance(p, steps[k]!));
+      whole.store(pointers);
+      move(steps);
       f.advance(left, -f.lanes);
       return left;
     });
   });
-  f.if(tail, () => fused.store(pointers, tail));
+  f.if(tail, () => {
+    quad.row(pointers);
+    if (f.lanes > QUAD) {
+      f.if(f.i32.geU(tail, QUAD), () => {
+        quad.store(pointers);
+        move(vectorSteps(f, spec, strides, QUAD));
+      });
+    }
+    const rest = f.lanes > QUAD ? f.i32.and(tail, QUAD - 1) : tail;
+    f.if(rest, () => quad.store(pointers, rest));
+  });
 }
 
 /** Bytes that each pointer moves per `lanes` elements. */
