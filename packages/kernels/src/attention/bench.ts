@@ -1,0 +1,41 @@
+import { benchCase, type BenchCase } from "../bench.ts";
+import { attentionGradOp, attentionOp, type AttentionGradParams, type AttentionParams } from "./op.ts";
+
+type Sizes = readonly [batch: number, time: number, heads: number, size: number];
+
+const forward = (name: string, [b, t, h, k]: Sizes, small: Sizes): BenchCase => {
+  const params: AttentionParams = {
+    left: -1,
+    right: 0,
+    scale: k ** -0.5,
+    softCap: 0,
+    inputs: ["q", "k", "v"],
+  };
+  const inputs = ([n, time, heads, size]: Sizes): number[][] =>
+    Array.from({ length: 3 }, () => [n, time, heads, size]);
+  return benchCase(`attention, ${name}`, attentionOp, params, inputs([b, t, h, k]), inputs(small));
+};
+
+const backward = (name: string, sizes: Sizes, small: Sizes): BenchCase => {
+  const params: AttentionGradParams = {
+    left: -1,
+    right: 0,
+    scale: sizes[3] ** -0.5,
+    softCap: 0,
+    inputs: ["q", "k", "v", "dy", "lse", "delta"],
+  };
+  const inputs = ([n, time, heads, size]: Sizes) => [
+    ...Array.from({ length: 4 }, () => ({ shape: [n, time, heads, size] })),
+    { shape: [n, heads, time], range: [4, 5] as const },
+    { shape: [n, heads, time] },
+  ];
+  return benchCase(`attention gradient, ${name}`, attentionGradOp, params, inputs(sizes), inputs(small));
+};
+
+const CASES: readonly (readonly [string, Sizes, Sizes])[] = [
+  ["16 heads of 8", [128, 128, 16, 8], [1, 40, 2, 8]],
+  ["1 head of 128", [128, 128, 1, 128], [1, 40, 1, 128]],
+  ["4 heads of 64, T 1536", [2, 1536, 4, 64], [1, 40, 1, 64]],
+];
+
+export const bench: readonly BenchCase[] = CASES.flatMap((c) => [forward(...c), backward(...c)]);

@@ -1,0 +1,26 @@
+import { expect, test } from "vitest";
+import { definedOps } from "@everlong/core";
+import { benches } from "./benches.ts";
+import "./index.ts";
+import { wasmSources } from "./wasm.ts";
+
+test("case names are unique; shapes fit their ops; every cost is counted", () => {
+  expect(new Set(benches.map((b) => b.name)).size).toBe(benches.length);
+  for (const { op, params, inputs, small, name } of benches) {
+    for (const list of [inputs, small]) {
+      const types = list.map((i) => ({ shape: i.shape, dtype: i.dtype ?? ("f32" as const) }));
+      const outputs = op.def.shape(types, params as never);
+      const { flops, bytes } = op.def.cost(types, outputs, params as never);
+      expect(bytes, name).toBeGreaterThan(0);
+      expect(flops, name).toBeGreaterThanOrEqual(0);
+    }
+  }
+});
+
+test("every op has a WebAssembly source and a case", () => {
+  const names = definedOps().map((d) => d.name);
+  expect(names.filter((n) => !(n in wasmSources))).toEqual([]);
+  expect(Object.keys(wasmSources).filter((n) => !names.includes(n))).toEqual([]);
+  const timed = new Set(benches.map((b) => b.op.def.name));
+  expect(names.filter((n) => !timed.has(n))).toEqual([]);
+});
