@@ -129,6 +129,15 @@ describe("LanguageModel", () => {
     expect(await max(abs(g!)).item()).toBeGreaterThan(0);
   });
 
+  test("the residual stream can be kept in another dtype", async () => {
+    const x = ids(5);
+    const [plain, rounded] = [model().forward(x), model({ residualDtype: "f32" }).forward(x)];
+    expect(rounded.dtype).toBe("f64");
+    const d = await distance(plain, rounded);
+    expect(d).toBeGreaterThan(1e-12);
+    expect(d).toBeLessThan(1e-5);
+  });
+
   test("learned positions and sines are bounded by maxLength", () => {
     for (const positions of ["learned", "sines"] as const) {
       expect(() => model({ positions }).forward(ids(1, 25))).toThrow(

@@ -1,6 +1,16 @@
 // One residual block of a backbone: x + layer(norm(x)).
 
-import { add, after, ConfigError, random, recompute, zerosLike, type Tensor } from "@everlong/core";
+import {
+  add,
+  after,
+  cast,
+  ConfigError,
+  random,
+  recompute,
+  zerosLike,
+  type DType,
+  type Tensor,
+} from "@everlong/core";
 import { gaussian } from "../initial.ts";
 import { visit, type ForwardOptions, type Layer, type Module } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
@@ -36,6 +46,8 @@ export interface BlockOptions extends LayerShape {
   readonly eps: number;
   /** Compute the block again in the backward pass instead of keeping its intermediates. */
   readonly recompute: boolean;
+  /** What the sum that runs past the layer is kept in; layers compute in the dtype of their parameters. Default: theirs. */
+  readonly residualDtype?: DType | undefined;
 }
 
 /** Pre-norm residual block. */
@@ -43,37 +55,47 @@ export class Block {
   readonly norm: LayerNorm | RMSNorm;
   readonly mixer: Layer;
   readonly #recompute: boolean;
+  readonly #residual: DType | undefined;
 
   constructor(options: BlockOptions) {
     const { spec, norm, eps, dim, key, maxLength } = options;
     this.norm = makeNorm(norm, { dim, eps, device: key.device });
     this.mixer = buildLayer(spec, { key, dim, maxLength });
     this.#recompute = options.recompute;
+    this.#residual = options.residualDtype;
+  }
+
+  #normed(x: Tensor): Tensor {
+    return this.norm.forward(cast(x, this.norm.weight.dtype));
+  }
+
+  #join(x: Tensor, y: Tensor): Tensor {
+    return add(this.#residual ? cast(x, this.#residual) : x, y);
   }
 
   /** @param site number of the block, which separates its dropout from the others'. */
   forward(x: Tensor, options: ForwardOptions, site: number): Tensor {
     const inner = options.key ? { ...options, key: random.foldIn(options.key, site) } : options;
-    const run = (t: Tensor): Tensor => add(t, this.mixer.forward(this.norm.forward(t), inner));
+    const run = (t: Tensor): Tensor => this.#join(t, this.mixer.forward(this.#normed(t), inner));
     return this.#recompute ? recompute(run)(x) : run(x);
   }
 
   /** As {@link Mixer.prefill}, for channel mixers with an empty state. */
   prefill(x: Tensor, options: PrefillOptions): { x: Tensor; state: MixerState } {
     const { mixer } = this;
-    if (!isSequenceMixer(mixer)) return { x: add(x, mixer.forward(this.norm.forward(x))), state: {} };
+    if (!isSequenceMixer(mixer)) return { x: this.#join(x, mixer.forward(this.#normed(x))), state: {} };
     if (!mixer.prefill) throw withoutSteps(mixer);
-    const { y, state } = mixer.prefill(this.norm.forward(x), options);
-    return { x: add(x, y), state };
+    const { y, state } = mixer.prefill(this.#normed(x), options);
+    return { x: this.#join(x, y), state };
   }
 
   /** One position `[B, D]`. */
   step(x: Tensor, state: MixerState): { x: Tensor; state: MixerState } {
     const { mixer } = this;
-    if (!isSequenceMixer(mixer)) return { x: add(x, mixer.forward(this.norm.forward(x))), state };
+    if (!isSequenceMixer(mixer)) return { x: this.#join(x, mixer.forward(this.#normed(x))), state };
     if (!mixer.step) throw withoutSteps(mixer);
-    const { y, state: next } = mixer.step(this.norm.forward(x), state);
-    return { x: add(x, y), state: next };
+    const { y, state: next } = mixer.step(this.#normed(x), state);
+    return { x: this.#join(x, y), state: next };
   }
 }
 

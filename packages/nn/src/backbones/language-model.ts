@@ -10,6 +10,7 @@ import {
   narrow,
   random,
   sum,
+  type DType,
   type Tensor,
   type Variable,
 } from "@everlong/core";
@@ -44,6 +45,8 @@ export interface LanguageModelOptions {
   readonly embedDropout?: number;
   /** Logits through the embedding table. Default false. */
   readonly tied?: boolean;
+  /** What the residual stream is kept in, for models of lower precision. Default: the dtype of the parameters. */
+  readonly residualDtype?: DType;
   /** How a sine table is computed. Default float64. */
   readonly tableMath?: TableMath;
   /** Blocks computed again in the backward pass: all, or these. Default none. */
@@ -61,6 +64,7 @@ const OPTIONS = [
   "positions",
   "embedDropout",
   "tied",
+  "residualDtype",
   "tableMath",
   "recompute",
 ] as const satisfies readonly (keyof LanguageModelOptions)[];
@@ -125,6 +129,7 @@ export class LanguageModel {
           norm,
           eps,
           recompute: recomputes(options.recompute, i),
+          residualDtype: options.residualDtype,
         }),
     );
     this.norm = makeNorm(norm, { dim, eps, device: key.device });
@@ -145,7 +150,7 @@ export class LanguageModel {
     }
     x = dropout(x, this.embedDropout, options.key, this.layers.length);
     this.layers.forEach((block, i) => (x = block.forward(x, options, i)));
-    return this.norm.forward(x);
+    return this.norm.forward(cast(x, this.norm.weight.dtype));
   }
 
   /** Logits `[B, T, N]` of token numbers `[B, T]` i32. */
@@ -179,7 +184,10 @@ export class LanguageModel {
     const position = mask
       ? sum(cast(mask, "i32"), -1)
       : full([batch], time, { dtype: "i32", device: ids.device });
-    return { logits: this.#logits(this.norm.forward(x)), state: { layers, position } };
+    return {
+      logits: this.#logits(this.norm.forward(cast(x, this.norm.weight.dtype))),
+      state: { layers, position },
+    };
   }
 
   /** Logits `[B, N]` after one more token `[B]` i32, and the next state. Of one shape whatever the position: compile it. */
@@ -193,7 +201,7 @@ export class LanguageModel {
       return out.state;
     });
     return {
-      logits: this.#logits(this.norm.forward(x)),
+      logits: this.#logits(this.norm.forward(cast(x, this.norm.weight.dtype))),
       state: { layers, position: add(state.position, 1) },
     };
   }

@@ -1,8 +1,8 @@
 // Hyena as safari, its standalone file, hyena-dna and hyena-dna's standalone file construct it.
 
-import { random, unsqueeze } from "@everlong/core";
+import { random, unsqueeze, type Tensor } from "@everlong/core";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
-import { Hyena, type HyenaCompat } from "../mixers/hyena.ts";
+import { Hyena } from "../mixers/hyena.ts";
 import type { HyenaFilterSettings } from "../mixers/hyena-filter.ts";
 import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
 
@@ -47,45 +47,48 @@ function outputs(module: Hyena): ParityModule {
   };
 }
 
-/** The full operators of safari and hyena-dna, which share a module path. */
-export function fullOperator({ args, json }: ParityRequest): ParityModule {
-  const dna = String(json["repo"]).includes("hyena-dna");
-  const bidirectional = dna && booleanOr(args, "bidirectional", false);
-  const blocks = numberOr(args, "num_blocks", 1);
-  const compat: HyenaCompat[] = ["truncate", "wrapped-blocks", "aliased-two-sided"];
-  return outputs(
-    new Hyena({
-      key: random.key(0),
-      dim: required(args, "d_model"),
-      maxLength: required(args, "l_max"),
-      order: numberOr(args, "order", 2),
-      heads: numberOr(args, "num_heads", 1),
-      innerFactor: numberOr(args, "inner_factor", 1),
-      blocks,
-      outerMixing: booleanOr(args, "outer_mixing", false),
-      postOrderMixing: booleanOr(args, "post_order_ffn", false),
-      shortFilterOrder: numberOr(args, "short_filter_order", 3),
-      activation: stringOr(args, "activation", "id"),
-      bidirectional,
-      packing: "channel-major",
-      filter: filterSettings(args, { packing: "channel-major", shift: 0, normalizes: true }),
-      compat,
-    }),
-  );
+/** The operator of safari and hyena-dna (`dna`), with the original's behaviour. */
+export function fullHyena(args: Arguments, dna: boolean, key: Tensor): Hyena {
+  return new Hyena({
+    key,
+    dim: required(args, "d_model"),
+    maxLength: required(args, "l_max"),
+    order: numberOr(args, "order", 2),
+    heads: numberOr(args, "num_heads", 1),
+    innerFactor: numberOr(args, "inner_factor", 1),
+    blocks: numberOr(args, "num_blocks", 1),
+    outerMixing: booleanOr(args, "outer_mixing", false),
+    postOrderMixing: booleanOr(args, "post_order_ffn", false),
+    shortFilterOrder: numberOr(args, "short_filter_order", 3),
+    activation: stringOr(args, "activation", "id"),
+    bidirectional: dna && booleanOr(args, "bidirectional", false),
+    packing: "channel-major",
+    filter: filterSettings(args, { packing: "channel-major", shift: 0, normalizes: true }),
+    compat: ["truncate", "wrapped-blocks", "aliased-two-sided"],
+  });
 }
 
-/** The standalone operators; hyena-dna's shifts its windows by default. */
+/** The operator of the standalone files; hyena-dna's shifts its windows by default. */
+export function standaloneHyena(args: Arguments, shift: number, key: Tensor): Hyena {
+  return new Hyena({
+    key,
+    dim: required(args, "d_model"),
+    maxLength: required(args, "l_max"),
+    order: numberOr(args, "order", 2),
+    packing: "order-major",
+    filter: filterSettings(args, { packing: "order-major", shift, normalizes: false }),
+    compat: ["truncate"],
+  });
+}
+
+/** Whether a case comes from hyena-dna, whose modules have safari's paths. */
+export const isDna = (json: ParityRequest["json"]): boolean =>
+  JSON.stringify(json["repo"]).includes("hyena-dna");
+
+export const fullOperator = ({ args, json }: ParityRequest): ParityModule =>
+  outputs(fullHyena(args, isDna(json), random.key(0)));
+
 export const standaloneOperator =
   (shift: number) =>
   ({ args }: ParityRequest): ParityModule =>
-    outputs(
-      new Hyena({
-        key: random.key(0),
-        dim: required(args, "d_model"),
-        maxLength: required(args, "l_max"),
-        order: numberOr(args, "order", 2),
-        packing: "order-major",
-        filter: filterSettings(args, { packing: "order-major", shift, normalizes: false }),
-        compat: ["truncate"],
-      }),
-    );
+    outputs(standaloneHyena(args, shift, random.key(0)));

@@ -3,11 +3,14 @@
 import type { ParityModules } from "../parity-entry.ts";
 import { attentionReference, fftConvReference, sparseFftConv } from "./functions.ts";
 import { fullOperator, standaloneOperator } from "./hyena.ts";
+import { hyenaDnaModel, longConvLanguageModel } from "./long-conv-model.ts";
 
 export const parityModules: ParityModules = {
   "src.models.sequence.hyena.HyenaOperator": fullOperator,
   "standalone_hyena.HyenaOperator": standaloneOperator(0),
   "standalone_hyenadna.HyenaOperator": standaloneOperator(0.05),
+  "src.models.sequence.long_conv_lm.ConvLMHeadModel": longConvLanguageModel,
+  "standalone_hyenadna.HyenaDNAModel": hyenaDnaModel,
   "tests/test_flashfftconv.py::ref_fft_conv": fftConvReference,
   "flashfftconv.sparse_conv": sparseFftConv,
   "tests/test_util.py::attention_ref": attentionReference,
