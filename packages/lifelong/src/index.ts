@@ -38,7 +38,7 @@ export {
   makeEnvironment,
   registerEnvironment,
 } from "./environments/registry.ts";
-export { Pcg64, type Seed } from "./random/pcg64.ts";
+export { RandomStream, type Seed } from "./random/random-stream.ts";
 export * from "./logs/format.ts";
 export { aggregateLog, type AggregateFormat } from "./logs/aggregate.ts";
 export {

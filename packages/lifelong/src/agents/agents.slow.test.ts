@@ -11,7 +11,7 @@ import { registerCurriculum } from "../curriculum/registry.ts";
 import { makeEnvironment } from "../environments/registry.ts";
 import { readLog } from "../logs/reader.ts";
 import { filterRows } from "../logs/table.ts";
-import { Pcg64 } from "../random/pcg64.ts";
+import { RandomStream } from "../random/random-stream.ts";
 import { runExperiment } from "../run/experiment.ts";
 import { loadAgent, resolveAgentOptions } from "./registry.ts";
 
@@ -32,7 +32,7 @@ registerCurriculum({
           variant: "V1",
           environment: "CartPole",
           parameters: {},
-          seed: new Pcg64(seed).raw(),
+          seed: new RandomStream(seed).raw(),
           length: { count: 60_000, unit: "steps" },
         },
       ]),

@@ -1,4 +1,4 @@
-import { Pcg64 } from "../random/pcg64.ts";
+import { RandomStream } from "../random/random-stream.ts";
 import type { Agent, AgentEntry, AgentState } from "../run/agent.ts";
 
 /** Uniform actions, drawn as the original's example agent draws them. */
@@ -7,7 +7,7 @@ export const RANDOM: AgentEntry = {
   about: "Uniform random actions.",
   options: {},
   make({ seed, actionSpace }): Agent {
-    let random = new Pcg64(seed);
+    let random = new RandomStream(seed);
     return {
       name: "Random",
       chooseActions: (observations) =>
@@ -15,7 +15,7 @@ export const RANDOM: AgentEntry = {
       receiveTransitions() {},
       save: (): AgentState => new TextEncoder().encode(random.state()),
       load(state) {
-        random = Pcg64.fromState(new TextDecoder().decode(state));
+        random = RandomStream.fromState(new TextDecoder().decode(state));
       },
     };
   },

@@ -1,6 +1,6 @@
 import { ConfigError } from "@everlong/core";
 import { environmentEntry, resolveParameters } from "../environments/registry.ts";
-import { Pcg64, type Seed } from "../random/pcg64.ts";
+import { RandomStream, type Seed } from "../random/random-stream.ts";
 import {
   type Block,
   block,
@@ -96,15 +96,15 @@ export function interleaved(
   options: BuilderOptions,
   scenarioType: string,
   rounds: number,
-  plan: (random: Pcg64, round: number) => readonly (readonly [TaskSpec, Length])[],
+  plan: (random: RandomStream, round: number) => readonly (readonly [TaskSpec, Length])[],
 ): Curriculum {
   const { name, tasks, evaluate, evaluationSeeds = "own" } = options;
   if (tasks.length === 0) throw new ConfigError(`curriculum ${name}`, "has no tasks");
   const seed = BigInt(options.seed);
-  const random = new Pcg64(seed);
+  const random = new RandomStream(seed);
   // drawn before anything else, as the original does
   const evaluationSeed = random.raw();
-  const own = new Pcg64(evaluationSeed);
+  const own = new RandomStream(evaluationSeed);
   const evaluation = block(
     "evaluate",
     tasks.map((task) => variant(task, evaluate, evaluationSeeds === "own" ? own.raw() : evaluationSeed)),

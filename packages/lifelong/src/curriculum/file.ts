@@ -8,7 +8,7 @@ import { parse as parseYaml } from "yaml";
 import { z } from "zod";
 import type { Json } from "../logs/format.ts";
 import { COMPLEXITIES, DIFFICULTIES, SCENARIO_TYPES } from "../logs/format.ts";
-import { Pcg64 } from "../random/pcg64.ts";
+import { RandomStream } from "../random/random-stream.ts";
 import {
   alternating,
   type BuilderOptions,
@@ -159,7 +159,7 @@ async function loadModule(specifier: string, reference: string): Promise<Curricu
 
 function fromBlocks(file: z.infer<typeof blocksFile>): CurriculumFactory {
   return ({ seed }) => {
-    const random = new Pcg64(seed);
+    const random = new RandomStream(seed);
     return {
       name: file.name,
       seed,

@@ -1,7 +1,7 @@
 // The curricula that tella registers and that need no Atari games, with its orders and seeds.
 
 import { MINIGRID_TASKS } from "../environments/minigrid/tasks.ts";
-import { Pcg64 } from "../random/pcg64.ts";
+import { RandomStream } from "../random/random-stream.ts";
 import { condensed, dispersed, expert, interleaved, type TaskSpec, variant } from "./builders.ts";
 import { block, type CurriculumEntry, DEFAULT_SCENARIO, type Length } from "./curriculum.ts";
 import { limitOf, readLimits } from "./limits.ts";
@@ -27,7 +27,7 @@ const SIMPLE_CARTPOLE: CurriculumEntry = {
   name: "SimpleCartPole",
   about: "One learn block of 5 CartPole episodes, one evaluation of 1.",
   make({ seed }) {
-    const random = new Pcg64(seed);
+    const random = new RandomStream(seed);
     const [learn, evaluate] = [random.raw(), random.raw()];
     const blocks = [
       block("learn", [variant(POLE, episodes(5), learn)]),

@@ -1,5 +1,5 @@
 import { EverlongError } from "@everlong/core";
-import { Pcg64, type Seed } from "../random/pcg64.ts";
+import { RandomStream, type Seed } from "../random/random-stream.ts";
 import type {
   Action,
   BoxSpace,
@@ -46,7 +46,7 @@ export class CartPole implements Environment {
   };
   readonly actionSpace: DiscreteSpace = { kind: "discrete", n: 2 };
   readonly #options: CartPoleOptions;
-  #random: Pcg64 = new Pcg64(0);
+  #random: RandomStream = new RandomStream(0);
   #state: readonly [number, number, number, number] | null = null;
   #steps = 0;
 
@@ -55,7 +55,7 @@ export class CartPole implements Environment {
   }
 
   reset({ seed }: { readonly seed?: Seed } = {}): ResetResult {
-    if (seed !== undefined) this.#random = new Pcg64(seed);
+    if (seed !== undefined) this.#random = new RandomStream(seed);
     const draw = (): number => -0.05 + 0.1 * this.#random.uniform();
     this.#state = [draw(), draw(), draw(), draw()];
     this.#steps = 0;

@@ -1,6 +1,6 @@
 // The contract of an environment: Gymnasium's reset and step, with typed arrays.
 
-import type { Seed } from "../random/pcg64.ts";
+import type { Seed } from "../random/random-stream.ts";
 
 /** Points of a box, flattened row by row; pixels and codes are bytes, the rest floats. */
 export interface BoxSpace {

@@ -1,11 +1,11 @@
-import { Pcg64, type Seed } from "./pcg64.ts";
+import { RandomStream, type Seed } from "./random-stream.ts";
 
 /** Fast generator for what is drawn millions of times: exploration and replay (sfc32, Doty-Humphrey's PractRand). */
 export class Sfc32 {
   readonly #s: Uint32Array;
 
   constructor(seed: Seed) {
-    const wide = new Pcg64(seed);
+    const wide = new RandomStream(seed);
     const [a, b] = [wide.raw(), wide.raw()];
     this.#s = Uint32Array.of(
       Number(a & 0xffffffffn),

@@ -71,6 +71,7 @@ const legend = (names: readonly string[]): object => ({
   top: 0,
   type: "plain",
   itemWidth: 14,
+  itemGap: 26,
   textStyle: { color: INK },
 });
 
@@ -263,19 +264,19 @@ export function transferChart(reports: readonly MetricsReport[], key: string): s
     name,
     nameLocation: "middle",
     nameGap: 62,
-    axisLabel: { color: INK, interval: 0, width: 90, overflow: "truncate" },
+    axisLabel: { color: INK, interval: 0, width: 112, overflow: "truncate" },
     splitArea: { show: true, areaStyle: { color: ["#f8fafc", "#f8fafc"] } },
   });
   return draw(
     {
       title: { text: key.replaceAll("_", " "), left: "center", textStyle: { fontSize: 13, color: INK } },
-      grid: { left: 118, right: 16, top: 32, bottom: 60 },
+      grid: { left: 150, right: 16, top: 32, bottom: 60 },
       xAxis: {
         ...category("evaluated"),
         nameGap: 36,
         axisLabel: { color: INK, interval: 0, rotate: tasks.length > 4 ? 25 : 0 },
       },
-      yAxis: { ...category("trained"), nameGap: 98, inverse: true },
+      yAxis: { ...category("trained"), nameGap: 128, inverse: true },
       visualMap: {
         show: false,
         min: neutral - spread,

@@ -12,7 +12,7 @@ import { LogWriter } from "../logs/writer.ts";
 import { type LifetimeEvent, runLifetime } from "./lifetime.ts";
 import { runInProcesses } from "./processes.ts";
 import { freshSeed, type LifetimeSeeds, lifetimeSeeds } from "./seeds.ts";
-import type { Seed } from "../random/pcg64.ts";
+import type { Seed } from "../random/random-stream.ts";
 
 /** What all lifetimes of an experiment share; plain data, so that a process can be given it. */
 export interface ExperimentPlan {

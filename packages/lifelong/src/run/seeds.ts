@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { ConfigError } from "@everlong/core";
-import { Pcg64, type Seed } from "../random/pcg64.ts";
+import { RandomStream, type Seed } from "../random/random-stream.ts";
 
 /** Seeds of one lifetime. */
 export interface LifetimeSeeds {
@@ -24,7 +24,7 @@ export function lifetimeSeeds(
   first: number,
   count: number,
 ): LifetimeSeeds[] {
-  const [agent, curriculum] = [new Pcg64(agentSeed), new Pcg64(curriculumSeed)];
+  const [agent, curriculum] = [new RandomStream(agentSeed), new RandomStream(curriculumSeed)];
   const all = Array.from({ length: first + count }, (_, lifetime) => ({
     lifetime,
     agent: agent.raw(),

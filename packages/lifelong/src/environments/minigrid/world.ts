@@ -1,5 +1,5 @@
 import { EverlongError } from "@everlong/core";
-import { Pcg64, type Seed } from "../../random/pcg64.ts";
+import { RandomStream, type Seed } from "../../random/random-stream.ts";
 import type {
   Action,
   BoxSpace,
@@ -32,14 +32,14 @@ export type Position = readonly [number, number];
 export class World {
   readonly width: number;
   readonly height: number;
-  readonly random: Pcg64;
+  readonly random: RandomStream;
   /** Null while a level is being laid out. */
   agent: Position | null = null;
   direction = 0;
   carrying: Thing | null = null;
   readonly #cells: Cell[];
 
-  constructor(width: number, height: number, random: Pcg64) {
+  constructor(width: number, height: number, random: RandomStream) {
     this.width = width;
     this.height = height;
     this.random = random;
@@ -242,7 +242,7 @@ export class MiniGrid implements Environment {
   readonly level: Level;
   /** The running episode; null before the first reset. */
   world: World | null = null;
-  #random: Pcg64 = new Pcg64(0);
+  #random: RandomStream = new RandomStream(0);
   #rules: LevelRules = {};
   #steps = 0;
 
@@ -251,7 +251,7 @@ export class MiniGrid implements Environment {
   }
 
   reset({ seed }: { readonly seed?: Seed } = {}): ResetResult {
-    if (seed !== undefined) this.#random = new Pcg64(seed);
+    if (seed !== undefined) this.#random = new RandomStream(seed);
     this.world = new World(this.level.width, this.level.height, this.#random);
     this.#rules = this.level.layout(this.world) ?? {};
     this.#steps = 0;
