@@ -9,6 +9,7 @@ export * from "./layers/embedding.ts";
 export * from "./layers/linear.ts";
 export * from "./layers/norm.ts";
 export * from "./layers/rotary.ts";
+export * from "./layers/sequence-head.ts";
 export * from "./layers/short-conv.ts";
 export * from "./mixers/attention.ts";
 export * from "./mixers/hyena-filter.ts";

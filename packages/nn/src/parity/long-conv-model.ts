@@ -1,14 +1,15 @@
 // The language models of safari and hyena-dna, and the standalone HyenaDNA model: pre-norm blocks of a mixer and an MLP.
 
-import { ConfigError, mean, random, type Tensor } from "@everlong/core";
+import { ConfigError, iota, less, mean, random, tensor, unsqueeze, type Tensor } from "@everlong/core";
 import { LanguageModel } from "../backbones/language-model.ts";
 import type { LayerSpec } from "../backbones/block.ts";
 import { Mlp } from "../channel/mlp.ts";
 import { Linear } from "../layers/linear.ts";
+import { SequenceHead, type Readout } from "../layers/sequence-head.ts";
 import { MultiHeadAttention } from "../mixers/attention.ts";
 import type { Hyena } from "../mixers/hyena.ts";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, numberOr, required, type Arguments } from "./arguments.ts";
+import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
 import { fullHyena, isDna, standaloneHyena } from "./hyena.ts";
 
 type MakeHyena = (layer: Arguments, key: Tensor) => Hyena;
@@ -107,5 +108,38 @@ export function hyenaDnaModel({ args }: ParityRequest): ParityModule {
       return name === undefined ? undefined : `model.${name}`;
     },
     call: ({ input_ids }) => ({ logits: head.forward(mean(model.hidden(input_ids!), 1)) }),
+  };
+}
+
+/** hyena-dna's decoder: several variants in one case, each with a state of its own. */
+export function sequenceDecoder({ args, json }: ParityRequest): ParityModule {
+  const variants = (json["variants"] ?? [{ i: 0, ...args }]) as readonly Arguments[];
+  const heads = variants.map((v) => {
+    const length = v["l_output"];
+    const mode = stringOr(v, "mode", "last");
+    return new SequenceHead({
+      key: random.key(0),
+      dim: required(args, "d_model"),
+      ...(typeof args["d_output"] === "number" ? { outputs: args["d_output"] } : {}),
+      readout: mode === "pool" ? "mean" : (mode as Readout),
+      positions: typeof length !== "number" ? "all" : length === 0 ? "one" : length,
+    });
+  });
+  return {
+    module: heads,
+    call: ({ x }) =>
+      Object.fromEntries(
+        variants.map((v, i) => {
+          const lengths = v["lengths"];
+          const device = { device: x!.device };
+          const mask = Array.isArray(lengths)
+            ? less(
+                iota([x!.shape[0]!, x!.shape[1]!], 1, device),
+                unsqueeze(tensor(lengths.map(Number), { dtype: "i32", ...device }), 1),
+              )
+            : undefined;
+          return [`${numberOr(v, "i", i)}`, heads[i]!.forward(x!, mask ? { mask } : {})];
+        }),
+      ),
   };
 }

@@ -3,7 +3,7 @@
 import type { ParityModules } from "../parity-entry.ts";
 import { attentionReference, fftConvReference, sparseFftConv } from "./functions.ts";
 import { fullOperator, standaloneOperator } from "./hyena.ts";
-import { hyenaDnaModel, longConvLanguageModel } from "./long-conv-model.ts";
+import { hyenaDnaModel, longConvLanguageModel, sequenceDecoder } from "./long-conv-model.ts";
 
 export const parityModules: ParityModules = {
   "src.models.sequence.hyena.HyenaOperator": fullOperator,
@@ -11,6 +11,7 @@ export const parityModules: ParityModules = {
   "standalone_hyenadna.HyenaOperator": standaloneOperator(0.05),
   "src.models.sequence.long_conv_lm.ConvLMHeadModel": longConvLanguageModel,
   "standalone_hyenadna.HyenaDNAModel": hyenaDnaModel,
+  "standalone_hyenadna.SequenceDecoder": sequenceDecoder,
   "tests/test_flashfftconv.py::ref_fft_conv": fftConvReference,
   "flashfftconv.sparse_conv": sparseFftConv,
   "tests/test_util.py::attention_ref": attentionReference,
