@@ -44,7 +44,7 @@ function metricsReportCase({ args, json, tensors }: ParityCase): ParityResult {
   const tasks = json["tasks"] as string[];
   const blocks = json["block_info"] as BlockInfo[];
   const subtype = new Map(blocks.map((block) => [block.regime_num, block.block_subtype]));
-  const given = json["lifetime_and_task_metrics"] as Record<string, unknown>;
+  const given = json["lifetime_and_task_metrics"] as { readonly [fact: string]: string | undefined };
   const column = (name: string): ArrayLike<number> => {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new DataError("parity", `the case has no tensor "${name}"`);
@@ -71,11 +71,11 @@ function metricsReportCase({ args, json, tensors }: ParityCase): ParityResult {
     texts: new Map(),
   };
   const info = {
-    complexity: String(given["complexity"] ?? ""),
-    difficulty: String(given["difficulty"] ?? ""),
-    scenario_type: String(given["scenario_type"] ?? ""),
+    complexity: given["complexity"] ?? "",
+    difficulty: given["difficulty"] ?? "",
+    scenario_type: given["scenario_type"] ?? "",
   };
-  const source = { runId: String(given["run_id"]), scenarioInfo: info, table };
+  const source = { runId: given["run_id"] ?? "", scenarioInfo: info, table };
   const report = computeMetrics(source, experts(tensors, measure), { ...options, compat: true });
   const { lifetime } = report;
   const out: ParityResult["tensors"] = new Map();

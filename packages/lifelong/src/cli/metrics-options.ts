@@ -25,7 +25,7 @@ export function metricsOptionsOf(flags: Readonly<Record<string, unknown>>): Metr
   const given: Record<string, unknown> = {};
   for (const spec of METRICS_OPTIONS) {
     const value = flags[attributeOf(spec)];
-    if (value !== undefined) given[spec.key] = spec.kind === "file" ? readJson(String(value)) : value;
+    if (value !== undefined) given[spec.key] = spec.kind === "file" ? readJson(value as string) : value;
   }
   return { ...settings, ...given };
 }

@@ -4,11 +4,11 @@ import type { Command } from "commander";
 export interface Output {
   readonly json: boolean;
   /** Text; nothing with `--json`. */
-  text(line: string): void;
+  readonly text: (line: string) => void;
   /** The command's result; only with `--json`. */
-  result(value: unknown): void;
+  readonly result: (value: unknown) => void;
   /** Progress and warnings, on the error stream. */
-  note(line: string): void;
+  readonly note: (line: string) => void;
 }
 
 /** Adds `--json` to a command. */

@@ -129,10 +129,12 @@ export function readScenarioInfo(dir: string, warnings: string[]): ScenarioInfo 
     ["difficulty", DIFFICULTIES],
     ["scenario_type", SCENARIO_TYPES],
   ] as const) {
-    const value = info[key];
+    const value: unknown = info[key];
     if (value === undefined) warnings.push(`scenario_info.json has no ${key}`);
-    else if (!(allowed as readonly string[]).includes(String(value).toLowerCase())) {
-      warnings.push(`scenario_info.json: ${key} is "${value}", not one of ${allowed.join(", ")}`);
+    else if (typeof value !== "string" || !(allowed as readonly string[]).includes(value.toLowerCase())) {
+      warnings.push(
+        `scenario_info.json: ${key} is ${JSON.stringify(value)}, not one of ${allowed.join(", ")}`,
+      );
     }
   }
   return info;

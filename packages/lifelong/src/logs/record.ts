@@ -11,7 +11,13 @@ import {
 const OP = "log record";
 
 /** What a valid record looks like after its defaults are filled in; `timestamp` is still absent. */
-export type FullRecord = { [column: string]: Json | undefined };
+export interface FullRecord {
+  readonly block_num: number;
+  readonly exp_num: number;
+  readonly worker_id: string;
+  readonly block_type: string;
+  readonly [column: string]: Json | undefined;
+}
 
 /** What earlier records of the same log fix for later ones. */
 export interface RecordHistory {
@@ -46,17 +52,18 @@ export function checkRecord(
       hint: 'Leave "timestamp" out of the record.',
     });
   }
-  const full: FullRecord = {
+  // the checks below make it what its type says
+  const full = {
     worker_id: "worker-default",
     block_subtype: "wake",
     exp_status: "complete",
-    ...(record as FullRecord),
-  };
+    ...record,
+  } as unknown as FullRecord;
   checkColumns(full, metricColumns, history);
   choice(full, "block_type", BLOCK_TYPES);
   choice(full, "block_subtype", BLOCK_SUBTYPES);
   choice(full, "exp_status", EXPERIENCE_STATUSES);
-  const worker = full["worker_id"];
+  const worker: unknown = full.worker_id;
   if (typeof worker !== "string" || !WORKER_PATTERN.test(worker)) {
     throw new DataError(OP, "worker_id has characters a folder name may not have", {
       expected: "letters, digits, hyphens, underscores or periods",

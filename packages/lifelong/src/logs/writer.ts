@@ -1,7 +1,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { basename, join } from "node:path";
 import { DataError } from "@everlong/core";
-import { LOG_FORMAT_VERSION, type LoggerInfo, type ScenarioInfo } from "./format.ts";
+import { type Json, LOG_FORMAT_VERSION, type LoggerInfo, type ScenarioInfo } from "./format.ts";
 import { checkRecord, columnsOf, emptyHistory, type FullRecord, type RecordHistory } from "./record.ts";
 import { dumpJson, encodeCell } from "./tsv.ts";
 
@@ -56,11 +56,12 @@ export class LogWriter {
   write(record: unknown): void {
     const full = checkRecord(record, this.#metricColumns, this.#history);
     this.#history.columns ??= columnsOf(full);
-    this.#history.lastBlock = full["block_num"] as number;
-    this.#history.lastExperience = full["exp_num"] as number;
+    this.#history.lastBlock = full.block_num;
+    this.#history.lastExperience = full.exp_num;
     const descriptor = this.#open(full, this.#history.columns);
-    full["timestamp"] = formatTimestamp(this.#now());
-    const cells = this.#history.columns.map((column) => encodeCell(cellText(column, full[column])));
+    const timestamp = formatTimestamp(this.#now());
+    const stamped: FullRecord = { ...full, timestamp };
+    const cells = this.#history.columns.map((column) => encodeCell(cellText(column, stamped[column])));
     writeSync(descriptor, `${cells.join("\t")}\n`);
   }
 
@@ -71,7 +72,7 @@ export class LogWriter {
   }
 
   #open(record: FullRecord, columns: readonly string[]): number {
-    const dir = join(this.dir, String(record["worker_id"]), `${record["block_num"]}-${record["block_type"]}`);
+    const dir = join(this.dir, record.worker_id, `${record.block_num}-${record.block_type}`);
     const path = join(dir, "data-log.tsv");
     if (this.#file?.path === path) return this.#file.descriptor;
     this.close();
@@ -91,10 +92,10 @@ export class LogWriter {
   }
 }
 
-function cellText(column: string, value: unknown): string {
-  if (column === "task_params" || (typeof value === "object" && value !== null)) return dumpJson(value);
+function cellText(column: string, value: Json | undefined): string {
+  if (typeof value === "string") return value;
   if (value === undefined || value === null) return "";
-  return String(value);
+  return column === "task_params" || typeof value === "object" ? dumpJson(value) : String(value);
 }
 
 /** `20201020T230415.363982`: local time, microseconds. */

@@ -118,10 +118,13 @@ export function lifetimeTable(reports: readonly MetricsReport[]): string {
 /** Records with the union of their keys as columns; null is an empty cell. */
 export function recordsToTsv(records: readonly Readonly<Record<string, Json>>[]): string {
   const columns = [...new Set(records.flatMap((record) => Object.keys(record)))];
-  const lines = records.map((record) =>
-    columns.map((column) => encodeCell(record[column] == null ? "" : String(record[column]))).join("\t"),
-  );
+  const lines = records.map((record) => columns.map((column) => cellOf(record[column] ?? null)).join("\t"));
   return `${[columns.join("\t"), ...lines].join("\n")}\n`;
+}
+
+function cellOf(value: Json): string {
+  if (value === null) return "";
+  return encodeCell(typeof value === "object" ? JSON.stringify(value) : String(value));
 }
 
 function cut(params: string): string {
