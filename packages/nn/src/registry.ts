@@ -18,6 +18,12 @@ import { hyenaExpertsEntry, multiHeadHyenaEntry } from "./mixers/hyena-family-en
 import { hyenaEntry } from "./mixers/hyena-entry.ts";
 import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
 import { mambaEntry } from "./mixers/mamba-entry.ts";
+import {
+  deltaNetEntry,
+  gatedDeltaNetEntry,
+  mamba2Entry,
+  retentionEntry,
+} from "./mixers/recurrent-entries.ts";
 import { rwkv5TimeMixerEntry, rwkv6TimeMixerEntry } from "./mixers/rwkv-entries.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
@@ -39,6 +45,10 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   mambaEntry,
   rwkv5TimeMixerEntry,
   rwkv6TimeMixerEntry,
+  retentionEntry,
+  deltaNetEntry,
+  gatedDeltaNetEntry,
+  mamba2Entry,
   shortConvEntry,
 ];
 
