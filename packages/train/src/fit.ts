@@ -1,6 +1,6 @@
 // The training loop.
 
-import { checkOptions, ConfigError, NumericError, tensor } from "@everlong/core";
+import { checkOptions, ConfigError, isStrict, NumericError, setStrict, tensor } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
 import { constant, type Schedule } from "./schedule.ts";
 import { trainStep, type Batch, type LossFunction, type TrainStepOptions } from "./train-step.ts";
@@ -37,6 +37,11 @@ export interface FitOptions {
   readonly seed?: number;
   /** Free the tensors of a batch after its step. Default true; false for tensors that come back. */
   readonly freeBatches?: boolean;
+  /**
+   * Refuse steps for which the device has no kernel instead of running them slowly in float64. Default true; without
+   * effect on the reference device.
+   */
+  readonly strict?: boolean;
   /** Called after every step; return false to stop. */
   readonly onStep?: (report: StepReport) => void | boolean | Promise<void | boolean>;
   readonly signal?: AbortSignal;
@@ -53,6 +58,7 @@ const KNOWN = [
   "clip",
   "seed",
   "freeBatches",
+  "strict",
   "onStep",
   "signal",
 ] as const satisfies readonly (keyof FitOptions)[];
@@ -71,6 +77,17 @@ const pick = ({ loss, optimizer, clip, seed }: FitOptions): TrainStepOptions => 
   ...(seed === undefined ? {} : { seed }),
 });
 
+/** Runs a synchronous `fn` in strict mode. */
+function strictly<R>(fn: () => R): R {
+  const before = isStrict();
+  setStrict(true);
+  try {
+    return fn();
+  } finally {
+    setStrict(before);
+  }
+}
+
 /** The event loop gets a turn at least this often, for timers, progress and the freeing of memory. */
 const YIELD_MS = 30;
 
@@ -86,6 +103,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     throw new ConfigError("fit", "learning rate must be positive", { got: `${learningRate}` });
   const { run, names } = trainStep(pick(options));
   const { device } = optimizer.step.current;
+  const strict = (options.strict ?? true) && device.name !== "reference";
   const began = performance.now();
   let turn = began;
   let step = options.from ?? 0;
@@ -101,7 +119,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     const rate = learningRate * schedule(step);
     if (rate !== lastRate) optimizer.learningRate.value = tensor(rate, { device });
     lastRate = rate;
-    const result = run(batch);
+    const result = strict ? strictly(() => run(batch)) : run(batch);
     const values = await result.data();
     result[Symbol.dispose]();
     if (options.freeBatches ?? true) for (const t of Object.values(batch)) t[Symbol.dispose]();
