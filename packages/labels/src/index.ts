@@ -44,6 +44,7 @@ export {
 } from "./embeddings/text-features.ts";
 export { truncatedSvd, type TruncatedSvd, type TruncatedSvdOptions } from "./embeddings/truncated-svd.ts";
 export { TextEmbedder, type TextEmbedderOptions } from "./embeddings/text-embedder.ts";
+export { TextEncoder, type TextEncoderOptions } from "./embeddings/text-encoder.ts";
 export { foundationEmbeddings, type FoundationOptions } from "./embeddings/foundation-model.ts";
 export {
   referenceNearest,

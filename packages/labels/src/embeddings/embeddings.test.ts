@@ -9,6 +9,7 @@ import { seededUniform } from "../evaluation/synthetic-votes.ts";
 import { readEmbeddings, writeEmbeddings } from "./embedding-files.ts";
 import { embeddings } from "./embeddings.ts";
 import { foundationEmbeddings } from "./foundation-model.ts";
+import { TextEncoder } from "./text-encoder.ts";
 import { TextEmbedder } from "./text-embedder.ts";
 import { TextFeatures, tokenize } from "./text-features.ts";
 import type { SparseRows } from "./text-features.ts";
@@ -104,6 +105,38 @@ describe("TextEmbedder", () => {
     };
     expect(cosine(0, 2)).toBeGreaterThan(cosine(0, 1) + 0.3);
     expect(cosine(0, 0)).toBeCloseTo(1, 5);
+  });
+});
+
+describe("TextEncoder", () => {
+  it("learns from texts alone which of them belong together", async () => {
+    const words = { cats: ["cat", "purr", "whisker", "paw"], cars: ["engine", "wheel", "brake", "gear"] };
+    const texts = Array.from({ length: 48 }, (_, i) => {
+      const list = i % 2 === 0 ? words.cats : words.cars;
+      return Array.from({ length: 5 }, () => list[Math.floor(uniform() * 4)]).join(" ");
+    });
+    const losses: number[] = [];
+    const encoder = new TextEncoder({
+      size: 8,
+      batch: 16,
+      maxLength: 6,
+      steps: 40,
+      layers: ["short-conv"],
+      onStep: (_, loss) => losses.push(loss),
+    });
+    const e = await (await encoder.fit(texts)).transform(texts);
+    expect(losses.at(-1)!).toBeLessThan(losses[0]! * 0.9);
+    const mean = (same: boolean): number => {
+      const values: number[] = [];
+      for (let a = 0; a < 48; a++)
+        for (let b = 0; b < a; b++)
+          if ((a % 2 === b % 2) === same)
+            values.push(e.data.subarray(a * 8, a * 8 + 8).reduce((s, x, k) => s + x * e.data[b * 8 + k]!, 0));
+      return values.reduce((s, x) => s + x, 0) / values.length;
+    };
+    expect(mean(true)).toBeGreaterThan(mean(false) + 0.2);
+    await expect(new TextEncoder().transform(["x"])).rejects.toThrow(/not fitted/);
+    await expect(new TextEncoder().fit(["x"])).rejects.toThrow(/at least 2 texts/);
   });
 });
 
