@@ -5,7 +5,6 @@ import {
   ConfigError,
   ShapeError,
   add,
-  broadcastTo,
   checkOptions,
   concat,
   cast,
@@ -14,18 +13,15 @@ import {
   mul,
   narrow,
   pad,
-  permute,
-  reshape,
   show,
   sum,
-  unsqueeze,
   zeros,
-  type BatchContext,
   type Op,
   type Tensor,
   type TensorType,
 } from "@everlong/core";
 import { inOrder, named, need, needCompute, present, computeDtype, inOneDtype } from "../inputs.ts";
+import { batchRule, foldSequences, unfoldFilters } from "./batch.ts";
 import { fftConvByTransform, filterGradByTransform } from "./decompose.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 
@@ -237,61 +233,6 @@ const filterGrad = (
   const { names, tensors: list } = present(tensors);
   return fftConvFilterGradOp(list, { ...params, inputs: names })[0]!;
 };
-
-/** A mapped axis in front folds into batch when filters are shared, else into channels. */
-function batchRule(
-  context: BatchContext<FftConvParams>,
-  perChannel: readonly FftConvInput[],
-  layout: Layout,
-): Tensor[] {
-  const { inputs, mapped, size, params } = context;
-  const isFilter = params.inputs.map((name) => perChannel.includes(name));
-  if (!mapped.some((m, i) => m && isFilter[i])) {
-    const folded = inputs.map((t, i) => {
-      if (isFilter[i]) return t;
-      const wide = mapped[i] ? t : repeatFront(t, size);
-      return reshape(wide, [size * wide.shape[1]!, ...wide.shape.slice(2)]);
-    });
-    return context.apply(folded).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
-  }
-  const folded = inputs.map((t, i) =>
-    isFilter[i] ? foldFilters(t, mapped[i]!, size, layout) : foldSequences(t, mapped[i]!, size, layout),
-  );
-  return context.apply(folded).map((y) => unfoldSequences(y, size, layout));
-}
-
-const repeatFront = (t: Tensor, size: number): Tensor => broadcastTo(unsqueeze(t, 0), [size, ...t.shape]);
-
-// [R, B, D, L] -> [B, R D, L], or [R, B, L, D] -> [B, L, R D]
-function foldSequences(t: Tensor, mapped: boolean, size: number, layout: Layout): Tensor {
-  const wide = mapped ? t : repeatFront(t, size);
-  const [r, b, p, q] = wide.shape as [number, number, number, number];
-  return layout === "bdl"
-    ? reshape(permute(wide, [1, 0, 2, 3]), [b, r * p, q])
-    : reshape(permute(wide, [1, 2, 0, 3]), [b, p, r * q]);
-}
-
-function unfoldSequences(y: Tensor, size: number, layout: Layout): Tensor {
-  const [b, p, q] = y.shape as [number, number, number];
-  return layout === "bdl"
-    ? permute(reshape(y, [b, size, p / size, q]), [1, 0, 2, 3])
-    : permute(reshape(y, [b, p, size, q / size]), [2, 0, 1, 3]);
-}
-
-// [R, D, J] -> [R D, J]; [R, J, D] -> [J, R D]; skips [R, D] -> [R D]
-function foldFilters(t: Tensor, mapped: boolean, size: number, layout: Layout): Tensor {
-  const wide = mapped ? t : repeatFront(t, size);
-  if (wide.rank === 2) return reshape(wide, [-1]);
-  const [r, p, q] = wide.shape as [number, number, number];
-  return layout === "bdl" ? reshape(wide, [r * p, q]) : reshape(permute(wide, [1, 0, 2]), [p, r * q]);
-}
-
-function unfoldFilters(t: Tensor, size: number, layout: Layout): Tensor {
-  const [p, q] = t.shape as [number, number];
-  return layout === "bdl"
-    ? reshape(t, [size, p / size, q])
-    : permute(reshape(t, [p, size, q / size]), [1, 0, 2]);
-}
 
 export interface FftConvOptions {
   /**
