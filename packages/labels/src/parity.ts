@@ -29,6 +29,7 @@ type Tensors = ParityResult["tensors"];
 export const parity: Record<string, (c: ParityCase) => ParityResult> = {
   "flyingsquid.label_model.LabelModel": flyingSquidCase,
   "epoxy.Epoxy": epoxyCase,
+  "liger.Liger.expand_lfs": ligerCase,
   "liger.Liger.expand_lfs + Flyingsquid_Cluster + utils.evaluate_thresholds (run_liger.py flow, T=1)":
     ligerCase,
 };
@@ -44,7 +45,7 @@ const signed = (c: ParityCase, name: string): Int8Array => Int8Array.from(input(
 function flyingSquidCase(c: ParityCase): ParityResult {
   const tensors: Tensors = new Map();
   const json: Record<string, unknown> = {};
-  const method = String(c.args["solve_method"] ?? "triplet_mean");
+  const method = (c.args["solve_method"] ?? "triplet_mean") as string;
   const variants = (c.args["variants"] ?? [
     [method === "triplet" ? "single" : method.replace("triplet_", ""), {}, {}],
   ]) as [string, Record<string, unknown>, Record<string, unknown>][];
@@ -104,7 +105,7 @@ function squid(args: Record<string, unknown>): FlyingSquid {
 
 function squidFit(args: Record<string, unknown>): SquidFitOptions {
   const solve = { triplet_mean: "mean", triplet_median: "median", triplet: "single" }[
-    String(args["solve_method"] ?? "triplet_mean")
+    (args["solve_method"] ?? "triplet_mean") as string
   ] as "mean" | "median" | "single" | undefined;
   if (!solve)
     throw new ConfigError("parity", "unknown solve_method", {
@@ -223,7 +224,7 @@ function ligerCase(c: ParityCase): ParityResult {
   const parts = Number(c.args["n_clusters"]);
   const radii = c.args["thresholds"] as number[];
   const balances = c.args["neg_balances"] as number[];
-  const by = String(c.args["tune_by"] ?? "f1");
+  const by = (c.args["tune_by"] ?? "f1") as string;
   const splits = ["train", "dev", "test"] as const;
   const trainEmbeddings = embeddingsOf(c, "in.emb_train");
   const trainVotes = votesOf(c, "in.L_train");

@@ -76,7 +76,7 @@ async function fromParquet(file: string, name: string | undefined): Promise<Embe
         expected: `${size}`,
         got: `${value.length}`,
       });
-    for (let k = 0; k < size; k++) flat.push(Number(value[k]));
+    for (let k = 0; k < size; k++) flat.push(value[k]!);
   }
   return embeddings(flat, [rows.length, size]);
 }

@@ -19,8 +19,8 @@ export interface VoteAnswer {
 }
 
 /** Cuts the rows that any function still needs into chunks, several per thread. */
-export function splitRows<Row>(
-  rows: readonly Row[],
+export function splitRows(
+  rows: readonly unknown[],
   missing: readonly (readonly number[])[],
   threads: number,
 ): VoteChunk[] {
