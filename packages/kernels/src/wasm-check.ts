@@ -4,7 +4,7 @@
 import { describe, expect, test } from "vitest";
 import type { HostArray, Op } from "@everlong/core";
 import { SEED, drawInputs, maxError, relativeError, type HostInput, type OpCase } from "@everlong/testing";
-import type { WasmSource, WasmTarget } from "./wasm-step.ts";
+import type { WasmSource, WasmTarget, WasmView } from "./wasm-step.ts";
 import { contiguous, prepare, runChecked, type PreparedRun } from "./wasm-step-runner.ts";
 
 const TARGETS: readonly WasmTarget[] = [
@@ -62,6 +62,7 @@ export function checkWasm<P>(
             );
           });
           if (op.def.inPlace) checkInPlace(op.def.inPlace, run, got);
+          checkStrided(source, views, shapesOut, given.params, target, got);
         }
       });
     }
@@ -79,5 +80,59 @@ function checkInPlace(
   outputs.forEach((got, k) => {
     const different = got.findIndex((x, i) => !Object.is(x, want[k]![i]));
     expect(different, `output ${k} in place of input ${inPlace[k]}: first element that differs`).toBe(-1);
+  });
+}
+
+interface Laid {
+  readonly view: WasmView;
+  readonly data: Float32Array;
+}
+
+/** The same numbers with gaps between rows, an offset, and the order of the first two axes exchanged in memory. */
+function withGaps({ view, data }: Laid): Laid {
+  const { shape } = view;
+  if (shape.length < 2) return { view, data };
+  const order = shape.map((_, i) => i);
+  if (shape.length > 2) [order[0], order[1]] = [1, 0];
+  const strides = shape.map(() => 0);
+  let step = 1;
+  for (const axis of order.toReversed()) {
+    strides[axis] = step;
+    step *= shape[axis]!;
+    if (axis === shape.length - 1) step += 3;
+  }
+  const offset = 5;
+  const spread = new Float32Array(offset + step).fill(NaN);
+  data.forEach((x, at) => {
+    let rest = at;
+    let to = offset;
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      to += (rest % shape[axis]!) * strides[axis]!;
+      rest = Math.floor(rest / shape[axis]!);
+    }
+    spread[to] = x;
+  });
+  return { view: { ...view, strides, offset }, data: spread };
+}
+
+/** Inputs that a source takes as they lie give the same bits wherever they lie. */
+function checkStrided<P>(
+  source: WasmSource<P>,
+  inputs: readonly Laid[],
+  outputs: readonly (readonly number[])[],
+  params: P,
+  target: WasmTarget,
+  want: readonly Float32Array[],
+): void {
+  const call = { inputs: inputs.map((i) => i.view), outputs: outputs.map(contiguous), params };
+  const spread = inputs.map((input, i) => {
+    const other = withGaps(input);
+    return source.accepts?.(i, other.view, call) ? other : input;
+  });
+  if (spread.every((s, i) => s === inputs[i])) return;
+  const got = runChecked(source, spread, outputs, params, target);
+  got.forEach((values, k) => {
+    const different = values.findIndex((x, i) => !Object.is(x, want[k]![i]));
+    expect(different, `output ${k} of inputs with gaps: first element that differs`).toBe(-1);
   });
 }
