@@ -12,6 +12,8 @@ import {
   type BufferSpec,
   type Device,
   type DType,
+  type Instruction,
+  type LoopStep,
   type Program,
   type Step,
   type StepOperand,
@@ -219,4 +221,23 @@ export function wideDevice(options: CpuDeviceOptions = {}): CpuDevice {
   const made = new CpuDevice({ threads: 1, poison: true, ...options });
   made.kernels.target = { ...made.kernels.target, width: 2 };
   return made;
+}
+
+/** The load of argument `arg`. */
+export const load = (arg: number, dtype: DType): Instruction => ({ op: "load", dtype, arg });
+
+/** One output from the last instruction, inputs and output packed. */
+export function packedLoop(
+  shape: readonly number[],
+  inputs: readonly DType[],
+  code: readonly Instruction[],
+): LoopStep {
+  const dtype = code.at(-1)!.dtype;
+  return {
+    kind: "loop",
+    shape,
+    args: inputs.map((d, i) => packed(i, shape, d)),
+    code,
+    outputs: [{ operand: packed(inputs.length, shape, dtype), value: code.length - 1 }],
+  };
 }
