@@ -3,13 +3,16 @@
 import {
   ConfigError,
   broadcastTo,
+  concat,
   exp,
+  flip,
   gradients,
   mul,
   narrow,
   neg,
   random,
   reshape,
+  split,
   squeeze,
   stack,
   sum,
@@ -28,6 +31,7 @@ import {
   Mamba,
   MoeMlp,
   MultiHeadHyena,
+  RtfFilter,
   Rwkv5ChannelMixer,
   Rwkv5TimeMixer,
   Rwkv6ChannelMixer,
@@ -302,9 +306,33 @@ const wkvKernel = ({ args }: ParityRequest): ParityModule => ({
   },
 });
 
+/** The rational filter's taps; both directions stand behind one another, the backward ones reversed. */
+const rationalTaps = ({ args }: ParityRequest): ParityModule => {
+  const sides = flag(args, "bidirectional", false) ? 2 : 1;
+  const channels = number(args, "d_model", 1);
+  const module = new RtfFilter({
+    key: random.key(0),
+    channels: sides * channels,
+    maxLength: number(args, "trunc_len", 1),
+    stateSize: number(args, "state_size", 1),
+    denominators: sides * number(args, "num_a", channels),
+  });
+  return {
+    module,
+    rename: (key) => (key === "h_0" ? "h0" : key),
+    call: ({ x }) => {
+      const taps = transpose(module.forward(x?.shape[1] ?? module.maxLength));
+      if (sides === 1) return { k: taps };
+      const [ahead, behind] = split(taps, 2, 0) as [Tensor, Tensor];
+      return { k: concat([ahead, flip(behind, -1)], -1) };
+    },
+  };
+};
+
 /** Cases of parts and of more than a forward pass, by whole class name. */
 export const partCases: ParityModules = {
   "mad.model.layers.Mamba": mambaCase,
+  "mad.model.layers.featurization.rtf.RTF.get_k": rationalTaps,
   "mad.model.layers.ops.gla.fused_recurrent_gla": gatedLinearAttentionOp,
   ...Object.fromEntries(
     ["5", "6"].flatMap((version) => {

@@ -24,6 +24,8 @@ export * from "./mixers/delta-net.ts";
 export * from "./mixers/delta-rule.ts";
 export * from "./mixers/mamba2.ts";
 export * from "./mixers/retention.ts";
+export * from "./mixers/rtf-filter.ts";
+export * from "./mixers/rtf-hyena.ts";
 export * from "./mixers/rwkv5.ts";
 export * from "./mixers/scalar-decay.ts";
 export * from "./mixers/rwkv6.ts";

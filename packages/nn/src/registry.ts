@@ -24,6 +24,7 @@ import {
   mamba2Entry,
   retentionEntry,
 } from "./mixers/recurrent-entries.ts";
+import { rtfHyenaEntry } from "./mixers/rtf-hyena-entry.ts";
 import { rwkv5TimeMixerEntry, rwkv6TimeMixerEntry } from "./mixers/rwkv-entries.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
@@ -38,6 +39,7 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   hyenaEntry,
   multiHeadHyenaEntry,
   hyenaExpertsEntry,
+  rtfHyenaEntry,
   linearAttentionEntry,
   multiHeadLinearAttentionEntry,
   gatedLinearAttentionEntry,
