@@ -55,7 +55,10 @@ function laneSums(f: FunctionBuilder, sums: readonly Vec[], spare: I32Value): Ve
 export function buildDots(module: ModuleBuilder, epilogue: Epilogue): void {
   const finish = isPlain(epilogue) ? undefined : defineFinish(module, epilogue);
 
-  // four dot products: (a, b, bColumn, inner, last, spare) leaves them at `spare`; column i is min(i, last)
+  const vector = 16 * module.target.width;
+  // behind the vectors of `laneSums`: stores to one address in a block keep the revectorizer from pairing
+  const totals = COLUMNS * vector;
+  // four dot products: (a, b, bColumn, inner, last, spare) leaves them at `spare + totals`; column i is min(i, last)
   const four = module.define(
     "fourDots",
     { params: ["i32", "i32", "i32", "i32", "i32", "i32"] },
@@ -76,15 +79,12 @@ export function buildDots(module: ModuleBuilder, epilogue: Epilogue): void {
         });
       });
       const total = laneSums(f, sums, spare);
-      f.mem.vec.store(spare, 0, total);
+      f.mem.vec.store(spare, totals, total);
       f.loop(bulk, inner, 1, () => {
         const x = f.mem.f32.load(a);
         columns.forEach((p, i) => {
-          f.mem.f32.store(
-            spare,
-            4 * i,
-            f.f32.add(f.mem.f32.load(spare, 4 * i), f.f32.mul(x, f.mem.f32.load(p))),
-          );
+          const sum = f.f32.add(f.mem.f32.load(spare, totals + 4 * i), f.f32.mul(x, f.mem.f32.load(p)));
+          f.mem.f32.store(spare, totals + 4 * i, sum);
           f.advance(p, 4);
         });
         f.advance(a, 4);
@@ -123,7 +123,7 @@ export function buildDots(module: ModuleBuilder, epilogue: Epilogue): void {
             f.call(four, a, b, arg("bColumn"), arg("inner"), f.i32.sub(here, 1), scratch);
             const to = f.i32.muladd(j, 4, f.i32.add(c, f.i32.mul(i, pitch)));
             f.loop(0, f.i32.shl(here, 2), 4, (at) => {
-              f.mem.f32.store(f.i32.add(to, at), 0, f.mem.f32.load(f.i32.add(scratch, at)));
+              f.mem.f32.store(f.i32.add(to, at), 0, f.mem.f32.load(f.i32.add(scratch, at), totals));
             });
           });
         });

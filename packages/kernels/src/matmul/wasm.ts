@@ -124,7 +124,7 @@ export function productSteps(request: ProductRequest, target: WasmTarget): WasmL
       args: words(DOT_ARGS, values),
       units: rows * columns === 0 ? 0 : count * columnBlocks,
       grain: 1,
-      scratchBytes: 4 * 4 * 4 * target.width,
+      scratchBytes: 4 * 16 * target.width + 64,
     };
     return { steps: step.units > 0 ? [step] : [] };
   }
