@@ -17,7 +17,6 @@ import { softmaxGradWasm, softmaxWasm } from "./softmax/wasm.ts";
 import type { WasmSource } from "./wasm-step.ts";
 
 export type * from "./wasm-step.ts";
-export { fftWasm } from "./fft-conv/wasm-fft.ts";
 export { matmulWasm } from "./matmul/wasm.ts";
 
 /** Sources of fused ops, keyed by the op's name. */
