@@ -17,7 +17,7 @@ import {
 } from "@everlong/core";
 import { supportsRelaxedSimd, supportsSimd } from "@everlong/wasm";
 import { Arena } from "./arena.ts";
-import { CpuBuffer } from "./buffer.ts";
+import { BufferRegistry, CpuBuffer } from "./buffer.ts";
 import { CpuExecutable } from "./executable.ts";
 import type { Engine } from "./frame.ts";
 import { Heap, type Block } from "./heap.ts";
@@ -61,6 +61,7 @@ export class CpuDevice implements Device, Runtime {
   private readonly memory: SharedMemory;
   private readonly pool: ThreadPool;
   private readonly tables = new Map<string, Block>();
+  private readonly buffers: BufferRegistry;
   private scratch: Block | undefined;
   private scratchThreads = 0;
 
@@ -73,6 +74,8 @@ export class CpuDevice implements Device, Runtime {
     }
     this.memory = new SharedMemory(options.heapLimit);
     this.heap = new Heap(this.memory, { poison: options.poison ?? false });
+    this.buffers = new BufferRegistry(this.heap);
+    this.heap.reclaim = () => this.buffers.reclaim();
     this.arena = new Arena(this.heap);
     this.pool = new ThreadPool(this.memory, options.threads ?? defaultThreads());
     this.kernels = new KernelCache(this.memory, this.pool, { width: 1, relaxed: supportsRelaxedSimd() });
@@ -160,7 +163,7 @@ export class CpuDevice implements Device, Runtime {
   }
 
   adopt(block: Block, bytes: number): CpuBuffer {
-    return new CpuBuffer(this, this.heap, block, bytes);
+    return this.buffers.adopt(this, block, bytes);
   }
 
   /** The buffer as one of this device; an error otherwise. */

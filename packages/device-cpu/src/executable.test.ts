@@ -187,6 +187,16 @@ describe("executables", () => {
   });
 });
 
+test("unreachable buffers make room before memory runs out", async () => {
+  const small = cpuDevice({ threads: 1, heapLimit: 2 ** 26 });
+  for (let i = 0; i < 40; i++) {
+    small.upload(new Float32Array(2 ** 21), "f32");
+    // A buffer cannot be collected in the task that made it.
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  expect(small.stats.peakBytes).toBeLessThanOrEqual(2 ** 26);
+});
+
 test("addresses beyond 2 GiB work on every kind of kernel", async () => {
   const far = cpuDevice({ threads: 2 });
   const ballast = far.heap.allocate(2 ** 31 + 4096, "a test");

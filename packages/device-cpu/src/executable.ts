@@ -44,6 +44,8 @@ export class CpuExecutable implements Executable {
   private readonly inputs: number[] = [];
   private readonly outputs: number[] = [];
   private arenaAddress = -1;
+  // Inputs of the run in progress: their memory must not be collected once only their addresses are in use.
+  private running: readonly Buffer[] | undefined;
   private disposed = false;
 
   constructor(device: Runtime, program: Program) {
@@ -69,6 +71,7 @@ export class CpuExecutable implements Executable {
       `program takes ${program.inputs} inputs, got ${inputs.length}`,
     );
     const { frame } = layout;
+    this.running = inputs;
     const arena = this.held.arena === 0 ? 0 : device.arena.address(refusal(program));
     if (arena !== this.arenaAddress) {
       layout.bindArena(arena);
@@ -90,6 +93,7 @@ export class CpuExecutable implements Executable {
       });
     }
     if (profile) console.error(profile.report(program, layout));
+    this.running = undefined;
     return results;
   }
 

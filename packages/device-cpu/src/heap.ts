@@ -6,6 +6,8 @@ import { RESERVED_BYTES, type SharedMemory } from "./memory.ts";
 const ALIGN = 64;
 /** Bytes never handed out at the end of memory. */
 const GUARD = 64;
+/** Memory that is used without asking whether garbage could be collected instead of growing. */
+const EASY_BYTES = 2 ** 30;
 /** Fills poisoned memory: NaN as f32, f16 and bf16, and no valid bool. */
 const POISON = 0xff;
 
@@ -49,16 +51,21 @@ export function showBytes(bytes: number): string {
 export class Heap {
   readonly memory: SharedMemory;
   poison: boolean;
+  /** Called before memory grows far: may free blocks that nobody can reach any more. */
+  reclaim: (() => void) | undefined;
   liveBytes = 0;
   peakBytes = 0;
   /** Free spans by size class: four classes per power of two. */
   private readonly classes: Set<Span>[] = Array.from({ length: 32 * 4 }, () => new Set<Span>());
   private last: Span | undefined;
   private end: number = RESERVED_BYTES;
+  /** Where growth stops being easy. */
+  private easy: number;
 
   constructor(memory: SharedMemory, options: HeapOptions = {}) {
     this.memory = memory;
     this.poison = options.poison ?? false;
+    this.easy = Math.min(EASY_BYTES, memory.limit);
   }
 
   /**
@@ -67,7 +74,14 @@ export class Heap {
    */
   allocate(bytes: number, purpose: string): Block {
     const size = Math.max(ALIGN, Math.ceil(bytes / ALIGN) * ALIGN);
-    const span = this.take(size) ?? this.extend(size);
+    let span = this.take(size);
+    if (!span && this.reclaim && this.end + size + GUARD > this.easy) {
+      this.reclaim();
+      span = this.take(size);
+      // Next time when as much again is in use.
+      this.easy = Math.min(this.memory.limit, Math.max(EASY_BYTES, 2 * (this.liveBytes + size)));
+    }
+    span ??= this.extend(size);
     if (!span) {
       throw new DeviceError("cpu", `out of memory for ${purpose}`, {
         expected: `at most ${showBytes(this.memory.limit)} in the heap`,
