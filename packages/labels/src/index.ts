@@ -78,7 +78,14 @@ export {
   type LigerChoice,
   type LigerSearchOptions,
 } from "./liger/liger-search.ts";
-export { EndModel, nearestNeighbours, oneHotLabels, type EndModelOptions } from "./end-models/end-model.ts";
+export {
+  EndModel,
+  nearestNeighbours,
+  oneHotLabels,
+  tuneByFolds,
+  tuneOnDev,
+  type EndModelOptions,
+} from "./end-models/end-model.ts";
 export * from "./evaluation/metrics.ts";
 export { bootstrap, pairedDifference, type Interval } from "./evaluation/bootstrap.ts";
 export { stratifiedFolds } from "./evaluation/folds.ts";

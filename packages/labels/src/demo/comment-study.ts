@@ -1,4 +1,4 @@
-import { EndModel, nearestNeighbours, oneHotLabels } from "../end-models/end-model.ts";
+import { nearestNeighbours, oneHotLabels, tuneByFolds, tuneOnDev } from "../end-models/end-model.ts";
 import { TextEmbedder } from "../embeddings/text-embedder.ts";
 import type { Embeddings } from "../embeddings/embeddings.ts";
 import { embeddingRows } from "../embeddings/embeddings.ts";
@@ -158,11 +158,16 @@ export async function studyComments(options: StudyOptions = {}): Promise<Comment
     Array.from({ length: votes.items }, (_, i) => i).filter((i) => votes.rows([i]).coverage() > 0);
   const trained = async (
     kind: "linear" | "mlp",
-    x: Embeddings,
     y: Float64Array,
-    list?: readonly number[],
-  ): Promise<Float64Array> =>
-    (await new EndModel({ kind, seed }).fit(x, y, list)).predictProba(embeddings.test);
+    list: readonly number[],
+  ): Promise<Float64Array> => {
+    const model = await tuneOnDev(
+      { kind, seed },
+      { x: embeddings.train, labels: y, rows: list },
+      { x: embeddings.dev, labels: dev.labels },
+    );
+    return model.predictProba(embeddings.test);
+  };
   const covered = voted(train.votes);
   record(
     "weak labels without extension",
@@ -177,38 +182,33 @@ export async function studyComments(options: StudyOptions = {}): Promise<Comment
   record(
     "weak labels without extension",
     "weakly supervised adapter (MLP)",
-    await trained("mlp", embeddings.train, soft.plain, covered),
+    await trained("mlp", soft.plain, covered),
   );
   const coveredEpoxy = voted(elected.committee.extend(ready.train));
   record(
     "end model on extended votes",
     "Epoxy, then linear",
-    await trained("linear", embeddings.train, soft.epoxy, coveredEpoxy),
+    await trained("linear", soft.epoxy, coveredEpoxy),
   );
-  record(
-    "end model on extended votes",
-    "Epoxy, then MLP",
-    await trained("mlp", embeddings.train, soft.epoxy, coveredEpoxy),
-  );
-  record(
-    "end model on extended votes",
-    "Liger, then MLP",
-    await trained("mlp", embeddings.train, soft.liger, coveredEpoxy),
-  );
+  record("end model on extended votes", "Epoxy, then MLP", await trained("mlp", soft.epoxy, coveredEpoxy));
+  record("end model on extended votes", "Liger, then MLP", await trained("mlp", soft.liger, coveredEpoxy));
 
   onStep?.("supervision by hand labels");
   const byHand = oneHotLabels(dev.labels);
-  record(
-    "hand labels (100 dev comments)",
-    "kNN",
-    nearestNeighbours(embeddings.dev, byHand, embeddings.test, 5),
-  );
-  record("hand labels (100 dev comments)", "linear probe", await trained("linear", embeddings.dev, byHand));
-  record("hand labels (100 dev comments)", "MLP", await trained("mlp", embeddings.dev, byHand));
+  const supervised = async (kind: "linear" | "mlp", list: readonly number[]): Promise<Float64Array> => {
+    const y = list.map((i) => dev.labels[i]!);
+    const model = await tuneByFolds({ kind, seed }, embeddingRows(embeddings.dev, list), y);
+    return model.predictProba(embeddings.test);
+  };
+  const everyDev = Array.from(dev.labels, (_, i) => i);
+  const byHandGroup = "hand labels (100 dev comments)";
+  record(byHandGroup, "kNN", nearestNeighbours(embeddings.dev, byHand, embeddings.test, 5));
+  record(byHandGroup, "linear probe", await supervised("linear", everyDev));
+  record(byHandGroup, "MLP", await supervised("mlp", everyDev));
   const fold = stratifiedFolds(dev.labels, 20, seed);
   for (const count of [20, 40, 60, 80]) {
-    const list = [...fold.keys()].filter((i) => fold[i]! < count / 5);
-    record("hand labels, fewer", `MLP on ${list.length}`, await trained("mlp", embeddings.dev, byHand, list));
+    const list = everyDev.filter((i) => fold[i]! < count / 5);
+    record("hand labels, fewer", `linear probe on ${list.length}`, await supervised("linear", list));
   }
   return {
     rows,

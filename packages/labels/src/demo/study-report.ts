@@ -1,5 +1,6 @@
 import { labelSmoothness, radiusCurve } from "../epoxy/diagnostics.ts";
 import { radiusCandidates } from "../epoxy/radius-search.ts";
+import { pairedDifference } from "../evaluation/bootstrap.ts";
 import { calibration, positives } from "../evaluation/metrics.ts";
 import { compareWithMajority } from "../evaluation/scored-labels.ts";
 import { analyzeFunctions, conflictMatrix, formatTable } from "../functions/analysis.ts";
@@ -34,8 +35,29 @@ export function studySummary(study: CommentStudy): string[] {
   return [
     `${study.labels.test.length} test comments; ${dev} labelled dev comments chose radii, label model (${study.chosenModel}) and parts (${study.liger.parts}); embeddings were fitted on ${study.train.votes.items} unlabelled comments.`,
     `Extended votes reach F1 ${epoxy.scores.f1.toFixed(4)} against ${study.baseline.scores.f1.toFixed(4)} of the published baseline: ${(epoxy.gain.value * 100).toFixed(1)} points, 95 % interval ${(epoxy.gain.low * 100).toFixed(1)} to ${(epoxy.gain.high * 100).toFixed(1)}.`,
+    ...[
+      ["Liger, then MLP", "weakly supervised adapter (MLP)"],
+      ["Liger, then MLP", "MLP"],
+      ["Epoxy,", "FlyingSquid"],
+    ].map(([a, b]) =>
+      compared(
+        study,
+        find(a!),
+        study.rows.findLast((r) => r.system === b)!,
+      ),
+    ),
     `Without extension: ${compareWithMajority(study.labels.test, model.probabilities, majority.probabilities).text}`,
   ];
+}
+
+function compared(study: CommentStudy, a: StudyRow, b: StudyRow): string {
+  const { value, low, high } = pairedDifference(
+    study.labels.test,
+    positives(a.probabilities),
+    positives(b.probabilities),
+  );
+  const points = [value, low, high].map((x) => (x * 100).toFixed(1));
+  return `${a.system} (${a.group}) against ${b.system} (${b.group}): ${points[0]} F1 points, 95 % interval ${points[1]} to ${points[2]}.`;
 }
 
 /** The study as a page. */

@@ -2,6 +2,7 @@ import {
   ConfigError,
   DataError,
   ShapeError,
+  add,
   checkOptions,
   logSoftmax,
   mean,
@@ -9,6 +10,7 @@ import {
   neg,
   random,
   softmax,
+  square,
   sum,
   tensor,
 } from "@everlong/core";
@@ -16,7 +18,9 @@ import type { Tensor } from "@everlong/core";
 import { Linear } from "@everlong/nn";
 import { AdamW, fit } from "@everlong/train";
 import type { Embeddings } from "../embeddings/embeddings.ts";
-import { requireFinite } from "../embeddings/embeddings.ts";
+import { embeddingRows, requireFinite } from "../embeddings/embeddings.ts";
+import { stratifiedFolds } from "../evaluation/folds.ts";
+import { logLoss } from "../evaluation/metrics.ts";
 
 /** Options of {@link EndModel}. */
 export interface EndModelOptions {
@@ -28,8 +32,8 @@ export interface EndModelOptions {
   readonly steps?: number;
   /** Default 0.01. */
   readonly learningRate?: number;
-  /** Default 0.01. */
-  readonly weightDecay?: number;
+  /** `l2 / 2` times the sum of squared weights (not biases) is added to the mean loss. Default 0.01. */
+  readonly l2?: number;
   readonly seed?: number;
 }
 
@@ -48,13 +52,13 @@ export class EndModel {
   #scale = 1;
 
   constructor(options: EndModelOptions = {}) {
-    checkOptions("end-model", options, ["kind", "hidden", "steps", "learningRate", "weightDecay", "seed"]);
+    checkOptions("end-model", options, ["kind", "hidden", "steps", "learningRate", "l2", "seed"]);
     this.#options = {
       kind: "mlp",
       hidden: 64,
       steps: 200,
       learningRate: 0.01,
-      weightDecay: 0.01,
+      l2: 0.01,
       seed: 0,
       ...options,
     };
@@ -65,7 +69,7 @@ export class EndModel {
    * @throws DataError when all labels agree on one class: there is nothing to tell apart.
    */
   async fit(x: Embeddings, labels: Float64Array, rows?: ArrayLike<number>): Promise<this> {
-    const { kind, hidden, steps, learningRate, weightDecay, seed } = this.#options;
+    const { kind, hidden, steps, learningRate, l2, seed } = this.#options;
     requireFinite(x, "end-model");
     const k = labels.length / x.items;
     if (!Number.isInteger(k) || k < 2)
@@ -96,8 +100,18 @@ export class EndModel {
           ];
     const batch = { x: inputs, y: targets };
     await fit({
-      optimizer: new AdamW({ layers: this.#layers }, { learningRate, weightDecay }),
-      loss: (b) => neg(mean(sum(mul(b["y"]!, logSoftmax(this.#forward(b["x"]!))), [-1]))),
+      optimizer: new AdamW({ layers: this.#layers }, { learningRate, weightDecay: 0 }),
+      loss: (b) => {
+        const fitLoss = neg(mean(sum(mul(b["y"]!, logSoftmax(this.#forward(b["x"]!))), [-1])));
+        const weights = this.#layers.map((layer) => sum(square(layer.weight.value)));
+        return add(
+          fitLoss,
+          mul(
+            weights.reduce((a, w) => add(a, w)),
+            l2 / 2,
+          ),
+        );
+      },
       batches: Array.from({ length: steps }, () => batch),
       steps,
       freeBatches: false,
@@ -138,6 +152,56 @@ export class EndModel {
       for (let c = 0; c < d; c++) data[r * d + c] = (x.data[i * d + c]! - this.#mean[c]!) * this.#scale;
     return tensor(data, [rows.length, d]);
   }
+}
+
+/** Candidates for {@link EndModelOptions.l2}. */
+export const L2_CANDIDATES: readonly number[] = [0.003, 0.03, 0.3];
+
+/** Trains one model per candidate `l2` and keeps the one with the lowest log loss on labelled dev items that it was not trained on. */
+export async function tuneOnDev(
+  options: EndModelOptions,
+  train: { readonly x: Embeddings; readonly labels: Float64Array; readonly rows?: ArrayLike<number> },
+  dev: { readonly x: Embeddings; readonly labels: ArrayLike<number> },
+): Promise<EndModel> {
+  const tried: { model: EndModel; loss: number }[] = [];
+  for (const l2 of L2_CANDIDATES) {
+    const model = await new EndModel({ ...options, l2 }).fit(train.x, train.labels, train.rows);
+    const p = await model.predictProba(dev.x);
+    tried.push({ model, loss: logLoss(dev.labels, p, p.length / dev.x.items) });
+  }
+  return tried.reduce((a, b) => (b.loss < a.loss ? b : a)).model;
+}
+
+/** Chooses `l2` by cross-validation over the labelled items themselves, then trains on all of them: a fair probe when labels are few. */
+export async function tuneByFolds(
+  options: EndModelOptions,
+  x: Embeddings,
+  labels: ArrayLike<number>,
+  folds = 4,
+): Promise<EndModel> {
+  const classes = Math.max(...Array.from(labels)) + 1;
+  const soft = oneHotLabels(labels, classes);
+  const fold = stratifiedFolds(labels, folds);
+  const tried: { l2: number; loss: number }[] = [];
+  for (const l2 of L2_CANDIDATES) {
+    let loss = 0;
+    for (let f = 0; f < folds; f++) {
+      const inside = [...fold.keys()].filter((i) => fold[i] !== f);
+      const outside = [...fold.keys()].filter((i) => fold[i] === f);
+      const model = await new EndModel({ ...options, l2 }).fit(x, soft, inside);
+      const p = await model.predictProba(embeddingRows(x, outside));
+      const held = p.map((value) => Math.min(0.999, Math.max(0.001, value)));
+      loss +=
+        logLoss(
+          outside.map((i) => labels[i]!),
+          held,
+          classes,
+        ) * outside.length;
+    }
+    tried.push({ l2, loss });
+  }
+  const { l2 } = tried.reduce((a, b) => (b.loss < a.loss ? b : a));
+  return new EndModel({ ...options, l2 }).fit(x, soft);
 }
 
 /** P(Y) that is 1 for each label, `[N, K]`. */
