@@ -19,7 +19,7 @@ import {
   definePack,
   defineProduct,
   defineUnpack,
-  expOfScore,
+  powerOfScore,
   tileQueries,
 } from "./wasm-tiles.ts";
 
@@ -87,7 +87,7 @@ function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolea
           offsets.forEach((offset, v) => {
             const t: ScoreTile = { bounds, key, at: scores, offset };
             const { score, bent } = bentScore(f, kind, t, f.mem.vec.load(scores, offset), factors);
-            let weight = expOfScore(f, f.f32x4.sub(score, logSums[v]!));
+            let weight = powerOfScore(f, f.f32x4.sub(score, logSums[v]!));
             if (masked) weight = f.v128.and(weight, visibility(f, t));
             const along = f.f32x4.sub(f.mem.vec.load(products, offset), deltas[v]!);
             let ds = f.f32x4.mul(weight, along);
@@ -247,7 +247,7 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
           const slope = f.variable("f32", 0);
           if (kind.slopes) {
             const at = sum(arg("slopes"), f.i32.mul(b, arg("slopeBatch")), f.i32.shl(h, 2));
-            f.set(slope, f.mem.f32.load(at));
+            f.set(slope, f.f32.mul(f.mem.f32.load(at), Math.LOG2E));
           }
           f.loop(firstTile, lastTile, 1, (tile) => {
             const span = spanOf(f, arg, b, tile);
@@ -260,7 +260,7 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
                 f.i32.mul(first, arg(`${name}Time`)),
               );
             const [q, dy] = [start("q"), start("dy")];
-            f.call(pack, q, arg("qTime"), span.rows, keyDim, qTile, float("scale"));
+            f.call(pack, q, arg("qTime"), span.rows, keyDim, qTile, float("scoreScale"));
             f.call(pack, dy, arg("dyTime"), span.rows, valueDim, dyTile, 1);
             f.call(padRows, q, arg("qTime"), span.rows, keyDim, qRows, keyPitch, float("scale"));
             f.call(padRows, dy, arg("dyTime"), span.rows, valueDim, dyRows, valuePitch, 1);
@@ -274,7 +274,8 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
             const rowBytes = f.i32.shl(span.rows, 2);
             f.loop(0, rowBytes, 4, (at) => {
               const to = f.i32.add(state, at);
-              f.mem.f32.store(to, 0, f.mem.f32.load(f.i32.add(f.i32.add(arg("lse"), row), at)));
+              const logSum = f.mem.f32.load(f.i32.add(f.i32.add(arg("lse"), row), at));
+              f.mem.f32.store(to, 0, f.f32.mul(logSum, Math.LOG2E));
               f.mem.f32.store(to, line, f.mem.f32.load(f.i32.add(f.i32.add(arg("delta"), row), at)));
             });
             f.loop(rowBytes, line, 4, (at) => {

@@ -17,7 +17,7 @@ import {
   definePack,
   defineProduct,
   defineUnpack,
-  expOfScore,
+  powerOfScore,
   tileQueries,
 } from "./wasm-tiles.ts";
 
@@ -27,7 +27,10 @@ export interface AttentionKind {
   readonly slopes: boolean;
 }
 
-/** Words that both directions share. Strides are in bytes; `left` and `right` are large where there is no limit. */
+/**
+ * Words that both directions share. Strides are in bytes; `left` and `right` are large where there is no limit; `scoreScale`, `cap`
+ * and `capInverse` are for scores in units of ln 2.
+ */
 export const COMMON_ARGS = [
   "q",
   "k",
@@ -57,6 +60,7 @@ export const COMMON_ARGS = [
   "right",
   "slopeBatch",
   "scale",
+  "scoreScale",
   "cap",
   "capInverse",
 ] as const;
@@ -201,7 +205,7 @@ function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean
           },
         );
       }
-      const shrink = tops.map((top, v) => expOfScore(f, f.f32x4.sub(before[v]!, top)));
+      const shrink = tops.map((top, v) => powerOfScore(f, f.f32x4.sub(before[v]!, top)));
       const totals = shrink.map((s, v) =>
         f.vecVariable(f.f32x4.mul(f.mem.vec.load(state, line + offsets[v]!), s)),
       );
@@ -210,7 +214,7 @@ function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean
         f.sweep(at, end, [[at, line]], () => {
           offsets.forEach((offset, v) => {
             const score = f.mem.vec.load(at, offset);
-            let weight = expOfScore(f, f.f32x4.sub(score, tops[v]!));
+            let weight = powerOfScore(f, f.f32x4.sub(score, tops[v]!));
             // not greater instead of less: NaN must stay
             if (masked) weight = f.v128.andnot(weight, f.f32x4.lt(score, SEEN));
             f.mem.vec.store(at, offset, weight);
@@ -240,7 +244,7 @@ function defineClose(module: ModuleBuilder): FunctionRef {
     const line = 4 * tileQueries(f.target);
     for (let at = 0; at < line; at += 4 * f.lanes) {
       const total = f.mem.vec.load(state, line + at);
-      const sum = f.f32x4.add(f.mem.vec.load(state, at), log(f, total));
+      const sum = f.f32x4.madd(f.mem.vec.load(state, at), Math.LN2, log(f, total));
       f.mem.vec.store(state, at, sum);
       const inverse = f.f32x4.div(1, total);
       f.mem.vec.store(state, line + at, f.v128.andnot(inverse, f.f32x4.eq(total, 0)));
@@ -300,9 +304,9 @@ export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
         const slope = f.variable("f32", 0);
         if (kind.slopes) {
           const at = sum(arg("slopes"), f.i32.mul(b, arg("slopeBatch")), f.i32.shl(h, 2));
-          f.set(slope, f.mem.f32.load(at));
+          f.set(slope, f.f32.mul(f.mem.f32.load(at), Math.LOG2E));
         }
-        f.call(pack, q, arg("qTime"), span.rows, keyDim, packed, float("scale"));
+        f.call(pack, q, arg("qTime"), span.rows, keyDim, packed, float("scoreScale"));
         f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
         for (let at = 0; at < line; at += 4 * f.lanes) {
           f.mem.vec.store(state, at, HIDDEN);

@@ -12,26 +12,25 @@ export const KEY_BLOCK = 64;
 export const HIDDEN = -3e38;
 export const SEEN = -1e38;
 
-const LN2_HIGH = 0.693359375;
-const LN2_LOW = -2.1219444e-4;
 const ROUNDER = 12582912;
-// (e^r - 1 - r) / r^2 on |r| <= ln(2) / 2, minimax, as in @everlong/wasm.
-const EXP_TAIL = [
-  0.5, 0.1666666716337204, 0.04166625440120697, 0.008333262987434864, 0.0013947212137281895,
-  0.00019919360056519508,
+// (2^r - 1) / r on |r| <= 1/2, minimax, as in @everlong/wasm.
+const EXP2_TAIL = [
+  0.6931471824645996, 0.24022650718688965, 0.05550320819020271, 0.009617995470762253, 0.0013402980985119939,
+  0.00015478854766115546,
 ];
 
-/** e^x for x <= 80, 1.5 ulp; below -87.3 about 1e-38 instead of less. NaN stays NaN. */
-export function expOfScore(f: FunctionBuilder, score: Vec): Vec {
-  const x = f.f32x4.pmax(score, -87.33);
-  const shifted = f.f32x4.madd(x, Math.LOG2E, ROUNDER);
-  const n = f.f32x4.sub(shifted, ROUNDER);
-  const r = f.f32x4.nmadd(n, LN2_LOW, f.f32x4.nmadd(n, LN2_HIGH, x));
-  let tail: Vec = f.f32x4.constant(EXP_TAIL[5]!);
-  for (let i = 4; i >= 0; i--) tail = f.f32x4.madd(tail, r, EXP_TAIL[i]!);
-  const y = f.f32x4.add(f.f32x4.madd(f.f32x4.mul(r, r), tail, r), 1);
-  // the low 9 bits of the shifted number are the exponent, whatever the rest
-  return f.f32x4.mul(y, f.i32x4.shl(f.i32x4.add(shifted, 127), 23));
+/**
+ * 2^x for x <= 120, 1.5 ulp; below -125 about 2^-125 instead of less. NaN stays NaN. Scores are kept in units of ln 2: the
+ * factor goes into the packing of the queries.
+ */
+export function powerOfScore(f: FunctionBuilder, score: Vec): Vec {
+  const x = f.f32x4.pmax(score, -125);
+  const shifted = f.f32x4.add(x, ROUNDER);
+  const r = f.f32x4.sub(x, f.f32x4.sub(shifted, ROUNDER));
+  let tail: Vec = f.f32x4.constant(EXP2_TAIL[5]!);
+  for (let i = 4; i >= 0; i--) tail = f.f32x4.madd(tail, r, EXP2_TAIL[i]!);
+  // the low bits of the shifted number are the whole part: added to the exponent
+  return f.i32x4.add(f.f32x4.madd(tail, r, 1), f.i32x4.shl(shifted, 23));
 }
 
 export interface ProductShape {

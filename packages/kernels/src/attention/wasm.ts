@@ -97,8 +97,9 @@ export function commonWords(
     right: params.right < 0 ? UNLIMITED : Math.min(params.right, UNLIMITED),
     slopeBatch: slopes?.shape.length === 2 ? 4 * heads : 0,
     scale: { f32: params.scale },
-    cap: { f32: params.softCap },
-    capInverse: { f32: params.softCap > 0 ? 1 / params.softCap : 0 },
+    scoreScale: { f32: params.scale * Math.LOG2E },
+    cap: { f32: params.softCap * Math.LOG2E },
+    capInverse: { f32: params.softCap > 0 ? Math.LN2 / params.softCap : 0 },
   } as unknown as Omit<Common, "lse">;
   return { words, sizes: { batch, heads, keyHeads, queries, keys, keyDim, valueDim, tiles }, at };
 }
