@@ -34,6 +34,7 @@ export class Arena {
   address(refusal: (limit: number) => DeviceError): number {
     if (!this.block) {
       const bytes = this.needed();
+      if (!this.heap.fits(bytes)) this.heap.reclaim?.();
       if (!this.heap.fits(bytes)) throw refusal(this.heap.memory.limit);
       this.block = this.heap.allocate(bytes, "temporaries of programs");
     }

@@ -1,9 +1,9 @@
 // The CPU device: shared heap, kernel cache, threads, and the contract's entry points.
 
 import {
-  ConfigError,
   checkOptions,
   DeviceError,
+  DTypeError,
   DTYPES,
   writeElement,
   type Buffer,
@@ -207,7 +207,7 @@ export class CpuDevice implements Device, Runtime {
 
   private checkDType(dtype: DType): void {
     if (!this.dtypes.includes(dtype)) {
-      throw new ConfigError("cpu", `the CPU device has no ${dtype}`, { expected: this.dtypes.join(", ") });
+      throw new DTypeError("cpu", `the CPU device has no ${dtype}`, { expected: this.dtypes.join(", ") });
     }
   }
 }
