@@ -125,7 +125,7 @@ export function trace(
 }
 
 /** Constants and views of constants cost nothing to repeat inside a body. */
-function isCheapTree(t: Tensor): boolean {
+export function isCheapTree(t: Tensor): boolean {
   const { node } = t;
   if (isRealised(t)) return false;
   if (isCheap(node)) return true;

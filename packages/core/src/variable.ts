@@ -2,7 +2,8 @@
 
 import type { DType } from "./dtype.ts";
 import { DTypeError, ShapeError } from "./errors.ts";
-import type { Node } from "./graph.ts";
+import { isCheapTree, type Node } from "./graph.ts";
+import { record1 } from "./record.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
 
@@ -15,6 +16,10 @@ export interface VariableTracer {
 /** How many variables hold a node's value: a buffer may only be donated by its last holder. */
 const holders = new WeakMap<Node, number>();
 const hold = (t: Tensor, n: 1 | -1): void => void holders.set(t.node, (holders.get(t.node) ?? 0) + n);
+
+/** A fill is repeated inside traced bodies instead of being captured; a variable's value must keep its identity there. */
+const ownHandle = (t: Tensor): Tensor =>
+  isCheapTree(t) ? record1("barrier", { gradient: "pass" }, [t]) : t;
 
 /** Whether another variable holds the same tensor. */
 export const isShared = (t: Tensor): boolean => (holders.get(t.node) ?? 0) > 1;
@@ -74,8 +79,8 @@ export class Variable {
   #tensor: Tensor;
 
   constructor(value: Tensor, options: { readonly name?: string; readonly trainable?: boolean } = {}) {
-    this.#tensor = value;
-    hold(value, 1);
+    this.#tensor = ownHandle(value);
+    hold(this.#tensor, 1);
     this.name = options.name ?? "variable";
     this.trainable = options.trainable ?? true;
   }
@@ -116,8 +121,8 @@ export class Variable {
   /** Replaces the held tensor outside of any trace; for executors. */
   replace(next: Tensor): void {
     hold(this.#tensor, -1);
-    this.#tensor = next;
-    hold(next, 1);
+    this.#tensor = ownHandle(next);
+    hold(this.#tensor, 1);
   }
 
   toString(): string {

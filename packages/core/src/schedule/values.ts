@@ -13,10 +13,20 @@ export const keyOf = (t: Tensor): string => `${t.node.id}.${t.index}`;
 /** A fused step on contiguous operands, to ask a device whether it has a kernel. */
 function asStep(node: Node): FusedStep | undefined {
   if (node.operation.name !== "fused") return undefined;
-  const operand = (t: TensorType, buffer: number): Operand => ({ buffer, dtype: t.dtype, view: contiguousView(t.shape) });
+  const operand = (t: TensorType, buffer: number): Operand => ({
+    buffer,
+    dtype: t.dtype,
+    view: contiguousView(t.shape),
+  });
   const { def, params } = node.operation.params;
   const inputs = node.inputs.map((t, i) => operand({ shape: t.shape, dtype: t.dtype }, i));
-  return { kind: "fused", def, params, inputs, outputs: node.outputs.map((t, i) => operand(t, inputs.length + i)) };
+  return {
+    kind: "fused",
+    def,
+    params,
+    inputs,
+    outputs: node.outputs.map((t, i) => operand(t, inputs.length + i)),
+  };
 }
 
 /** What a node is computed as instead: the body of `recompute`, the primitives of a fused op without a kernel. */
