@@ -31,21 +31,23 @@ interface QuickTask {
   readonly task: string;
   readonly taskOptions: RunConfig["taskOptions"];
   readonly steps: number;
+  readonly learningRate: number;
 }
 
 const QUICK_TASKS: readonly QuickTask[] = [
-  { task: "in-context-recall", taskOptions: { vocabSize: 16, seqLen: 64 }, steps: 800 },
+  { task: "in-context-recall", taskOptions: { vocabSize: 16, seqLen: 64 }, steps: 800, learningRate: 5e-3 },
   {
     task: "selective-copying",
     taskOptions: { vocabSize: 16, seqLen: 64, numTokensToCopy: 16 },
     steps: 500,
+    learningRate: 3e-3,
   },
-  { task: "compression", taskOptions: { vocabSize: 16, seqLen: 64 }, steps: 500 },
+  { task: "compression", taskOptions: { vocabSize: 16, seqLen: 64 }, steps: 500, learningRate: 2e-3 },
 ];
 
 /** The twelve runs, tasks in order; the runs that take longest come first within a task. */
 export function quickConfigs(seed: number): RunConfig[] {
-  return QUICK_TASKS.flatMap(({ task, taskOptions, steps }) =>
+  return QUICK_TASKS.flatMap(({ task, taskOptions, steps, learningRate }) =>
     QUICK_ARCHITECTURES.map((architecture) => ({
       architecture,
       task,
@@ -55,7 +57,7 @@ export function quickConfigs(seed: number): RunConfig[] {
       testRows: 256,
       batch: 32,
       steps,
-      learningRate: 5e-3,
+      learningRate,
       warmup: 50,
       weightDecay: 0,
       clip: 1,
