@@ -105,7 +105,7 @@ export class CodeStream {
   }
 
   /** The function body: local declarations, code and the final `end`. */
-  assemble(): number[] {
+  assemble(): Uint8Array {
     const code = [...this.prologue, ...this.body];
     const spans: Span[] = this.scopes.map((s) => ({ ...s, begin: 0, end: code.length }));
     const intervals = this.liveIntervals(code, spans);
@@ -137,7 +137,7 @@ export class CodeStream {
       }
     });
     out.push(0x0b);
-    return out;
+    return Uint8Array.from(out);
   }
 
   private liveIntervals(code: readonly number[], spans: Span[]): Map<number, Interval> {

@@ -62,12 +62,22 @@ export function nameBytes(name: string): number[] {
 }
 
 /** A section: id, size, then a vector of already encoded items. */
-export function sectionBytes(id: number, items: readonly (readonly number[])[]): number[] {
-  const body: number[] = [];
-  pushUnsigned(body, items.length);
-  for (const item of items) for (const byte of item) body.push(byte);
-  const out = [id];
-  pushUnsigned(out, body.length);
-  for (const byte of body) out.push(byte);
+export function section(id: number, items: readonly ArrayLike<number>[]): Uint8Array {
+  const count: number[] = [];
+  pushUnsigned(count, items.length);
+  const size = items.reduce((n, item) => n + item.length, count.length);
+  const head = [id];
+  pushUnsigned(head, size);
+  return joinBytes([head, count, ...items]);
+}
+
+/** The parts one after the other. */
+export function joinBytes(parts: readonly ArrayLike<number>[]): Uint8Array<ArrayBuffer> {
+  const out = new Uint8Array(parts.reduce((n, part) => n + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    out.set(part, at);
+    at += part.length;
+  }
   return out;
 }

@@ -28,10 +28,7 @@ import {
   type V128Ops,
 } from "./operations.ts";
 import {
-  type F32,
-  type F64,
   type I32,
-  type I64,
   type Target,
   type Value,
   type ValueType,
@@ -342,6 +339,3 @@ export class FunctionBuilder {
 function int32Bytes(value: number): number[] {
   return [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, (value >>> 24) & 0xff];
 }
-
-/** Scalar operand types, re-exported for signatures of kernels. */
-export type { F32, F64, I32, I64 };

@@ -1,6 +1,6 @@
 // A WebAssembly module under construction: functions over one imported shared memory.
 
-import { nameBytes, pushUnsigned, sectionBytes } from "./encoding.ts";
+import { joinBytes, nameBytes, pushUnsigned, section } from "./encoding.ts";
 import { FunctionBuilder, type FunctionRef } from "./function-builder.ts";
 import { TYPE_CODE, type Target, type Value, type ValueType, type Variable } from "./values.ts";
 
@@ -19,7 +19,7 @@ type Arguments<P extends readonly ValueType[]> = { [I in keyof P]: Variable<P[I]
 
 interface Defined extends FunctionRef {
   readonly exported: boolean;
-  body: readonly number[];
+  body: Uint8Array;
 }
 
 /**
@@ -52,7 +52,14 @@ export class ModuleBuilder {
   ): FunctionRef {
     if (this.byName.has(name)) throw new Error(`[wasm] function "${name}" is already defined in this module`);
     const { params, result, exported = false } = signature;
-    const ref: Defined = { index: this.functions.length, name, params, result, exported, body: [] };
+    const ref: Defined = {
+      index: this.functions.length,
+      name,
+      params,
+      result,
+      exported,
+      body: new Uint8Array(),
+    };
     this.functions.push(ref);
     this.byName.set(name, ref);
     const f = new FunctionBuilder(this.target, params, result);
@@ -99,17 +106,17 @@ export class ModuleBuilder {
     const exports = this.functions
       .filter((fn) => fn.exported)
       .map((fn) => [...nameBytes(fn.name), 0, ...unsigned(fn.index)]);
-    const bodies = this.functions.map((fn) => [...unsigned(fn.body.length), ...fn.body]);
-    return new Uint8Array(
-      [
-        [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-        sectionBytes(1, types),
-        sectionBytes(2, [memory]),
-        sectionBytes(3, declarations),
-        sectionBytes(7, exports),
-        sectionBytes(10, bodies),
-      ].flat(),
-    );
+    const bodies = this.functions.flatMap((fn) => [unsigned(fn.body.length), fn.body]);
+    const code = joinBytes([unsigned(this.functions.length), ...bodies]);
+    return joinBytes([
+      [0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+      section(1, types),
+      section(2, [memory]),
+      section(3, declarations),
+      section(7, exports),
+      [10, ...unsigned(code.length)],
+      code,
+    ]);
   }
 }
 
