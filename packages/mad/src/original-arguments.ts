@@ -36,9 +36,10 @@ export const record = (args: Arguments, name: string): Arguments => (args[name] 
 /** Activations travel as names: `GELU`, `gelu`, `tanh`-approximated or exact, `SiLU`. */
 export function activation(value: unknown, otherwise: string): string {
   if (value === undefined || value === null) return otherwise;
-  const text = JSON.stringify(value).toLowerCase();
+  const text = (typeof value === "string" ? value : JSON.stringify(value)).toLowerCase();
   if (text.includes("gelu")) return text.includes("tanh") ? "gelu-tanh" : "gelu";
-  for (const name of ["silu", "swish", "relu", "sigmoid", "tanh", "identity"])
+  if (["id", "linear", "glu", "none"].includes(text)) return text;
+  for (const name of ["silu", "swish", "softplus", "relu", "sigmoid", "tanh", "identity"])
     if (text.includes(name)) return name;
   throw new ConfigError("mad layer", `unknown activation ${JSON.stringify(value)}`);
 }
