@@ -243,7 +243,7 @@ describe("fused ops without a kernel", () => {
   const { def } = defineOp<{ readonly factor: number }>({
     name: "test-scale-rows",
     shape: ([x]) => [x!],
-    reference: ([x], [y], { factor }) => void y!.data.set(x!.data.map((v) => v * factor)),
+    reference: ([x], [y], { factor }) => y!.data.set(x!.data.map((v) => v * factor)),
     cost: () => ({ flops: 0, bytes: 0 }),
   });
   const program = programOf(

@@ -145,7 +145,7 @@ test("random loops over random views agree with the reference, and on two thread
 
 describe("transposed and strided copies", () => {
   for (const dtype of ["f32", "bf16", "u8"] as const) {
-    test(`${dtype}`, async () => {
+    test(dtype, async () => {
       for (const [rows, columns] of [
         [5, 7],
         [64, 64],

@@ -82,7 +82,7 @@ describe("every function and dtype, along any axes", () => {
           const step = reduceOf(shape, axes, fn, dtype);
           expect(
             await compareWithReference(cpu, programFor(step), [data], 1),
-            `${shape} over ${axes}`,
+            `${shape.join()} over ${axes.join()}`,
           ).toBeLessThan(dtype === "f32" ? 60 : isFloat(dtype) ? 1.01 : 1);
         }
       });

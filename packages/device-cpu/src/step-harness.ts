@@ -69,12 +69,6 @@ export const packed = (buffer: number, shape: readonly number[], dtype: DType = 
   view: contiguousView(shape),
 });
 
-/** Elements from the buffer's start that a view reaches. */
-export const reachOf = (v: View): number =>
-  v.shape.includes(0)
-    ? 0
-    : v.shape.reduce((at, n, i) => at + Math.max(0, (n - 1) * v.strides[i]!), v.offset) + 1;
-
 export interface BufferDraft {
   readonly dtype: DType;
   readonly length: number;
