@@ -41,7 +41,8 @@ export function sampleEfficiency(lifetime: Lifetime, task: string): SampleEffici
   const own = trainingCurve(lifetime, task);
   const experts = lifetime.ste.get(task) ?? [];
   if (own.perf.length === 0 || experts.length === 0) return null;
-  const sat = saturation(experienceMeans(lifetime, own.regimes));
+  const { compat } = lifetime.options;
+  const sat = saturation(experienceMeans(lifetime, own.regimes), compat);
   if (sat.at === 0) return null;
   const falling = linearSlope(own.expNum, own.perf) < 0;
 
@@ -55,7 +56,7 @@ export function sampleEfficiency(lifetime: Lifetime, task: string): SampleEffici
             train.map((r) => curve.perf[r]!),
           );
         });
-  const usable = curves.map(saturation).filter(({ at }) => at !== 0);
+  const usable = curves.map((curve) => saturation(curve, compat)).filter(({ at }) => at !== 0);
   if (usable.length === 0 && lifetime.options.steAveraging === "time") return null;
   const ratios = usable.map((expert) => sat.value / expert.value);
   const speeds = usable.map((expert) => expert.at / sat.at);

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { type LifetimeSource, prepareLifetime } from "./lifetime.ts";
 import type { MetricsOptions } from "./options.ts";
 import { metricsOptionsFromSettings, resolveMetricsOptions } from "./options.ts";
+import { saturation } from "./regime-metrics.ts";
 import { computeMetrics } from "./report.ts";
 import { smooth, unitWindow } from "./smooth.ts";
 import type { SteRun } from "./ste-store.ts";
@@ -146,6 +147,27 @@ describe("experts", () => {
     expect(computeMetrics(falling, ste, bare).values["sample_efficiency"]).toBe(0);
     const best = lifetime([{ block: 0, type: "train", task: "a", values: [9, 4, 2, 1] }]);
     expect(computeMetrics(best, ste, bare).values["sample_efficiency"]).toBeNaN();
+  });
+});
+
+describe("saturation", () => {
+  // a falling curve of 17: windows of 3 centred on x[-1] (reflected) and on x[1] hold the same three values
+  const falling = Array.from({ length: 17 }, (_, i) => Math.exp(-i) + 0.1 * Math.cos(7 * i));
+
+  test("is reached first where equal windows first stand, whatever the rounding of their sums", () => {
+    for (let k = 0; k < 200; k++) {
+      const curve = falling.map(
+        (v, i) => v * (1 + 0.37 * k) + 1e-3 * Math.sin(k * (i + 1)) - (i > 3 ? 3 * k : 0),
+      );
+      const { value, at } = saturation(curve);
+      expect(value).toBe(Math.max(...smooth(curve)));
+      if (saturation(curve, true).at === 2) expect(at).toBe(0);
+    }
+  });
+
+  test("a constant curve is saturated at once; an empty one never", () => {
+    expect(saturation(fill(3.3, 40))).toEqual({ value: expect.closeTo(3.3, 12), at: 0 });
+    expect(saturation([])).toEqual({ value: Number.NaN, at: Number.NaN });
   });
 });
 

@@ -26,7 +26,7 @@ export function regimeMetrics(lifetime: Lifetime): RegimeMetrics[] {
   const counted = new Set(countedRegimes(lifetime.regimes));
   return lifetime.regimes.map((regime) => {
     const curve = experienceMeans(lifetime, [regime]);
-    const { value, at } = saturation(curve);
+    const { value, at } = saturation(curve, lifetime.options.compat);
     const { terminal, expToTerminal } = terminalPerformance(curve, regime.blockType === "test");
     const average = counted.has(regime) ? mean(lifetime.perf, regime.start, regime.end) : Number.NaN;
     return { regime, saturation: value, expToSaturation: at, terminal, expToTerminal, average };
@@ -66,13 +66,23 @@ export function meansByExperience(expNum: ArrayLike<number>, perf: ArrayLike<num
   );
 }
 
-/** Largest value of the smoothed curve and where it is first reached. */
-export function saturation(curve: ArrayLike<number>): { value: number; at: number } {
+/**
+ * Windows near a reflected end hold the same values in another order: their means are equal, but for the rounding of
+ * sums. Values this close to the largest count as equal to it.
+ */
+const TIE = 1e-12;
+
+/**
+ * Largest value of the smoothed curve and where it is first reached.
+ *
+ * @param compat compare the rounded sums themselves, as the original does
+ */
+export function saturation(curve: ArrayLike<number>, compat = false): { value: number; at: number } {
   const smoothed = smooth(curve);
-  let at = Number.NaN;
-  let value = Number.NaN;
-  for (const [i, v] of smoothed.entries()) if (!(v <= value)) [value, at] = [v, i];
-  return { value, at };
+  if (smoothed.length === 0) return { value: Number.NaN, at: Number.NaN };
+  const value = smoothed.reduce((a, b) => Math.max(a, b));
+  const enough = compat ? value : value - TIE * Math.abs(value);
+  return { value, at: smoothed.findIndex((v) => v >= enough) };
 }
 
 function terminalPerformance(

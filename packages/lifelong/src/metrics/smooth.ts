@@ -1,4 +1,5 @@
 import { ConfigError } from "@everlong/core";
+import { sum } from "./statistics.ts";
 
 export const SMOOTHING_WINDOWS = ["flat", "hanning", "hamming", "bartlett", "blackman"] as const;
 export type SmoothingWindow = (typeof SMOOTHING_WINDOWS)[number];
@@ -66,6 +67,6 @@ export function unitWindow(length: number, window: SmoothingWindow): Float64Arra
               ? 0.42 + 0.5 * Math.cos(angle) + 0.08 * Math.cos(2 * angle)
               : 1 - Math.abs(k) / span;
   }
-  const total = weights.reduce((a, b) => a + b, 0);
+  const total = sum(weights);
   return weights.map((value) => value / total);
 }
