@@ -10,3 +10,4 @@ export * from "./fit.ts";
 export * from "./progress.ts";
 export * from "./run-log.ts";
 export * from "./checkpoint.ts";
+export * from "./sweep.ts";

@@ -8,6 +8,8 @@ export interface GroupedParameter {
   readonly name: string;
   readonly variable: Variable;
   readonly weightDecay: number;
+  /** Whether the decay is the optimiser's own: neither a layer's hint nor a group says otherwise. */
+  readonly usesBaseDecay: boolean;
   /** Factor on the scheduled learning rate. */
   readonly rateScale: number;
 }
@@ -73,7 +75,7 @@ export function groupParameters(
   const hit = groups.map(() => false);
   const made = [...named].map(([name, variable]) => {
     const hints = follow ? hintsOf(variable) : {};
-    let decay = hints.weightDecay ?? weightDecay;
+    let decay = hints.weightDecay;
     let rate = hints.learningRate ?? learningRate;
     groups.forEach((g, i) => {
       if (!(g.match instanceof RegExp ? g.match.test(name) : g.match(name, variable))) return;
@@ -81,7 +83,13 @@ export function groupParameters(
       decay = g.weightDecay ?? decay;
       rate = g.learningRate ?? rate;
     });
-    return { name, variable, weightDecay: decay, rateScale: rate / learningRate };
+    return {
+      name,
+      variable,
+      weightDecay: decay ?? weightDecay,
+      usesBaseDecay: decay === undefined,
+      rateScale: rate / learningRate,
+    };
   });
   const idle = hit.indexOf(false);
   if (idle >= 0) {

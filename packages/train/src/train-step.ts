@@ -48,30 +48,40 @@ export interface StepFunction {
 
 /** Compiles `loss`, its gradients and the update into one function of the batch. */
 export function trainStep(options: TrainStepOptions): StepFunction {
-  const { loss, optimizer, clip, seed = 0, name = "train step" } = options;
-  if (clip !== undefined && !(clip > 0))
-    throw new ConfigError("trainStep", "clip must be positive", { got: `${clip}` });
+  const { optimizer, name = "train step" } = options;
   const { device } = optimizer.step.current;
   const names: string[] = [];
-  const base = random.key(seed, device);
+  const update = oneUpdate(options);
   const run = compile(
     (batch: Batch): Tensor => {
-      // The step's own number keys its randomness: a resumed run draws what an uninterrupted one would.
-      const out = loss(batch, { key: random.foldIn(base, optimizer.step.value) });
-      const scalars: Record<string, Tensor> =
-        "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
-      const found = gradients(
-        scalars["loss"]!,
-        optimizer.parameters.map((p) => p.variable.value),
-      );
-      const { clipped, norm } =
-        clip === undefined ? { clipped: found, norm: globalNorm(found) } : clipByGlobalNorm(found, clip);
-      optimizer.apply(clipped);
-      scalars["gradNorm"] = norm;
+      const scalars = update(batch);
       names.splice(0, names.length, ...Object.keys(scalars));
-      return stack(Object.values(scalars).map((t) => cast(t, device.defaultFloat).reshape([])));
+      return stack(Object.values(scalars).map((t) => cast(t, device.defaultFloat)));
     },
     { name },
   );
   return { run, names };
+}
+
+/** Loss, gradients, clipping and update of a batch, for use inside a trace; returns the step's scalars by name. */
+export function oneUpdate(options: TrainStepOptions): (batch: Batch) => Record<string, Tensor> {
+  const { loss, optimizer, clip, seed = 0 } = options;
+  if (clip !== undefined && !(clip > 0))
+    throw new ConfigError("trainStep", "clip must be positive", { got: `${clip}` });
+  const base = random.key(seed, optimizer.step.current.device);
+  return (batch) => {
+    // The step's own number keys its randomness: a resumed run draws what an uninterrupted one would.
+    const out = loss(batch, { key: random.foldIn(base, optimizer.step.value) });
+    const scalars: Record<string, Tensor> =
+      "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
+    const found = gradients(
+      scalars["loss"]!,
+      optimizer.parameters.map((p) => p.variable.value),
+    );
+    const { clipped, norm } =
+      clip === undefined ? { clipped: found, norm: globalNorm(found) } : clipByGlobalNorm(found, clip);
+    optimizer.apply(clipped);
+    scalars["gradNorm"] = norm;
+    return Object.fromEntries(Object.entries(scalars).map(([n, t]) => [n, t.reshape([])]));
+  };
 }
