@@ -25,6 +25,7 @@ export {
 export type { Clique, DependencyGraph, JunctionTree } from "./label-models/flyingsquid/graph.ts";
 export type { NegativeRule } from "./label-models/flyingsquid/marginals.ts";
 export { SquidLabelModel, type SquidLabelModelOptions } from "./label-models/squid-label-model.ts";
+export { ChainLabelModel, type ChainLabelModelOptions } from "./label-models/chain-label-model.ts";
 export { MultiLabelModel } from "./label-models/multi-label.ts";
 export { createLabelModel, labelModels, type LabelModelEntry } from "./label-models/registry.ts";
 export { readModel, requireSameFunctions, writeModel, type ModelFile } from "./label-models/model-file.ts";

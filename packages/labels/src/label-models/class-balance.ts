@@ -1,4 +1,5 @@
 import { DataError, ShapeError } from "@everlong/core";
+import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 
 /** A class balance as probabilities, `[classes]`; uniform when absent. @throws ShapeError or DataError. */
@@ -34,4 +35,18 @@ export function requireVotes(op: string, votes: Votes): void {
       got: `${votes.functions} functions, all abstaining on ${votes.items} items`,
       hint: "Print analyzeFunctions(votes) and widen the functions.",
     });
+}
+
+/** @throws DataError when no two functions ever vote on the same item: agreement is all that these models learn from. */
+export function requireOverlap(op: string, votes: Votes): void {
+  for (let i = 0; i < votes.items; i++) {
+    let said = 0;
+    for (let j = 0; j < votes.functions; j++) if (votes.at(i, j) !== ABSTAIN) said++;
+    if (said > 1) return;
+  }
+  throw new DataError(op, "no two functions vote on the same item", {
+    expected: "overlapping votes, from whose agreement accuracies are learned",
+    got: `${votes.functions} functions that never meet`,
+    hint: "Use the majority vote, widen the functions, or extend the votes first (Epoxy).",
+  });
 }

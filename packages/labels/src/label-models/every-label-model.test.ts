@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { score } from "../evaluation/metrics.ts";
-import { syntheticVotes } from "../evaluation/synthetic-votes.ts";
+import { seededUniform, syntheticVotes } from "../evaluation/synthetic-votes.ts";
 import { ABSTAIN, Votes } from "../votes/votes.ts";
 import { DawidSkene } from "./dawid-skene.ts";
 import { decide } from "./label-model.ts";
@@ -10,7 +10,10 @@ import { createLabelModel, labelModels } from "./registry.ts";
 
 const seed = Date.now() % 1e6;
 
-describe.each(labelModels.map((e) => [e.name, e] as const))("%s", (_, entry) => {
+// a chain labels consecutive frames of two classes, and is tested below
+const plain = labelModels.filter((e) => e.name !== "chain");
+
+describe.each(plain.map((e) => [e.name, e] as const))("%s", (_, entry) => {
   it.each([2, 4])("labels %i classes better than its functions", (classes) => {
     const { votes, labels } = syntheticVotes({ items: 3000, functions: 9, classes, seed });
     const model = entry.create().fit(votes);
@@ -80,6 +83,51 @@ describe("recovery of known tables", () => {
   it("puts swapped classes right", () => {
     expect(bestAssignment(Float64Array.of(0, 5, 1, 2, 0, 9, 8, 1, 0), 3, () => true)).toEqual([1, 2, 0]);
     expect(bestAssignment(Float64Array.of(0, 5, 5, 0), 2, (a, b) => a === b)).toEqual([0, 1]);
+  });
+});
+
+describe("chain", () => {
+  it("labels frames better than frame by frame when labels persist", () => {
+    const uniform = seededUniform(seed);
+    const [n, m] = [4000, 4];
+    const labels = new Int16Array(n);
+    const data = new Int16Array(n * m);
+    for (let i = 0, y = 0; i < n; i++) {
+      if (uniform() < 0.05) y = 1 - y;
+      labels[i] = y;
+      for (let j = 0; j < m; j++) data[i * m + j] = uniform() < 0.5 ? -1 : uniform() < 0.7 ? y : 1 - y;
+    }
+    const votes = new Votes(data, [n, m]);
+    const accuracy = (name: string, options: object): number =>
+      score(labels, decide(createLabelModel(name, options).fit(votes).predictProba(votes), 2, "first"))
+        .accuracy;
+    expect(accuracy("chain", { frames: 5, persistence: 0.95 })).toBeGreaterThan(
+      accuracy("flyingsquid", {}) + 0.04,
+    );
+    const model = createLabelModel("chain", { frames: 3 }).fit(votes);
+    const some = votes.rows([0, 1, 2, 3]);
+    expect(model.predictProba(some).some(Number.isNaN)).toBe(false);
+    const back = createLabelModel("chain", { frames: 3 }).restore(model.state());
+    expect(back.predictProba(votes)).toEqual(model.predictProba(votes));
+    expect(model.accuracies()).toHaveLength(m);
+  });
+
+  it("refuses three classes, short clips and impossible lengths", () => {
+    expect(() => createLabelModel("chain").fit(new Votes([0, 0, 1, 1], [2, 2]))).toThrow(/fewer frames/);
+    const three = new Votes([0, 1, 2, 0, 1, 2, 0, 0, 0], [3, 3], { classes: 3 });
+    expect(() => createLabelModel("chain").fit(three)).toThrow(/two classes/);
+    expect(() => createLabelModel("chain", { frames: 1 })).toThrow(/2\.\.12/);
+    expect(() => createLabelModel("chain", { persistence: 1 })).toThrow(/probability/);
+  });
+});
+
+describe("functions that never meet", () => {
+  it.each(["flyingsquid", "metal"])("are refused by %s in clear words", (name) => {
+    const apart = new Votes([1, -1, -1, -1, 0, -1, -1, -1, 1], [3, 3]);
+    expect(() => createLabelModel(name).fit(apart)).toThrow(
+      /no two functions vote on the same item.*majority vote/,
+    );
+    expect(createLabelModel("majority").fit(apart).predictProba(apart)[1]).toBe(1);
   });
 });
 

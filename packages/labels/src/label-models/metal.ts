@@ -1,7 +1,7 @@
 import { ConfigError, checkOptions } from "@everlong/core";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
-import { balanceOrUniform, requireVotes } from "./class-balance.ts";
+import { balanceOrUniform, requireOverlap, requireVotes } from "./class-balance.ts";
 import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
 import { stateNumbers } from "./label-model.ts";
 import { softmaxInto } from "./majority-vote.ts";
@@ -39,6 +39,7 @@ export class Metal implements LabelModel {
 
   fit(votes: Votes, options: LabelModelFit = {}): this {
     requireVotes("metal", votes);
+    requireOverlap("metal", votes);
     const { classes: k, functions: m, items: n } = votes;
     if (m < 3)
       throw new ConfigError("metal", "too few labelling functions", {

@@ -1,4 +1,5 @@
 import { ConfigError, nearest } from "@everlong/core";
+import { ChainLabelModel } from "./chain-label-model.ts";
 import { DawidSkene } from "./dawid-skene.ts";
 import type { LabelModel } from "./label-model.ts";
 import { MajorityVote, WeightedVote } from "./majority-vote.ts";
@@ -44,6 +45,12 @@ export const labelModels: LabelModelEntry[] = [
     about: "confusion matrices by expectation maximisation",
     paper: "Dawid and Skene 1979",
     create: (options) => new DawidSkene(options),
+  },
+  {
+    name: "chain",
+    about: "FlyingSquid over windows of consecutive frames, two classes",
+    paper: "Fu et al. 2020, arXiv 2002.11955",
+    create: (options) => new ChainLabelModel(options),
   },
 ];
 

@@ -1,6 +1,6 @@
 import { checkOptions } from "@everlong/core";
 import type { Votes } from "../votes/votes.ts";
-import { balanceOrUniform, requireVotes } from "./class-balance.ts";
+import { balanceOrUniform, requireOverlap, requireVotes } from "./class-balance.ts";
 import { FlyingSquid } from "./flyingsquid/flyingsquid.ts";
 import type { SquidFitOptions } from "./flyingsquid/flyingsquid.ts";
 import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
@@ -30,6 +30,7 @@ export class SquidLabelModel implements LabelModel {
 
   fit(votes: Votes, options: LabelModelFit = {}): this {
     requireVotes("flyingsquid", votes);
+    requireOverlap("flyingsquid", votes);
     const { functionEdges = [], compat, solve = "median", negative, signs } = this.#options;
     const { classes: k, functions: m } = votes;
     const balance = balanceOrUniform("flyingsquid", k, options.classBalance);

@@ -22,6 +22,23 @@ describe("Votes", () => {
     expect([...three.toSigned(2)]).toEqual([-1, 1, 0]);
   });
 
+  it("come as sparse triples", () => {
+    const votes = Votes.fromTriples(
+      [
+        [1, 0, 1],
+        [0, 2, 0],
+      ],
+      [2, 3],
+    );
+    expect([...votes.data]).toEqual([-1, -1, 0, 1, -1, -1]);
+    expect(() => Votes.fromTriples([[2, 0, 1]], [2, 3])).toThrow(/cannot be placed/);
+    const twice = [
+      [0, 0, 1],
+      [0, 0, 0],
+    ] as const;
+    expect(() => Votes.fromTriples(twice, [1, 1])).toThrow(/each pair once/);
+  });
+
   it("picks rows and columns with their names", () => {
     const votes = new Votes([0, 1, 1, 0, -1, 1], [3, 2], { names: ["a", "b"] });
     expect([...votes.rows([2, 0]).data]).toEqual([-1, 1, 0, 1]);

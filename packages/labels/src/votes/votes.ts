@@ -80,6 +80,24 @@ export class Votes {
     return new Votes(out, shape, { classes: 2, ...(names ? { names } : {}) });
   }
 
+  /** Votes given one by one as `[item, function, class]`; everything else abstains. @throws DataError for a vote given twice. */
+  static fromTriples(
+    triples: Iterable<readonly [item: number, fn: number, vote: number]>,
+    shape: readonly [items: number, functions: number],
+    options: { classes?: number; names?: readonly string[] } = {},
+  ): Votes {
+    const data = new Int16Array(shape[0] * shape[1]).fill(ABSTAIN);
+    for (const [i, j, vote] of triples) {
+      const at = i * shape[1] + j;
+      if (!(i >= 0 && i < shape[0] && j >= 0 && j < shape[1]) || data[at] !== ABSTAIN)
+        throw new DataError("votes", `the vote of function ${j} on item ${i} cannot be placed`, {
+          expected: `items below ${shape[0]}, functions below ${shape[1]}, each pair once`,
+        });
+      data[at] = vote;
+    }
+    return new Votes(data, shape, options);
+  }
+
   /** The vote of function `j` on item `i`. */
   at(i: number, j: number): number {
     return this.data[i * this.functions + j]!;

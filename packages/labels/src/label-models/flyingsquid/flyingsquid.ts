@@ -187,7 +187,9 @@ export class FlyingSquid {
     const out = new Int8Array((joint.length / states) * v);
     for (let i = 0; i * states < joint.length; i++) {
       let best = 0;
-      for (let s = 1; s < states; s++) if (joint[i * states + s]! > joint[i * states + best]!) best = s;
+      // equal up to rounding is equal
+      for (let s = 1; s < states; s++)
+        if (joint[i * states + s]! > joint[i * states + best]! * (1 + 1e-12)) best = s;
       for (let t = 0; t < v; t++) out[i * v + t] = (best >> (v - 1 - t)) & 1 ? 1 : -1;
     }
     return out;
