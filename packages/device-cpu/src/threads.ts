@@ -1,7 +1,7 @@
 // The pool of worker threads and the way a parallel kernel is run. The main thread never depends on a worker: it opens a job,
 // works on it until no chunk is left, closes it, and waits only for workers that did join.
 
-import { DeviceError } from "@everlong/core";
+import { ConfigError, DeviceError } from "@everlong/core";
 import {
   ACTIVE_MASK,
   FAILED,
@@ -151,9 +151,9 @@ export class ThreadPool {
   }
 }
 
-function checkThreads(threads: number): number {
+function checkThreads(threads: number, op = "cpu"): number {
   if (!Number.isInteger(threads) || threads < 1 || threads > MAX_THREADS) {
-    throw new DeviceError("cpu", "bad number of threads", {
+    throw new ConfigError(op, "bad number of threads", {
       expected: `1 to ${MAX_THREADS}`,
       got: `${threads}`,
     });
@@ -182,7 +182,7 @@ function startWorker(): Thread {
 export function defaultThreads(): number {
   if (typeof process !== "undefined" && process.getBuiltinModule) {
     const asked = process.env["EVERLONG_THREADS"];
-    if (asked) return checkThreads(Number(asked));
+    if (asked) return checkThreads(Number(asked), "EVERLONG_THREADS");
     return Math.min(MAX_THREADS, process.getBuiltinModule("node:os").availableParallelism());
   }
   if (!globalThis.crossOriginIsolated) return 1;
