@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterAll, afterEach, describe, expect, test, vi } from "vitest";
-import { lifelongCommand } from "./cli.ts";
+import { registerLifelong } from "./cli.ts";
 import { METRICS_OPTIONS } from "./metrics/options.ts";
 
 const scratch = mkdtempSync(join(tmpdir(), "cli-"));
@@ -19,7 +19,7 @@ async function run(...args: string[]): Promise<{ out: string; notes: string }> {
   vi.spyOn(process.stdout, "write").mockImplementation((text) => ((out += String(text)), true));
   vi.spyOn(process.stderr, "write").mockImplementation((text) => ((notes += String(text)), true));
   const program = new Command("everlong").exitOverride();
-  lifelongCommand(program);
+  registerLifelong(program);
   try {
     await program.parseAsync(["lifelong", ...args], { from: "user" });
   } finally {
@@ -106,7 +106,7 @@ describe("metrics", () => {
     for (const [key, flags] of Object.entries(changes))
       expect([key, await document(...flags)]).not.toEqual([key, plain]);
     const program = new Command();
-    lifelongCommand(program);
+    registerLifelong(program);
     const command = program.commands[0]!.commands.find((c) => c.name() === "metrics")!;
     for (const { short, help } of METRICS_OPTIONS) {
       const option = command.options.find((o) => o.description.startsWith(help));

@@ -21,6 +21,3 @@ export function registerLifelong(program: Command): void {
   registerSte(lifelong);
   registerLists(lifelong);
 }
-
-/** The same as a value, for programs that collect commands. */
-export const lifelongCommand: (program: Command) => void = registerLifelong;

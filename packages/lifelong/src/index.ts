@@ -111,5 +111,4 @@ export { type LifetimeSeeds, lifetimeSeeds } from "./run/seeds.ts";
 export { parity } from "./parity.ts";
 export { registerLifelong } from "./cli.ts";
 export { type LiveView, startLiveView } from "./live/server.ts";
-export { type PageOptions, PLOT_TYPES, type PlotType, type ReportGroup, reportPage } from "./report/page.ts";
 export { groupTable, metricsTable, taskTable } from "./report/tables.ts";

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { mixers } from "@everlong/nn";
 import { Command } from "commander";
 import { afterAll, describe, expect, test, vi } from "vitest";
-import { lifelongCommand } from "../cli.ts";
+import { registerLifelong } from "../cli.ts";
 import { block, DEFAULT_SCENARIO } from "../curriculum/curriculum.ts";
 import { registerCurriculum } from "../curriculum/registry.ts";
 import { makeEnvironment } from "../environments/registry.ts";
@@ -59,7 +59,7 @@ test("the demo's intervals tell the agents apart", async () => {
   vi.spyOn(process.stdout, "write").mockImplementation((text) => ((out += String(text)), true));
   vi.spyOn(process.stderr, "write").mockImplementation(() => true);
   const program = new Command("everlong").exitOverride();
-  lifelongCommand(program);
+  registerLifelong(program);
   try {
     const dir = join(scratch, "demo");
     await program.parseAsync(["lifelong", "demo", "-O", dir, "--json"], { from: "user" });

@@ -5,7 +5,6 @@ import type { Command } from "commander";
 import { DEMO_CURRICULUM } from "../curriculum/demo.ts";
 import { type Interval, separated } from "../metrics/bootstrap.ts";
 import { summarizeGroup } from "../metrics/summary.ts";
-import { reportPage } from "../report/page.ts";
 import { groupTable, shortInterval } from "../report/tables.ts";
 import { runExperiment } from "../run/experiment.ts";
 import { parseSeed } from "../run/seeds.ts";
@@ -76,6 +75,7 @@ async function demo(flags: DemoFlags): Promise<void> {
   const summaries = groups.map((group) => summarizeGroup(group.name, group.reports));
   const seconds = (performance.now() - started) / 1000;
   mkdirSync(flags.outputDir, { recursive: true });
+  const { reportPage } = await import("../report/page.ts");
   const page = join(flags.outputDir, "report.html");
   writeFileSync(page, reportPage(groups, { title: "Three poles: forgetting and two remedies", detailed: 1 }));
   out.text(groupTable(summaries));

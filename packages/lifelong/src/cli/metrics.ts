@@ -8,7 +8,7 @@ import { metricsSettings } from "../metrics/options.ts";
 import type { MetricsReport } from "../metrics/report.ts";
 import { summarizeGroup } from "../metrics/summary.ts";
 import { SteStore } from "../metrics/ste-store.ts";
-import { PLOT_TYPES, type PlotType, reportPage } from "../report/page.ts";
+import { PLOT_TYPES, type PlotType } from "../report/plot-types.ts";
 import { groupTable, metricsTable, taskTable } from "../report/tables.ts";
 import { logsIn, measure } from "./measure.ts";
 import { metricsOptionsOf, withMetricsOptions } from "./metrics-options.ts";
@@ -64,11 +64,11 @@ export function registerMetrics(parent: Command): void {
     .option("-C, --save-settings", "write the settings", true)
     .option("--no-save-settings", "no settings file");
   withJson(withMetricsOptions(withReadOptions(command))).action(
-    (dir: string | undefined, flags: MetricsFlags) => {
+    async (dir: string | undefined, flags: MetricsFlags) => {
       const from = dir ?? flags.logDir ?? command.error("error: give a log folder");
       const out = outputOf(flags);
       if (flags.steStoreMode !== undefined) storeExperts(from, flags, flags.steStoreMode, out);
-      else printMetrics(from, flags, out);
+      else await printMetrics(from, flags, out);
     },
   );
 }
@@ -85,7 +85,7 @@ function storeExperts(dir: string, flags: MetricsFlags, mode: "w" | "a", out: Ou
   out.result({ dir: store.dir, stored });
 }
 
-function printMetrics(dir: string, flags: MetricsFlags, out: Output): void {
+async function printMetrics(dir: string, flags: MetricsFlags, out: Output): Promise<void> {
   const metrics = metricsOptionsOf(flags as unknown as Record<string, unknown>);
   const reports = measure(dir, {
     metrics,
@@ -102,16 +102,16 @@ function printMetrics(dir: string, flags: MetricsFlags, out: Output): void {
     out.text(groupTable([summarizeGroup(basename(dir), reports)]));
     out.result(reports.map((report) => metricsDocument(report)));
   }
-  save(dir, reports, single, flags, out);
+  await save(dir, reports, single, flags, out);
 }
 
-function save(
+async function save(
   dir: string,
   reports: readonly MetricsReport[],
   single: boolean,
   flags: MetricsFlags,
   out: Output,
-): void {
+): Promise<void> {
   const name = (flags.output ?? (single ? reports[0]!.lifetime.runId : "ll_metrics")).replaceAll(" ", "_");
   const write = (suffix: string, content: string): void => {
     mkdirSync(flags.outputDir, { recursive: true });
@@ -132,6 +132,8 @@ function save(
     write("_settings.json", `${JSON.stringify(settings, null, 2)}\n`);
   }
   if (flags.plot && flags.save) {
+    // the chart library is half of a command's start
+    const { reportPage } = await import("../report/page.ts");
     const page = reportPage([{ name: basename(dir), reports }], {
       title: name,
       plots: flags.plotTypes ?? ["all"],
@@ -158,7 +160,7 @@ export function registerReport(parent: Command): void {
     readonly steDir?: string;
     readonly json?: boolean;
   }
-  withJson(withMetricsOptions(withReadOptions(command))).action((dirs: string[], flags: Flags) => {
+  withJson(withMetricsOptions(withReadOptions(command))).action(async (dirs: string[], flags: Flags) => {
     const out = outputOf(flags);
     const metrics = metricsOptionsOf(flags as unknown as Record<string, unknown>);
     const { repair = [], steDir, title } = flags;
@@ -174,6 +176,7 @@ export function registerReport(parent: Command): void {
       return { name, reports };
     });
     const summaries = groups.map((group) => summarizeGroup(group.name, group.reports));
+    const { reportPage } = await import("../report/page.ts");
     writeFileSync(
       flags.output,
       reportPage(groups, { ...(title === undefined ? {} : { title }), detailed: flags.detailed }),

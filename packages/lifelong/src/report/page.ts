@@ -4,6 +4,7 @@ import type { MetricsReport } from "../metrics/report.ts";
 import { type GroupSummary, summarizeGroup } from "../metrics/summary.ts";
 import { comparisonChart, evaluationChart, learningChart, lifetimeChart, transferChart } from "./charts.ts";
 import { color } from "./palette.ts";
+import type { PlotType } from "./plot-types.ts";
 import { shortInterval, shortNumber, verdict } from "./tables.ts";
 
 /** Lifetimes of one agent. */
@@ -11,10 +12,6 @@ export interface ReportGroup {
   readonly name: string;
   readonly reports: readonly MetricsReport[];
 }
-
-/** Parts of a lifetime's section, by the original's names: raw curves, evaluation blocks, learning blocks, experts. */
-export const PLOT_TYPES = ["all", "raw", "eb", "lb", "ste"] as const;
-export type PlotType = (typeof PLOT_TYPES)[number];
 
 export interface PageOptions {
   readonly title?: string;
