@@ -17,6 +17,7 @@ import {
 import { hyenaExpertsEntry, multiHeadHyenaEntry } from "./mixers/hyena-family-entries.ts";
 import { hyenaEntry } from "./mixers/hyena-entry.ts";
 import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
+import { h3ConvEntry, longConvEntry } from "./mixers/long-conv-entries.ts";
 import { mambaEntry } from "./mixers/mamba-entry.ts";
 import {
   deltaNetEntry,
@@ -51,6 +52,8 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   deltaNetEntry,
   gatedDeltaNetEntry,
   mamba2Entry,
+  longConvEntry,
+  h3ConvEntry,
   shortConvEntry,
 ];
 

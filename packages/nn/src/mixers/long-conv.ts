@@ -1,0 +1,227 @@
+// Long convolution with free filters as a sequence mixer (Fu et al. 2023). Covers safari's layer and its standalone file.
+
+import {
+  ConfigError,
+  ShapeError,
+  checkOptions,
+  flip,
+  mul,
+  narrow,
+  ones,
+  pad,
+  permute,
+  random,
+  reshape,
+  tile,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
+import { fftConv } from "@everlong/kernels";
+import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
+import { gaussian } from "../initial.ts";
+import { parameter, type ForwardOptions } from "../layer.ts";
+import { activate, activationName, type ActivationName } from "../layers/activation.ts";
+import { checkRate, dropout } from "../layers/dropout.ts";
+import { Linear } from "../layers/linear.ts";
+import type { Mixer } from "../mixer.ts";
+import { circularConv } from "../filters/circular-conv.ts";
+import { zeroPadding } from "./padding.ts";
+
+export const LONG_CONV_SIDES = ["causal", "two-sided", "folded"] as const;
+/**
+ * - `causal`: tap j at lag j.
+ * - `two-sided`: a second set of filters acts on the future.
+ * - `folded`: one set of `2 maxLength` taps; the second half, read from its end, acts on the future from lag -1.
+ */
+export type LongConvSides = (typeof LONG_CONV_SIDES)[number];
+
+/**
+ * The originals' circular convolution, in which taps that reach beyond the period act on the future: with period
+ * `min(T, maxLength) + T` (`short-period`, safari) or `2 T` (`double-period`, standalone file). Without it no tap wraps.
+ */
+export const LONG_CONV_COMPAT = ["short-period", "double-period"] as const;
+export type LongConvCompat = (typeof LONG_CONV_COMPAT)[number];
+
+export interface LongConvOptions {
+  readonly key: Tensor;
+  /** Width D. */
+  readonly dim: number;
+  /** Taps of a filter; inputs may be of any length. */
+  readonly maxLength: number;
+  /** Filters for each input channel, C. Default 1. */
+  readonly channels?: number;
+  /** Default `causal`. */
+  readonly sides?: LongConvSides;
+  /** Where tap 0 of the second set of `two-sided` acts. Default -1. */
+  readonly firstBackwardLag?: 0 | -1;
+  /** After the convolution. Default gelu. */
+  readonly activation?: string;
+  /** After the output map; null leaves the map out (one filter for each channel only). Default glu. */
+  readonly outputActivation?: string | null;
+  /** Rate of dropout before the output map. Default 0. */
+  readonly dropout?: number;
+  /** The same channels are dropped at all positions. Default false. */
+  readonly tieDropout?: boolean;
+  readonly filter?: LongKernelSettings;
+  readonly compat?: LongConvCompat;
+}
+
+const OPTIONS = [
+  "key",
+  "dim",
+  "maxLength",
+  "channels",
+  "sides",
+  "firstBackwardLag",
+  "activation",
+  "outputActivation",
+  "dropout",
+  "tieDropout",
+  "filter",
+  "compat",
+] as const satisfies readonly (keyof LongConvOptions)[];
+
+/**
+ * `y = out(act(k_c * u + d_c u))` with C filters `k_c` for every channel, their results side by side:
+ * `[B, T, D]` to `[B, T, D]`. The output map is `W z + b`, gated when `outputActivation` is `glu`.
+ */
+export class LongConv implements Mixer {
+  /** `[C, D]`: weight of the input itself. */
+  readonly skip: Variable;
+  readonly kernel: LongKernel;
+  readonly outputLinear: Linear | undefined;
+  readonly causal: boolean;
+  readonly dim: number;
+  readonly channels: number;
+  readonly maxLength: number;
+  readonly sides: LongConvSides;
+  readonly activation: ActivationName;
+  readonly outputActivation: ActivationName;
+  readonly dropout: number;
+  readonly #tie: boolean;
+  readonly #firstBackwardLag: 0 | -1;
+  readonly #compat: LongConvCompat | undefined;
+
+  constructor(options: LongConvOptions) {
+    checkOptions("LongConv", options, OPTIONS);
+    const { key, dim, maxLength, channels = 1, sides = "causal", compat } = options;
+    const { outputActivation = "glu", firstBackwardLag = -1 } = options;
+    for (const [name, n] of Object.entries({ dim, maxLength, channels })) {
+      if (!Number.isInteger(n) || n < 1)
+        throw new ConfigError("LongConv", `${name} must be a positive integer`, { got: `${n}` });
+    }
+    if (!LONG_CONV_SIDES.includes(sides))
+      throw new ConfigError("LongConv", "unknown sides", {
+        expected: LONG_CONV_SIDES.join(", "),
+        got: sides,
+      });
+    if (compat !== undefined && !LONG_CONV_COMPAT.includes(compat))
+      throw new ConfigError("LongConv", "unknown compat", {
+        expected: LONG_CONV_COMPAT.join(", "),
+        got: compat,
+      });
+    if (firstBackwardLag !== -1 && (sides !== "two-sided" || compat))
+      throw new ConfigError("LongConv", "firstBackwardLag 0 needs two-sided filters without compat");
+    if (outputActivation === null && channels > 1)
+      throw new ConfigError("LongConv", "several channels need an output map", { got: "null" });
+    [this.dim, this.channels, this.maxLength, this.sides] = [dim, channels, maxLength, sides];
+    this.activation = activationName(options.activation ?? "gelu");
+    this.outputActivation = activationName(outputActivation ?? "identity");
+    this.dropout = checkRate("LongConv", options.dropout ?? 0);
+    this.#tie = options.tieDropout ?? false;
+    this.#firstBackwardLag = firstBackwardLag;
+    this.#compat = compat;
+    // A circular convolution reaches the future whenever an input is shorter than the filter.
+    this.causal = sides === "causal" && compat === undefined;
+    const [skipKey, kernelKey, outKey] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
+    this.skip = parameter(gaussian(skipKey, [channels, dim], 1));
+    this.kernel = new LongKernel({
+      ...options.filter,
+      key: kernelKey,
+      sets: channels * (sides === "two-sided" ? 2 : 1),
+      channels: dim,
+      taps: maxLength * (sides === "folded" ? 2 : 1),
+    });
+    if (outputActivation === null) return;
+    const wide = this.outputActivation === "glu" ? 2 * dim : dim;
+    this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
+  }
+
+  /** @param x `[B, T, D]`, any T. */
+  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    if (x.rank !== 3 || x.shape[2] !== this.dim) {
+      throw new ShapeError("LongConv", "expected [B, T, D]", {
+        expected: `[B, T, ${this.dim}]`,
+        got: `[${x.shape.join(", ")}]`,
+      });
+    }
+    const { mask, key } = options;
+    const u = zeroPadding(x, mask);
+    const wide = this.channels === 1 ? u : tile(u, this.channels, 2);
+    const filters = this.kernel.forward(key && random.foldIn(key, 1));
+    let y = activate(this.activation, this.#convolve(wide, filters));
+    if (key && this.dropout > 0) {
+      y = this.#tie
+        ? mul(
+            y,
+            dropout(
+              ones([y.shape[0]!, 1, y.shape[2]!], { dtype: y.dtype, device: y.device }),
+              this.dropout,
+              key,
+              0,
+            ),
+          )
+        : dropout(y, this.dropout, key, 0);
+    }
+    return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(y)) : y;
+  }
+
+  /** Bytes of the inputs that an exact continuation needs. */
+  stateBytes(time: number): number {
+    return 4 * Math.min(time, this.maxLength - 1) * this.dim;
+  }
+
+  flops(time: number): number {
+    const rows = this.dim * this.channels;
+    const transform = 2.5 * 2 * time * Math.log2(2 * time);
+    const out = this.outputLinear ? 2 * time * rows * this.outputLinear.weight.shape[0]! : 0;
+    return rows * (3 * transform + 14 * time) + out + this.kernel.flops();
+  }
+
+  /** `u` `[B, T, C D]` with filters `[C or 2 C, D, J]`, skip included. */
+  #convolve(u: Tensor, filters: Tensor): Tensor {
+    const skip = reshape(this.skip.value, [this.channels * this.dim]);
+    const side = (from: number, taps: readonly [number, number]): Tensor => {
+      const part = narrow(narrow(filters, 0, from, from + this.channels), 2, taps[0], taps[1]);
+      const rows = reshape(part, [this.channels * this.dim, taps[1] - taps[0]]);
+      return permute(rows, [1, 0]);
+    };
+    const taps = filters.shape[2]!;
+    const behind =
+      this.sides === "two-sided"
+        ? side(this.channels, [0, taps])
+        : this.sides === "folded"
+          ? flip(side(0, [this.maxLength, taps]), 0)
+          : undefined;
+    if (this.#compat) {
+      const time = u.shape[1]!;
+      const period = this.#compat === "short-period" ? Math.min(time, this.maxLength) + time : 2 * time;
+      return circularConv(u, this.#periodic(side(0, [0, taps]), behind, time), skip, period);
+    }
+    return fftConv(u, this.sides === "folded" ? side(0, [0, this.maxLength]) : side(0, [0, taps]), {
+      layout: "bld",
+      skip,
+      ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag: this.#firstBackwardLag } : {}),
+    });
+  }
+
+  /** The originals' filter of one period: backward taps are flipped behind `time` further places. */
+  #periodic(ahead: Tensor, behind: Tensor | undefined, time: number): Tensor {
+    if (this.sides !== "two-sided") return ahead;
+    const zeros = (before: number, after: number): [number, number][] => [
+      [before, after],
+      [0, 0],
+    ];
+    return pad(ahead, zeros(0, time)).add(pad(flip(behind!, 0), zeros(time, 0)));
+  }
+}

@@ -1,0 +1,89 @@
+// Long convolutions with free filters as safari and its standalone file construct them.
+
+import { random, transpose, type Tensor } from "@everlong/core";
+import type { LongKernelSettings } from "../filters/long-kernel.ts";
+import { H3Conv } from "../mixers/h3-conv.ts";
+import { LongConv } from "../mixers/long-conv.ts";
+import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
+import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+
+const filterSettings = (args: Arguments): LongKernelSettings => ({
+  start: stringOr(args, "weight_init", "random") === "double_exp" ? "double-exponential" : "random",
+  squash: numberOr(args, "lam", 0.1),
+  smoothing: !booleanOr(args, "use_ma_smoothing", false)
+    ? "none"
+    : booleanOr(args, "smooth_freq", false)
+      ? "frequency"
+      : "time",
+  window: numberOr(args, "ma_window_len", 7),
+  dropout: numberOr(args, "kernel_dropout", 0),
+  ...(typeof args["learning_rate"] === "number" ? { learningRate: args["learning_rate"] } : {}),
+  compat: true,
+});
+
+/** An operator between `[B, D, T]` inputs and outputs where the original transposes. */
+const transposedIf =
+  (transposed: boolean, fn: (x: Tensor) => Tensor) =>
+  (u: Tensor): Tensor =>
+    transposed ? transpose(fn(transpose(u))) : fn(u);
+
+const rename = (key: string): string | undefined =>
+  key === "D" ? "skip" : key.replace("output_linear.0.", "output_linear.");
+
+function longConv({ args }: ParityRequest): ParityModule {
+  const twoSided = booleanOr(args, "bidirectional", false);
+  const folded = !booleanOr(args, "causal", true);
+  const module = new LongConv({
+    key: random.key(0),
+    dim: required(args, "d_model"),
+    maxLength: numberOr(args, "l_max", 1024),
+    channels: numberOr(args, "channels", 1),
+    sides: twoSided ? "two-sided" : folded ? "folded" : "causal",
+    activation: stringOr(args, "activation", "gelu"),
+    outputActivation: args["postact"] === null ? null : stringOr(args, "postact", "glu"),
+    filter: filterSettings(args),
+    compat: "short-period",
+  });
+  const apply = transposedIf(booleanOr(args, "transposed", true), (x) => module.forward(x));
+  return { module, rename, call: ({ u }) => ({ y: apply(u!), kernel: module.kernel.forward() }) };
+}
+
+function standaloneLongConv({ args }: ParityRequest): ParityModule {
+  const module = new LongConv({
+    key: random.key(0),
+    dim: required(args, "H"),
+    maxLength: required(args, "L"),
+    channels: numberOr(args, "channels", 2),
+    sides: "folded",
+    filter: { start: "random", squash: numberOr(args, "kernel_lam", 0.1) },
+    compat: "double-period",
+  });
+  const apply = transposedIf(true, (x) => module.forward(x));
+  return {
+    module,
+    rename: (key) => (key === "kernel" ? "kernel.kernel" : rename(key)),
+    call: ({ u }) => ({ y: apply(u!), kernel: module.kernel.forward() }),
+  };
+}
+
+function h3Conv({ args }: ParityRequest): ParityModule {
+  const module = new H3Conv({
+    key: random.key(0),
+    dim: required(args, "d_model"),
+    maxLength: required(args, "l_max"),
+    headDim: numberOr(args, "head_dim", 1),
+    filter: filterSettings(args),
+    compat: true,
+  });
+  return {
+    module,
+    rename: (key) => ({ D: "skip", k_D: "key_skip" })[key] ?? key,
+    call: ({ u }) => ({ y: module.forward(u!) }),
+  };
+}
+
+export const longConvModules: ParityModules = {
+  "src.models.sequence.long_conv.LongConv": longConv,
+  "standalone_long_convs.LongConv": standaloneLongConv,
+  "src.models.sequence.h3_conv.H3Conv": h3Conv,
+};
