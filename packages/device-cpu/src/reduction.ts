@@ -3,6 +3,7 @@
 
 import type { DType, ReduceFn } from "@everlong/core";
 import type { FunctionBuilder, Vec } from "@everlong/wasm";
+import { emitExtreme } from "./instruction-codegen.ts";
 import { lanesKind } from "./lane-formats.ts";
 
 /** v128 per accumulator. */
@@ -15,7 +16,8 @@ export function combine(f: FunctionBuilder, fn: ReduceFn, dtype: DType, a: Vec, 
   if (kind === "int") {
     return f.i32x4[({ sum: "add", prod: "mul", max: "maxS", min: "minS" } as const)[fn]](a, b);
   }
-  return f.f32x4[({ sum: "add", prod: "mul", max: "max", min: "min" } as const)[fn]](a, b);
+  if (fn === "max" || fn === "min") return emitExtreme(f, fn, a, b);
+  return f.f32x4[fn === "sum" ? "add" : "mul"](a, b);
 }
 
 /** The element that changes nothing, in every lane. */
