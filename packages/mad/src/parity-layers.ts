@@ -46,6 +46,7 @@ import {
   type RwkvChannelMixerOptions,
   type RwkvTimeMixerOptions,
 } from "@everlong/nn";
+import { bf16TimeMixer } from "./parity-bf16.ts";
 import {
   activation,
   flag,
@@ -243,6 +244,15 @@ export const layerCase =
     return { module, rename, call: ({ x }) => ({ y: module.forward(x!) }) };
   };
 
+/** The time mixers in bf16, as the original runs them. */
+const bf16Case =
+  (cls: string) =>
+  (request: ParityRequest): ParityModule => {
+    const inner = layerCase(recurrentLayers[cls]!)(request);
+    const divisor = cls === "TimeMixer_RWKV5" ? number(request.args, "head_dim_divisor", 8) : 1;
+    return bf16TimeMixer(inner, inner.module as Rwkv5TimeMixer | Rwkv6TimeMixer, divisor);
+  };
+
 /** The layer's own outputs, and those of stepping through the input: what the original's generation gives. */
 function mambaCase(request: ParityRequest): ParityModule {
   const { build, rename } = mamba(request.args);
@@ -340,6 +350,7 @@ export const partCases: ParityModules = {
       return [
         [`mad.model.layers.rwkv.rwkv${version}.${time}`, layerCase(recurrentLayers[time]!)],
         [`mad.model.layers.rwkv.rwkv${version}.${channel}`, layerCase(recurrentLayers[channel]!)],
+        [`mad.model.layers.rwkv ${time}`, bf16Case(time)],
         [`mad/model/layers/rwkv/cuda/wkv${version}_cuda.cu`, wkvKernel],
       ];
     }),
