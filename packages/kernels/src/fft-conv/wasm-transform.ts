@@ -53,54 +53,78 @@ export function defineTransforms(module: ModuleBuilder, leaf: Leaf): Transforms 
     return [p0, p1, p2, f.variable("i32", f.i32.add(p2, step))];
   };
 
-  // (from, end, step, twiddles) over blocks of four steps
-  const pass = (
-    name: string,
-    unroll: number,
-    butterfly: (m: Algebra, p: readonly I32Var[], at: number, tw: I32Var, u: number) => void,
-  ): FunctionRef =>
+  /** A radix-4 butterfly between four elements; `w(1..3)` are their factors, absent where they are 1. */
+  interface Site {
+    readonly load: (k: number) => Complex;
+    readonly store: (k: number, z: Complex) => void;
+    readonly w: (k: number) => Complex | undefined;
+  }
+  const forward = (m: Algebra, { load, store, w }: Site): void => {
+    const turned = (k: number, z: Complex): Complex => {
+      const factor = w(k);
+      return factor ? m.mul(z, factor) : z;
+    };
+    const [a, b, c, d] = [load(0), load(1), load(2), load(3)];
+    const [s0, s1, s2, s3] = [m.add(a, c), m.sub(a, c), m.add(b, d), m.sub(b, d)];
+    store(0, m.add(s0, s2));
+    store(1, turned(1, m.subTurned(s1, s3)));
+    store(2, turned(2, m.sub(s0, s2)));
+    store(3, turned(3, m.addTurned(s1, s3)));
+  };
+  const backward = (m: Algebra, { load, store, w }: Site): void => {
+    const turned = (k: number): Complex => {
+      const factor = w(k);
+      return factor ? m.mulConj(load(k), factor) : load(k);
+    };
+    const c = turned(2);
+    const a = load(0);
+    const [s0, s1] = [m.add(a, c), m.sub(a, c)];
+    const b = turned(1);
+    const d = turned(3);
+    const [s2, s3] = [m.add(b, d), m.sub(b, d)];
+    store(0, m.add(s0, s2));
+    store(2, m.sub(s0, s2));
+    store(1, m.addTurned(s1, s3));
+    store(3, m.subTurned(s1, s3));
+  };
+  type Butterfly = typeof forward;
+
+  // (from, end, step, twiddles) over blocks of four steps; a step is a multiple of four elements
+  const pass = (name: string, butterfly: Butterfly): FunctionRef =>
     module.define(name, { params: ["i32", "i32", "i32", "i32"] }, (f, from, end, step, twiddles) => {
       const m = new Algebra(f);
       f.doWhile(() => {
         const p = quarters(f, from, step);
         const tw = f.variable("i32", twiddles);
         const stop = f.i32.add(p[0], step);
-        const moves = [...p.map((q) => [q, unroll * es] as const), [tw, unroll * 24] as const];
+        const moves = [...p.map((q) => [q, 4 * es] as const), [tw, 4 * 24] as const];
         f.sweep(p[0], stop, moves, () => {
-          for (let u = 0; u < unroll; u++) butterfly(m, p, u * es, tw, u);
+          for (let u = 0; u < 4; u++)
+            butterfly(m, {
+              load: (k) => m.load(p[k]!, u * es),
+              store: (k, z) => m.store(p[k]!, u * es, z),
+              w: (k) => m.twiddle(tw, 24 * u + 8 * (k - 1)),
+            });
         });
         f.set(from, p[3]);
         return f.i32.ltU(from, end);
       });
     });
-
-  const forward = (unroll: number): FunctionRef =>
-    pass(`forward${unroll}`, unroll, (m, p, at, tw, u) => {
-      const [a, b, c, d] = p.map((q) => m.load(q, at)) as [Complex, Complex, Complex, Complex];
-      const [s0, s1, s2, s3] = [m.add(a, c), m.sub(a, c), m.add(b, d), m.sub(b, d)];
-      const w = (k: number): Complex => m.twiddle(tw, 24 * u + 8 * k);
-      m.store(p[0]!, at, m.add(s0, s2));
-      m.store(p[1]!, at, m.mul(m.subTurned(s1, s3), w(0)));
-      m.store(p[2]!, at, m.mul(m.sub(s0, s2), w(1)));
-      m.store(p[3]!, at, m.mul(m.addTurned(s1, s3), w(2)));
+  // the same where a step is one leaf: all offsets and the factors 1 are known
+  const lowPass = (name: string, butterfly: Butterfly): FunctionRef =>
+    module.define(name, { params: ["i32", "i32", "i32", "i32"] }, (f, from, end, _step, twiddles) => {
+      const m = new Algebra(f);
+      f.sweep(from, end, [[from, 4 * leaf * es]], () => {
+        for (let j = 0; j < leaf; j++)
+          butterfly(m, {
+            load: (k) => m.load(from, (k * leaf + j) * es),
+            store: (k, z) => m.store(from, (k * leaf + j) * es, z),
+            w: (k) => (j === 0 ? undefined : m.twiddle(twiddles, 24 * j + 8 * (k - 1))),
+          });
+      });
     });
-  const backward = (unroll: number): FunctionRef =>
-    pass(`backward${unroll}`, unroll, (m, p, at, tw, u) => {
-      const w = (k: number): Complex => m.twiddle(tw, 24 * u + 8 * k);
-      const c = m.mulConj(m.load(p[2]!, at), w(1));
-      const a = m.load(p[0]!, at);
-      const [s0, s1] = [m.add(a, c), m.sub(a, c)];
-      const b = m.mulConj(m.load(p[1]!, at), w(0));
-      const d = m.mulConj(m.load(p[3]!, at), w(2));
-      const [s2, s3] = [m.add(b, d), m.sub(b, d)];
-      m.store(p[0]!, at, m.add(s0, s2));
-      m.store(p[2]!, at, m.sub(s0, s2));
-      m.store(p[1]!, at, m.addTurned(s1, s3));
-      m.store(p[3]!, at, m.subTurned(s1, s3));
-    });
-  const lowUnroll = leaf === 4 || leaf === 8 ? 4 : leaf === 6 || leaf === 10 ? 2 : leaf;
-  const forwardAt = { 4: forward(4), low: lowUnroll === 4 ? undefined : forward(lowUnroll) };
-  const backwardAt = { 4: backward(4), low: lowUnroll === 4 ? undefined : backward(lowUnroll) };
+  const forwardAt = { high: pass("forward", forward), low: lowPass("forwardLow", forward) };
+  const backwardAt = { high: pass("backward", backward), low: lowPass("backwardLow", backward) };
 
   // innermost transforms: (x, y, z, end of x)
   const inner = (
@@ -172,21 +196,17 @@ export function defineTransforms(module: ModuleBuilder, leaf: Leaf): Transforms 
         f.i32.or(f.i32.eq(mode, MODE.multiply), f.i32.eq(mode, MODE.multiplyConj)),
       );
       const atLevel = (
-        fns: { readonly 4: FunctionRef; readonly low: FunctionRef | undefined },
+        fns: { readonly high: FunctionRef; readonly low: FunctionRef },
         from: I32,
         to: I32,
         step: Value<"i32">,
         tw: Value<"i32">,
-      ): void => {
-        const { low } = fns;
-        const run = (fn: FunctionRef): void => void f.call(fn, from, to, step, tw);
-        if (!low) return run(fns[4]);
+      ): void =>
         f.if(
           f.i32.eq(step, leafBytes),
-          () => run(low),
-          () => run(fns[4]),
+          () => f.call(fns.low, from, to, step, tw),
+          () => f.call(fns.high, from, to, step, tw),
         );
-      };
       const leafCall = (): void => {
         // one branch per mode; every leaf function takes the same arguments
         for (const kind of Object.values(MODE))
