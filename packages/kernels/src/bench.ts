@@ -1,7 +1,7 @@
-// Cases worth timing, by op. The runner makes the inputs, checks the result against the op's reference on a small case, and
-// reads flops and bytes from the op's own cost.
+// Cases worth timing, by op, and how to run them: a result counts once it agrees with the float64 reference on a small case of
+// the same call. Flops and bytes come from the op's own cost.
 
-import type { Op } from "@everlong/core";
+import { compile, device, tensor, type Device, type Op, type Tensor } from "@everlong/core";
 
 /** One input of a case. */
 export interface BenchInput {
@@ -35,3 +35,68 @@ export const benchCase = <P>(
     list.map((i) => ("shape" in i ? i : { shape: i as readonly number[] }));
   return { name, op: op as unknown as Op<never>, params, inputs: full(inputs), small: full(small) };
 };
+
+/** A case on a device. */
+export interface PreparedBench {
+  readonly flops: number;
+  readonly bytes: number;
+  /** Runs once; on devices that work in the background, wait for the device before reading a clock. */
+  readonly run: () => void;
+  /** Largest relative L2 error of an output of the small case against the float64 reference. */
+  readonly error: () => Promise<number>;
+  readonly close: () => void;
+}
+
+/** The same numbers for every device: a linear congruence, the sum of four for normals. */
+function draw(
+  { shape, dtype = "f32", below = 2, range }: BenchInput,
+  seed: number,
+): Float32Array | Int32Array {
+  let state = seed;
+  const uniform = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+  const size = shape.reduce((a, b) => a * b, 1);
+  if (dtype === "i32") return Int32Array.from({ length: size }, () => Math.floor(below * uniform()));
+  const normal = (): number => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
+  const [low, high] = range ?? [0, 0];
+  return Float32Array.from({ length: size }, () => (range ? low + (high - low) * uniform() : normal()));
+}
+
+/** Compiles a case for a device and makes its inputs there. */
+export function prepareBench(c: BenchCase, on: Device): PreparedBench {
+  const upload = (list: readonly BenchInput[], to: Device): Tensor[] =>
+    list.map((input, i) => {
+      const dtype = input.dtype ?? to.defaultFloat;
+      return tensor(draw(input, 17 * i + 1), [...input.shape], { dtype, device: to });
+    });
+  const types = c.inputs.map((i) => ({ shape: i.shape, dtype: i.dtype ?? ("f32" as const) }));
+  const call = (...inputs: Tensor[]): Tensor[] => c.op(inputs, c.params as never);
+  const { flops, bytes } = c.op.def.cost(types, c.op.def.shape(types, c.params as never), c.params as never);
+  const inputs = upload(c.inputs, on);
+  const fn = compile(call, { name: c.name });
+  return {
+    flops,
+    bytes,
+    run: () => {
+      for (const t of fn(...inputs)) t[Symbol.dispose]();
+    },
+    error: async () => {
+      const got = call(...upload(c.small, on));
+      const want = call(...upload(c.small, device("reference")));
+      let worst = 0;
+      for (const [i, w] of want.entries()) {
+        const [x, y] = [await got[i]!.data(), await w.data()];
+        let [off, size] = [0, 0];
+        for (let k = 0; k < y.length; k++) {
+          off += (y[k]! - x[k]!) ** 2;
+          size += y[k]! ** 2;
+        }
+        worst = Math.max(worst, Math.sqrt(off / Math.max(size, Number.MIN_VALUE)));
+      }
+      return worst;
+    },
+    close: () => {
+      fn.dispose();
+      for (const t of inputs) t[Symbol.dispose]();
+    },
+  };
+}
