@@ -124,10 +124,20 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
           () => f.call(transforms.lastBoth, from, sequence, eighth, last),
           () => f.call(transforms.lastReal, from, sequence, eighth, last),
         ),
-      /** The inner passes of all four quarters. */
-      walk: (x: I32Value, y: I32Value, z: I32Value, mode: I32Value | number): void => {
+      /** The inner passes of all four quarters; where `spectrumFirst`, quarter for quarter after those that make y a spectrum. */
+      walk: (
+        x: I32Value,
+        y: I32Value,
+        z: I32Value,
+        mode: I32Value | number,
+        spectrumFirst?: I32Value,
+      ): void => {
         const p: Variable<"i32">[] = [x, y, z].map((v) => f.variable("i32", v));
         f.loop(0, 4, 1, () => {
+          if (spectrumFirst)
+            f.if(spectrumFirst, () => {
+              f.call(transforms.walk, p[1]!, p[1]!, p[1]!, quarter, table, MODE.spectrum);
+            });
           f.call(transforms.walk, p[0]!, p[1]!, p[2]!, quarter, table, mode);
           for (const v of p) f.advance(v, quarter);
         });
@@ -201,6 +211,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
     s: Setup,
     { channel, present, groups }: Cluster,
     spectrumOf: (g: I32Value) => I32Value,
+    firstPassOnly: I32Value | number,
   ): void => {
     const { arg, at, back } = s;
     const origin = arg("origin");
@@ -227,7 +238,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
       });
       const spectrum = spectrumOf(g);
       s.toSpectrum(sequence, spectrum, arg("filterBoth"));
-      s.walk(spectrum, spectrum, spectrum, MODE.spectrum);
+      f.if(f.i32.eqz(firstPassOnly), () => s.walk(spectrum, spectrum, spectrum, MODE.spectrum));
     });
   };
 
@@ -247,10 +258,12 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
         const keptHere = f.i32.add(kept, f.i32.mul(f.i32.mul(index, arg("cluster")), s.workBytes));
         const spectrumOf = (g: I32Value): I32Value =>
           f.select(kept, f.i32.add(keptHere, f.i32.mul(s.workBytes, g)), s.work(g));
-        f.if(f.i32.eqz(kept), () => transformFilters(f, s, cluster, spectrumOf));
+        const [firstBatch, batchEnd] = s.batches(unit, index);
+        // for a single batch entry each quarter of a spectrum is made right before its use, while it is in the cache
+        const single = f.i32.and(f.i32.eqz(kept), f.i32.eq(f.i32.sub(batchEnd, firstBatch), 1));
+        f.if(f.i32.eqz(kept), () => transformFilters(f, s, cluster, spectrumOf, single));
 
         const mode = f.i32.add(arg("adjoint"), MODE.multiply);
-        const [firstBatch, batchEnd] = s.batches(unit, index);
         f.loop(firstBatch, batchEnd, 1, (b) => {
           s.move(true, s.sequence(0), "u", "pre", b, channel, present);
           f.loop(0, groups, 1, (g) => {
@@ -258,7 +271,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
             const spectrum = spectrumOf(g);
             s.clearFrom(sequence, length, arg("sequenceBoth"));
             s.toSpectrum(sequence, work, arg("sequenceBoth"));
-            s.walk(work, spectrum, spectrum, mode);
+            s.walk(work, spectrum, spectrum, mode, single);
             s.fromSpectrum(work, sequence, arg("resultBoth"));
             f.if(f.i32.and(arg("circular"), f.i32.gtU(taps, 1)), () => {
               const over = f.i32.sub(taps, 1);
@@ -380,7 +393,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
       f.loop(begin, end, 1, (index) => {
         const first = f.i32.mul(f.i32.mul(index, s.arg("cluster")), s.workBytes);
         const at = f.i32.add(s.arg("spectra"), first);
-        transformFilters(f, s, s.cluster(index), (g) => f.i32.add(at, f.i32.mul(s.workBytes, g)));
+        transformFilters(f, s, s.cluster(index), (g) => f.i32.add(at, f.i32.mul(s.workBytes, g)), 0);
       });
     },
   );
