@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -202,6 +202,69 @@ describe("run, report and the rest", () => {
       "DoorKey",
     );
     expect((await run("agents")).out).toMatch(/^Random: /m);
+  });
+
+  test("area between curves over lifetimes, and Continual World's logs", async () => {
+    await run(
+      "run",
+      "SimpleMiniGrid",
+      "--log-dir",
+      at("abc"),
+      "--lifetimes",
+      "6",
+      "--agent-seed",
+      "1",
+      "--curriculum-seed",
+      "2",
+      "--quiet",
+      "--no-metrics",
+    );
+    const { out } = await run("abc", at("abc"), "--json", "--ste-dir", at("ste"));
+    const { pairs, lifetimes } = JSON.parse(out);
+    expect(lifetimes).toHaveLength(6);
+    expect(pairs.length).toBeGreaterThan(0);
+    for (const pair of pairs) expect(pair.divisions).toHaveLength(4);
+
+    const progress = (name: string, header: string[], rows: number[][]): string => {
+      mkdirSync(at(name));
+      writeFileSync(
+        at(name, "progress.tsv"),
+        `${[header, ...rows].map((cells) => cells.join("\t")).join("\n")}\n`,
+      );
+      return at(name);
+    };
+    const columns = [
+      "test/stochastic/0/reach-v1/success",
+      "test/stochastic/1/push-v1/success",
+      "train/active_env",
+    ];
+    const rows = [
+      [0, 0, 0],
+      [1, 0, 0],
+      [0.5, 0.2, 1],
+      [0.5, 0.8, 1],
+    ];
+    const runs = ["cw1", "cw2"].map((name) => progress(name, columns, rows));
+    const baselines = ["reach-v1", "push-v1"].map((task) =>
+      progress(task, [`test/stochastic/0/${task}/success`], [[0.2], [0.4]]),
+    );
+    const world = await run(
+      "continual-world",
+      ...runs,
+      "--window",
+      "1",
+      "--baseline",
+      ...baselines,
+      "--json",
+    );
+    const result = JSON.parse(world.out);
+    expect(result.performance).toMatchObject({ value: 0.65, count: 2 });
+    expect(result.forgetting.value).toBeCloseTo((0.5 + 0) / 2, 12);
+    expect(result.forwardTransfer.value).toBeCloseTo(((0.5 - 0.3) / 0.7 + (0.5 - 0.3) / 0.7) / 2, 12);
+    await expect(run("continual-world", baselines[0]!)).rejects.toThrow(/lacks column "train\/active_env"/);
+    await expect(run("continual-world", runs[0]!, "--baseline", runs[1]!)).rejects.toThrow(
+      /not a single-task run/,
+    );
   });
 
   test("agent options are key=value", async () => {

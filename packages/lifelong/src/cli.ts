@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { registerLists, registerSummary, registerValidate } from "./cli/curricula.ts";
 import { registerAggregate, registerMetrics, registerReport, registerSte } from "./cli/metrics.ts";
+import { registerAbc, registerContinualWorld } from "./cli/other-metrics.ts";
 import { registerDemo } from "./cli/demo.ts";
 import { registerRun } from "./cli/run.ts";
 
@@ -15,6 +16,8 @@ export function registerLifelong(program: Command): void {
   registerDemo(lifelong);
   registerMetrics(lifelong);
   registerReport(lifelong);
+  registerAbc(lifelong);
+  registerContinualWorld(lifelong);
   registerValidate(lifelong);
   registerSummary(lifelong);
   registerAggregate(lifelong);
