@@ -3,6 +3,7 @@
 
 import type { FunctionBuilder, FunctionRef, ModuleBuilder, Target } from "@everlong/wasm";
 import { argFloat, argReader, smaller, type I32Value } from "../wasm-emit.ts";
+import { powerOfTwo } from "../wasm-power.ts";
 import {
   COMMON_ARGS,
   bentScore,
@@ -19,7 +20,6 @@ import {
   definePack,
   defineProduct,
   defineUnpack,
-  powerOfScore,
   tileQueries,
 } from "./wasm-tiles.ts";
 
@@ -87,7 +87,7 @@ function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolea
           offsets.forEach((offset, v) => {
             const t: ScoreTile = { bounds, key, at: scores, offset };
             const { score, bent } = bentScore(f, kind, t, f.mem.vec.load(scores, offset), factors);
-            let weight = powerOfScore(f, f.f32x4.sub(score, logSums[v]!));
+            let weight = powerOfTwo(f, f.f32x4.sub(score, logSums[v]!));
             if (masked) weight = f.v128.and(weight, visibility(f, t));
             const along = f.f32x4.sub(f.mem.vec.load(products, offset), deltas[v]!);
             let ds = f.f32x4.mul(weight, along);

@@ -9,6 +9,7 @@ import {
   type Vec,
 } from "@everlong/wasm";
 import { argFloat, argReader, larger, smaller, type I32Value } from "../wasm-emit.ts";
+import { powerOfTwo } from "../wasm-power.ts";
 import {
   HIDDEN,
   KEY_BLOCK,
@@ -17,7 +18,6 @@ import {
   definePack,
   defineProduct,
   defineUnpack,
-  powerOfScore,
   tileQueries,
 } from "./wasm-tiles.ts";
 
@@ -205,7 +205,7 @@ function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean
           },
         );
       }
-      const shrink = tops.map((top, v) => powerOfScore(f, f.f32x4.sub(before[v]!, top)));
+      const shrink = tops.map((top, v) => powerOfTwo(f, f.f32x4.sub(before[v]!, top)));
       const totals = shrink.map((s, v) =>
         f.vecVariable(f.f32x4.mul(f.mem.vec.load(state, line + offsets[v]!), s)),
       );
@@ -214,7 +214,7 @@ function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean
         f.sweep(at, end, [[at, line]], () => {
           offsets.forEach((offset, v) => {
             const score = f.mem.vec.load(at, offset);
-            let weight = powerOfScore(f, f.f32x4.sub(score, tops[v]!));
+            let weight = powerOfTwo(f, f.f32x4.sub(score, tops[v]!));
             // not greater instead of less: NaN must stay
             if (masked) weight = f.v128.andnot(weight, f.f32x4.lt(score, SEEN));
             f.mem.vec.store(at, offset, weight);

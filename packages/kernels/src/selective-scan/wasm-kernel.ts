@@ -4,7 +4,7 @@
 import type { FunctionBuilder, ModuleBuilder, Target } from "@everlong/wasm";
 import { clear, defineGather, defineScatter } from "../wasm-blocks.ts";
 import { argReader, larger, smaller, type I32Value } from "../wasm-emit.ts";
-import { defineBack, defineStep, defineSumLines } from "./wasm-step.ts";
+import { defineBack, defineReplay, defineSteps, defineSumLines } from "./wasm-step.ts";
 
 export const ARGS = [
   "u",
@@ -110,7 +110,7 @@ export function buildForward(module: ModuleBuilder): void {
   const line = 4 * width;
   const gather = defineGather(module, width);
   const scatter = defineScatter(module, width);
-  const step = defineStep(module, false);
+  const steps = defineSteps(module);
   module.define(
     "selectiveScan",
     { params: ["i32", "i32", "i32", "i32"], exported: true },
@@ -157,13 +157,18 @@ export function buildForward(module: ModuleBuilder): void {
             delta,
           );
           const vectors = vectorOffset(f, arg, batch, first);
-          const b = f.variable("i32", f.i32.add(arg("b"), vectors));
-          const c = f.variable("i32", f.i32.add(arg("c"), vectors));
-          f.loop(0, f.i32.mul(count, line), line, (at) => {
-            f.call(step, f.i32.add(u, at), f.i32.add(delta, at), b, c, a, h, h, 0, f.i32.add(y, at), states);
-            f.advance(b, rowBytes);
-            f.advance(c, rowBytes);
-          });
+          f.call(
+            steps,
+            u,
+            delta,
+            f.i32.add(arg("b"), vectors),
+            f.i32.add(arg("c"), vectors),
+            a,
+            h,
+            y,
+            states,
+            count,
+          );
           const out = f.i32.add(arg("y"), outputOffset(f, arg, batch, first, channel));
           f.call(scatter, out, f.i32.shl(arg("channels"), 2), 4, count, here, y);
         });
@@ -178,7 +183,7 @@ export function buildBackward(module: ModuleBuilder): void {
   const line = 4 * width;
   const gather = defineGather(module, width);
   const scatter = defineScatter(module, width);
-  const replay = defineStep(module, true);
+  const replay = defineReplay(module);
   const back = defineBack(module);
   const sumLines = defineSumLines(module);
   module.define(
@@ -268,7 +273,7 @@ export function buildBackward(module: ModuleBuilder): void {
             const next = f.i32.add(start, groupBytes);
             const from = f.variable("i32", start);
             f.loop(0, stretchBytes, line, (at) => {
-              f.call(replay, f.i32.add(u, at), f.i32.add(delta, at), b, 0, a, from, next, spare, 0, states);
+              f.call(replay, f.i32.add(u, at), f.i32.add(delta, at), b, a, from, next, spare, states);
               f.set(from, next);
               f.advance(b, rowBytes);
             });
@@ -304,7 +309,7 @@ export function buildBackward(module: ModuleBuilder): void {
             const decay = f.variable("i32", decays);
             f.loop(0, f.i32.mul(steps, line), line, (at) => {
               const after = f.i32.add(from, stateBytes);
-              f.call(replay, f.i32.add(u, at), f.i32.add(delta, at), b, 0, a, from, after, decay, 0, states);
+              f.call(replay, f.i32.add(u, at), f.i32.add(delta, at), b, a, from, after, decay, states);
               f.set(from, after);
               f.advance(decay, stateBytes);
               f.advance(b, rowBytes);

@@ -1,40 +1,82 @@
 // Single steps of the recurrence on a block of channels: lines of lanes, one line per state.
 
-import { exp, type FunctionRef, type ModuleBuilder } from "@everlong/wasm";
+import type { FunctionBuilder, FunctionRef, ModuleBuilder, Vec } from "@everlong/wasm";
+import { powerOfTwo } from "../wasm-power.ts";
 
-/** `advance(u, delta, b, c, a, before, after, decays, y, states)`: one step; `c` and `decays` may be 0. */
-export function defineStep(module: ModuleBuilder, full: boolean): FunctionRef {
+// Above, the state has left float32 anyway.
+const decayOf = (f: FunctionBuilder, exponent: Vec): Vec => powerOfTwo(f, f.f32x4.pmin(exponent, 126));
+
+/** `steps(u, delta, b, c, a, h, y, states, count)`: `count` steps on the state at `h`; numbers of b and c side by side. */
+export function defineSteps(module: ModuleBuilder): FunctionRef {
   return module.define(
-    full ? "replay" : "step",
-    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"] },
-    (f, u, delta, b, c, a, before, after, decays, y, states) => {
+    "steps",
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"] },
+    (f, u, delta, b, c, a, h, y, states, count) => {
       const vector = 4 * f.lanes;
       const line = 2 * vector;
       const offsets = [0, vector];
-      const steps = offsets.map((o) => f.mem.vec.load(delta, o));
-      const inputs = offsets.map((o, v) => f.f32x4.mul(steps[v]!, f.mem.vec.load(u, o)));
-      const sums = offsets.map(() => f.vecVariable(0));
+      const end = f.i32.add(a, f.i32.mul(states, line));
+      f.loop(0, count, 1, () => {
+        const step = offsets.map((o) => f.mem.vec.load(delta, o));
+        const inputs = offsets.map((o, v) => f.f32x4.mul(step[v]!, f.mem.vec.load(u, o)));
+        const binary = step.map((s) => f.f32x4.mul(s, Math.LOG2E));
+        const sums = offsets.map(() => f.vecVariable(0));
+        const [rates, state] = [f.variable("i32", a), f.variable("i32", h)];
+        const moves = [
+          [rates, line],
+          [state, line],
+          [b, 4],
+          [c, 4],
+        ] as const;
+        f.sweep(rates, end, moves, () => {
+          const [from, read] = [f.mem.vec.load32Splat(b), f.mem.vec.load32Splat(c)];
+          const next = offsets.map((offset, v) => {
+            const decay = decayOf(f, f.f32x4.mul(binary[v]!, f.mem.vec.load(rates, offset)));
+            return f.f32x4.madd(from, inputs[v]!, f.f32x4.mul(decay, f.mem.vec.load(state, offset)));
+          });
+          next.forEach((x, v) => {
+            f.mem.vec.store(state, offsets[v]!, x);
+            f.setVec(sums[v]!, f.f32x4.madd(read, x, sums[v]!));
+          });
+        });
+        offsets.forEach((offset, v) => f.mem.vec.store(y, offset, sums[v]!));
+        for (const pointer of [u, delta, y]) f.advance(pointer, line);
+      });
+    },
+  );
+}
+
+/** `replay(u, delta, b, a, before, after, decays, states)`: one step, whose states and decays are kept. */
+export function defineReplay(module: ModuleBuilder): FunctionRef {
+  return module.define(
+    "replay",
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32"] },
+    (f, u, delta, b, a, before, after, decays, states) => {
+      const vector = 4 * f.lanes;
+      const line = 2 * vector;
+      const offsets = [0, vector];
+      const step = offsets.map((o) => f.mem.vec.load(delta, o));
+      const inputs = offsets.map((o, v) => f.f32x4.mul(step[v]!, f.mem.vec.load(u, o)));
+      const binary = step.map((s) => f.f32x4.mul(s, Math.LOG2E));
       const end = f.i32.add(a, f.i32.mul(states, line));
       const moves = [
         [a, line],
         [before, line],
         [after, line],
-        [b, 4],
-        [c, 4],
         [decays, line],
+        [b, 4],
       ] as const;
       f.sweep(a, end, moves, () => {
         const from = f.mem.vec.load32Splat(b);
+        const decay = offsets.map((o, v) => decayOf(f, f.f32x4.mul(binary[v]!, f.mem.vec.load(a, o))));
+        const next = offsets.map((o, v) =>
+          f.f32x4.madd(from, inputs[v]!, f.f32x4.mul(decay[v]!, f.mem.vec.load(before, o))),
+        );
         offsets.forEach((offset, v) => {
-          const decay = exp(f, f.f32x4.mul(steps[v]!, f.mem.vec.load(a, offset)));
-          const kept = f.f32x4.mul(decay, f.mem.vec.load(before, offset));
-          const h = f.f32x4.madd(from, inputs[v]!, kept);
-          f.mem.vec.store(after, offset, h);
-          if (full) f.mem.vec.store(decays, offset, decay);
-          else f.setVec(sums[v]!, f.f32x4.madd(f.mem.vec.load32Splat(c), h, sums[v]!));
+          f.mem.vec.store(after, offset, next[v]!);
+          f.mem.vec.store(decays, offset, decay[v]!);
         });
       });
-      if (!full) offsets.forEach((offset, v) => f.mem.vec.store(y, offset, sums[v]!));
     },
   );
 }
