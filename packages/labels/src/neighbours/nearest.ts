@@ -1,15 +1,14 @@
 import { availableParallelism } from "node:os";
-import { Worker } from "node:worker_threads";
-import { ConfigError, EverlongError, checkOptions } from "@everlong/core";
+import { ConfigError, checkOptions } from "@everlong/core";
 import { rowNorms } from "../embeddings/embeddings.ts";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 import type { SearchPlan } from "./block-search.ts";
-import { searchBlocks } from "./block-search.ts";
 import type { Groups } from "./inverted-file.ts";
 import { invertedFile, probeGroups } from "./inverted-file.ts";
 import type { NearestTask, NearestVotes } from "./nearest-votes.ts";
 import { checkTask, emptyNearest } from "./nearest-votes.ts";
+import { searchInThreads } from "./search-threads.ts";
 
 /** How the search goes. */
 export interface SearchOptions {
@@ -95,7 +94,7 @@ export async function nearestVotes(
     next: sharedInts([0]),
     chunk: Math.max(96, Math.min(chunk, Math.ceil(wanted.length / crew))),
   };
-  await runThreads(plan, crew);
+  await searchInThreads(plan, crew, work);
   out.index.set(plan.index);
   if (task.metric === "cosine") out.score.set(plan.best);
   else measure(task, out, wanted);
@@ -113,33 +112,6 @@ export function abstainingRows(votes: Votes): Int32Array {
         break;
       }
   return Int32Array.from(out);
-}
-
-async function runThreads(plan: SearchPlan, crew: number): Promise<void> {
-  if (crew === 1) {
-    searchBlocks(plan);
-    return;
-  }
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const entry = new URL(`./search-worker.${extension}`, import.meta.url);
-  await Promise.all(
-    Array.from(
-      { length: crew },
-      () =>
-        new Promise<void>((resolve, reject) => {
-          const worker = new Worker(entry, { workerData: plan });
-          worker.once("error", (problem) =>
-            reject(
-              new EverlongError("neighbours", "a search thread stopped", {
-                cause: problem,
-                got: problem instanceof Error ? problem.message : String(problem),
-              }),
-            ),
-          );
-          worker.once("exit", () => resolve());
-        }),
-    ),
-  );
 }
 
 // Rows such that the largest dot product is the nearest: unit rows for the cosine; for distances the mean is taken off and a column

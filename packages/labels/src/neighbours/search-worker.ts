@@ -1,8 +1,10 @@
-// Thread entry of the neighbour search.
-import { parentPort, workerData } from "node:worker_threads";
+// Thread entry of the neighbour search: works on every plan it is sent.
+import { parentPort } from "node:worker_threads";
 import type { SearchPlan } from "./block-search.ts";
 import { searchBlocks } from "./block-search.ts";
 
-searchBlocks(workerData as SearchPlan);
-// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread has no origin
-parentPort?.postMessage("done");
+parentPort?.on("message", (plan: SearchPlan) => {
+  searchBlocks(plan);
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread has no origin
+  parentPort?.postMessage("done");
+});
