@@ -7,6 +7,7 @@ import { EverlongError, invariant } from "../errors.ts";
 import { isRealised, type Node } from "../graph.ts";
 import { isElementwise, isMovement, type Operation } from "../primitives.ts";
 import { bytesOf } from "../rules/shape.ts";
+import { debugFlag } from "../settings.ts";
 import { sizeOf } from "../shape.ts";
 import { Tensor } from "../tensor.ts";
 import { contiguousView, isContiguous, moveView } from "../view.ts";
@@ -83,7 +84,7 @@ class Scheduler {
       this.#visit(node);
     }
     this.#outputs.forEach((t, index) => this.#bindOutput(t, index));
-    mergeLoops(this.#steps, this.#buffers);
+    if (!debugFlag("nan")) mergeLoops(this.#steps, this.#buffers);
     const { buffers, arenaBytes, donated } = planMemory(
       this.#steps,
       this.#buffers,
@@ -163,6 +164,8 @@ class Scheduler {
     const key = `${node.id}.0`;
     if (this.#roots.has(key)) return true;
     if (node.operation.name === "full" || node.operation.name === "iota") return false;
+    // Looking for the first NaN, every operation is a step of its own, so that its line can be named.
+    if (debugFlag("nan")) return true;
     // Long chains are cut here, in order, so that emitting never recurses deep.
     if ((this.#weight.get(key) ?? 0) > MAX_CODE) return true;
     return (this.#analysis.uses.get(key) ?? 0) > 1 && !this.#isCheap(new Tensor(node, 0));
