@@ -1,0 +1,59 @@
+// The checks of every primitive and fused op on a device that lowers each step to CUDA: code is generated for all of it, and nvcc,
+// where there is one, compiles it for sm_80 and sm_90a.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { registerDevice } from "@everlong/core";
+import { cudaPrelude } from "@everlong/kernels/cuda";
+import { LoweringDevice } from "./lowering-device.ts";
+
+const device = new LoweringDevice();
+registerDevice(device.name, () => device);
+process.env["EVERLONG_CHECKS"] = "devices";
+const load = (path: string): Promise<unknown> =>
+  import(/* @vite-ignore */ new URL(path, import.meta.url).href);
+for (const name of ["elementwise", "movement", "reduction", "kernel", "fft", "structure"])
+  await load(`../../core/src/rules/${name}.test.ts`);
+await load("../../core/src/schedule/random-graphs.test.ts");
+const kernels = "../../kernels/src/";
+for (const folder of readdirSync(new URL(kernels, import.meta.url))) {
+  const path = `${kernels}${folder}/op.test.ts`;
+  if (existsSync(new URL(path, import.meta.url))) await load(path);
+}
+
+const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;
+const folder = mkdtempSync(join(tmpdir(), "everlong-nvcc-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** One translation unit of many kernels: a namespace each, entries renamed. */
+function translationUnit(): string {
+  let n = 0;
+  const parts = [...device.kernels.values()].map((k) => {
+    const name = `${k.entry}_${n++}`;
+    const source = k
+      .source()
+      .replace(new RegExp(`\\b${k.entry}\\(const __grid_constant__`), `${name}(const __grid_constant__`);
+    return `namespace n${n} {\n${source}\n}`;
+  });
+  return `${cudaPrelude}\n${parts.join("\n")}\n`;
+}
+
+for (const arch of ["sm_80", "sm_90a"]) {
+  test.skipIf(!hasNvcc)(`nvcc compiles every kernel for ${arch}`, () => {
+    expect(device.kernels.size).toBeGreaterThan(100);
+    const file = join(folder, `${arch}.cu`);
+    writeFileSync(file, translationUnit());
+    const name = arch.replace("sm_", "");
+    execFileSync(
+      "nvcc",
+      ["-std=c++17", "-w", "-cubin", `-gencode=arch=compute_${name},code=${arch}`, "-o", "/dev/null", file],
+      {
+        stdio: "pipe",
+        maxBuffer: 2 ** 26,
+      },
+    );
+  });
+}

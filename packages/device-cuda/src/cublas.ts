@@ -1,0 +1,89 @@
+// cuBLAS, where it is installed: plain matrix products in float32 with float32 sums (no TF32), f16 and bf16 with float32 sums.
+
+import { DeviceError } from "@everlong/core";
+import type { CudaProduct } from "@everlong/kernels/cuda";
+import { bindLibrary, type Driver, type Handle } from "./driver.ts";
+import { libraryCandidates } from "./search-libraries.ts";
+
+const SIGNATURES = {
+  cublasCreate: "int cublasCreate_v2(void *)",
+  cublasSetStream: "int cublasSetStream_v2(uint64_t, uint64_t)",
+  cublasSetWorkspace: "int cublasSetWorkspace_v2(uint64_t, uint64_t, uint64_t)",
+  cublasGemm:
+    "int cublasGemmStridedBatchedEx(uint64_t, int, int, int, int, int, void *, uint64_t, int, int, int64_t, uint64_t, int, int, int64_t, void *, uint64_t, int, int, int64_t, int, int, int)",
+} as const;
+
+const DATA_TYPE = { f32: 0, f16: 2, bf16: 14 } as const;
+const COMPUTE_32F = 68;
+const WORKSPACE = 32 * 1024 * 1024;
+
+export class Cublas {
+  private readonly fn: ReturnType<typeof bindLibrary<keyof typeof SIGNATURES>>;
+  private readonly handle: Handle;
+  private readonly one = new Float32Array(new ArrayBuffer(4)).fill(1);
+  private readonly zero = new Float32Array(new ArrayBuffer(4));
+
+  private constructor(fn: Cublas["fn"], driver: Driver, stream: Handle) {
+    this.fn = fn;
+    const cell = new BigUint64Array(new ArrayBuffer(8));
+    this.check("cublasCreate", fn.cublasCreate(cell));
+    this.handle = Number(cell[0]);
+    this.check("cublasSetStream", fn.cublasSetStream(this.handle, stream));
+    // A workspace of ours: one of the library's own may not be taken while a graph is recorded.
+    const workspace = driver.allocate(WORKSPACE);
+    if (workspace !== undefined)
+      this.check("cublasSetWorkspace", fn.cublasSetWorkspace(this.handle, workspace, WORKSPACE));
+  }
+
+  /** The library, or undefined when there is none. `EVERLONG_CUBLAS=off` leaves it out. */
+  static open(driver: Driver, stream: Handle): Cublas | undefined {
+    if (process.env["EVERLONG_CUBLAS"] === "off") return undefined;
+    for (const path of libraryCandidates(["libcublas.so.13", "libcublas.so.12"])) {
+      let fn: Cublas["fn"];
+      try {
+        fn = bindLibrary(path, SIGNATURES);
+      } catch {
+        continue;
+      }
+      return new Cublas(fn, driver, stream);
+    }
+    return undefined;
+  }
+
+  private check(call: string, code: number): void {
+    if (code !== 0) throw new DeviceError("cuda", `${call} failed`, { got: `status ${code}` });
+  }
+
+  /** Row-major c = a b is column-major c^T = b^T a^T. */
+  multiply(p: CudaProduct, a: Handle, b: Handle, c: Handle): void {
+    const type = DATA_TYPE[p.dtype];
+    this.check(
+      "cublasGemmStridedBatchedEx",
+      this.fn.cublasGemm(
+        this.handle,
+        p.b.transposed ? 1 : 0,
+        p.a.transposed ? 1 : 0,
+        p.n,
+        p.m,
+        p.k,
+        this.one,
+        b,
+        type,
+        p.b.leading,
+        p.b.batchStride,
+        a,
+        type,
+        p.a.leading,
+        p.a.batchStride,
+        this.zero,
+        c,
+        type,
+        p.c.leading,
+        p.c.batchStride,
+        p.batch,
+        COMPUTE_32F,
+        -1,
+      ),
+    );
+  }
+}

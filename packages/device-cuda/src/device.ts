@@ -1,0 +1,205 @@
+// The CUDA device: context, stream, memory, kernels, and the contract's entry points.
+
+import {
+  checkOptions,
+  ConfigError,
+  DeviceError,
+  DTYPES,
+  writeElement,
+  type Buffer,
+  type Device,
+  type DeviceStats,
+  type DType,
+  type Executable,
+  type Program,
+  type Step,
+  type TypedArray,
+} from "@everlong/core";
+import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
+import { Arena } from "./arena.ts";
+import { CudaBuffer } from "./buffer.ts";
+import { Cublas } from "./cublas.ts";
+import { ATTRIBUTE, Driver, type Handle } from "./driver.ts";
+import { CudaExecutable } from "./executable.ts";
+import type { Engine } from "./frame.ts";
+import { KernelCache } from "./kernel-cache.ts";
+import { lower } from "./lowering.ts";
+import { MemoryPool, type Block } from "./memory-pool.ts";
+import type { Runtime } from "./runtime.ts";
+import { Transfers } from "./transfers.ts";
+
+export interface CudaDeviceOptions {
+  /** Which GPU of the machine. Default 0. */
+  readonly ordinal?: number;
+  /** Bytes of device memory to use at most. Default: all of it. */
+  readonly memoryLimit?: number;
+}
+
+/** How the device runs, for reports. */
+export interface CudaState {
+  /** `NVIDIA H100 80GB HBM3`. */
+  readonly gpu: string;
+  /** Compute capability: `9.0`. */
+  readonly capability: string;
+  /** CUDA version of the driver: `13.0`. */
+  readonly driver: string;
+  readonly nvrtc: string;
+  /** Whether matrix products go to cuBLAS. */
+  readonly cublas: boolean;
+}
+
+/** The device `cuda`. Runs launch work on one stream and return; downloads wait without blocking the event loop. */
+export class CudaDevice implements Device, Runtime {
+  readonly name: string;
+  readonly defaultFloat = "f32";
+  readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
+  readonly engine: Engine;
+  readonly pool: MemoryPool;
+  readonly arena: Arena;
+  readonly kernels: KernelCache;
+  readonly transfers: Transfers;
+  readonly target: CudaTarget;
+  readonly library: Cublas | undefined;
+  private readonly ordinal: number;
+  private readonly tables = new Map<string, Block>();
+
+  constructor(options: CudaDeviceOptions = {}) {
+    checkOptions("cuda", options, ["ordinal", "memoryLimit"]);
+    const { ordinal = 0, memoryLimit } = options;
+    const driver = new Driver();
+    const count = driver.deviceCount();
+    if (!(ordinal >= 0 && ordinal < count)) {
+      throw new DeviceError("cuda", "there is no such GPU", {
+        expected: count === 0 ? "a GPU; the driver sees none" : `0 to ${count - 1}`,
+        got: `${ordinal}`,
+        ...(count === 0 ? { hint: "CUDA_VISIBLE_DEVICES may hide it." } : {}),
+      });
+    }
+    this.ordinal = ordinal;
+    this.name = ordinal === 0 ? "cuda" : `cuda:${ordinal}`;
+    const arch = 10 * driver.attribute(ordinal, ATTRIBUTE.major) + driver.attribute(ordinal, ATTRIBUTE.minor);
+    if (arch < 80) {
+      throw new DeviceError("cuda", "the GPU is too old", {
+        expected: "compute capability 8.0 (Ampere) or newer",
+        got: `${arch / 10} (${driver.deviceName(ordinal)})`,
+      });
+    }
+    driver.openContext(ordinal);
+    const stream = driver.createStream();
+    this.target = {
+      arch,
+      processors: driver.attribute(ordinal, ATTRIBUTE.processors),
+      sharedLimit: driver.attribute(ordinal, ATTRIBUTE.sharedPerBlockOptin),
+    };
+    this.engine = { driver, stream, launches: 0 };
+    this.pool = new MemoryPool(driver, stream, memoryLimit);
+    this.arena = new Arena(this.pool);
+    this.transfers = new Transfers(driver, stream);
+    this.kernels = new KernelCache(driver, arch);
+    // Said now rather than in the middle of a run.
+    void this.kernels.nvrtc;
+    this.library = Cublas.open(driver, stream);
+  }
+
+  get stats(): DeviceStats {
+    return {
+      liveBytes: this.pool.liveBytes,
+      peakBytes: this.pool.peakBytes,
+      kernels: this.kernels.built,
+      launches: this.engine.launches,
+    };
+  }
+
+  state(): CudaState {
+    const { driver } = this.engine;
+    return {
+      gpu: driver.deviceName(this.ordinal),
+      capability: (this.target.arch / 10).toFixed(1),
+      driver: `${Math.floor(driver.version / 1000)}.${(driver.version % 1000) / 10}`,
+      nvrtc: this.kernels.nvrtc.version,
+      cublas: this.library !== undefined,
+    };
+  }
+
+  /** Fills fresh memory with NaN bits, so that reading what nobody wrote shows (tests). */
+  setPoison(on: boolean): void {
+    this.pool.poison = on;
+  }
+
+  supports(step: Step): true | string {
+    if (step.kind === "scan") {
+      for (const inner of step.body.steps) {
+        const answer = this.supports(inner);
+        if (answer !== true) return answer;
+      }
+      return true;
+    }
+    const lowered = lower(step, this.target);
+    return typeof lowered === "string" ? lowered : true;
+  }
+
+  upload(data: TypedArray, dtype: DType): Buffer {
+    this.checkDType(dtype);
+    const bytes = data.length * DTYPES[dtype].bytes;
+    const block = this.pool.allocate(bytes, `${dtype}[${data.length}]`);
+    let source = data;
+    if (data.constructor !== DTYPES[dtype].array(0).constructor) {
+      source = DTYPES[dtype].array(data.length);
+      for (let i = 0; i < data.length; i++) writeElement(dtype, source, i, data[i]!);
+    }
+    this.transfers.upload(block.address, new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
+    return this.adopt(block, bytes);
+  }
+
+  async download(buffer: Buffer, dtype: DType, length: number): Promise<TypedArray> {
+    const { address, bytes } = this.own(buffer);
+    const out = DTYPES[dtype].array(length);
+    if (out.byteLength > bytes) {
+      throw new DeviceError("cuda", "download is longer than the buffer", {
+        expected: `at most ${bytes} bytes`,
+        got: `${out.byteLength}`,
+      });
+    }
+    await this.transfers.download(address, new Uint8Array(out.buffer));
+    return out;
+  }
+
+  load(program: Program): Executable {
+    for (const b of program.buffers) this.checkDType(b.dtype);
+    return new CudaExecutable(this, program);
+  }
+
+  /** Resolves when all work launched so far is done. */
+  settled(): Promise<void> {
+    return this.transfers.settled();
+  }
+
+  adopt(block: Block, bytes: number): CudaBuffer {
+    return new CudaBuffer(this, this.pool, block, bytes);
+  }
+
+  /** The buffer as one of this device; an error otherwise. */
+  own(buffer: Buffer): CudaBuffer {
+    if (buffer instanceof CudaBuffer && buffer.device === this) return buffer;
+    throw new DeviceError("cuda", "buffer belongs to another device", { got: buffer.device.name });
+  }
+
+  table(table: CudaTable): Handle {
+    let block = this.tables.get(table.key);
+    if (!block) {
+      const memory = new DataView(new ArrayBuffer(table.bytes));
+      const { fill } = table;
+      fill(memory);
+      block = this.pool.allocate(table.bytes, `table ${table.key}`);
+      this.transfers.upload(block.address, new Uint8Array(memory.buffer));
+      this.tables.set(table.key, block);
+    }
+    return block.address;
+  }
+
+  private checkDType(dtype: DType): void {
+    if (!this.dtypes.includes(dtype)) {
+      throw new ConfigError("cuda", `the CUDA device has no ${dtype}`, { expected: this.dtypes.join(", ") });
+    }
+  }
+}

@@ -1,0 +1,321 @@
+// The CUDA driver and NVRTC as functions, called through koffi. Nothing is loaded before a device is opened.
+
+import { createRequire } from "node:module";
+import { DeviceError } from "@everlong/core";
+
+/** What is used of koffi. */
+interface Koffi {
+  load(path: string): { func(signature: string): (...args: never[]) => unknown };
+  address(value: ArrayBuffer | ArrayBufferView): bigint;
+  view(pointer: bigint, bytes: number): ArrayBuffer;
+}
+
+/** Handles and addresses fit a double: user space has 47 bits. */
+export type Handle = number;
+
+const DRIVER_SIGNATURES = {
+  cuInit: "int cuInit(unsigned int)",
+  cuDriverGetVersion: "int cuDriverGetVersion(void *)",
+  cuDeviceGetCount: "int cuDeviceGetCount(void *)",
+  cuDeviceGet: "int cuDeviceGet(void *, int)",
+  cuDeviceGetName: "int cuDeviceGetName(void *, int, int)",
+  cuDeviceGetAttribute: "int cuDeviceGetAttribute(void *, int, int)",
+  cuDevicePrimaryCtxRetain: "int cuDevicePrimaryCtxRetain(void *, int)",
+  cuCtxSetCurrent: "int cuCtxSetCurrent(uint64_t)",
+  cuStreamCreate: "int cuStreamCreate(void *, unsigned int)",
+  cuStreamSynchronize: "int cuStreamSynchronize(uint64_t)",
+  cuMemAlloc: "int cuMemAlloc_v2(void *, uint64_t)",
+  cuMemFree: "int cuMemFree_v2(uint64_t)",
+  cuMemGetInfo: "int cuMemGetInfo_v2(void *, void *)",
+  cuMemAllocHost: "int cuMemAllocHost_v2(void *, uint64_t)",
+  cuMemFreeHost: "int cuMemFreeHost(uint64_t)",
+  cuMemcpyHtoDAsync: "int cuMemcpyHtoDAsync_v2(uint64_t, uint64_t, uint64_t, uint64_t)",
+  cuMemcpyDtoHAsync: "int cuMemcpyDtoHAsync_v2(uint64_t, uint64_t, uint64_t, uint64_t)",
+  cuMemcpyDtoDAsync: "int cuMemcpyDtoDAsync_v2(uint64_t, uint64_t, uint64_t, uint64_t)",
+  cuMemsetD8Async: "int cuMemsetD8Async(uint64_t, unsigned char, uint64_t, uint64_t)",
+  cuEventCreate: "int cuEventCreate(void *, unsigned int)",
+  cuEventRecord: "int cuEventRecord(uint64_t, uint64_t)",
+  cuEventQuery: "int cuEventQuery(uint64_t)",
+  cuEventSynchronize: "int cuEventSynchronize(uint64_t)",
+  cuEventElapsedTime: "int cuEventElapsedTime(void *, uint64_t, uint64_t)",
+  cuModuleLoadData: "int cuModuleLoadData(void *, void *)",
+  cuModuleGetFunction: "int cuModuleGetFunction(void *, uint64_t, const char *)",
+  cuFuncSetAttribute: "int cuFuncSetAttribute(uint64_t, int, int)",
+  cuLaunchKernel:
+    "int cuLaunchKernel(uint64_t, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, uint64_t, void *, void *)",
+  cuGetErrorName: "int cuGetErrorName(int, void *)",
+  cuStreamBeginCapture: "int cuStreamBeginCapture_v2(uint64_t, int)",
+  cuStreamEndCapture: "int cuStreamEndCapture(uint64_t, void *)",
+  cuGraphInstantiate: "int cuGraphInstantiateWithFlags(void *, uint64_t, uint64_t)",
+  cuGraphLaunch: "int cuGraphLaunch(uint64_t, uint64_t)",
+  cuGraphDestroy: "int cuGraphDestroy(uint64_t)",
+  cuGraphExecDestroy: "int cuGraphExecDestroy(uint64_t)",
+} as const;
+
+type Argument = number | bigint | string | ArrayBufferView | null;
+type DriverFunction = (...args: Argument[]) => number;
+
+/** Device attributes by their number in the driver's interface. */
+export const ATTRIBUTE = {
+  sharedPerBlockOptin: 97,
+  processors: 16,
+  major: 75,
+  minor: 76,
+} as const;
+const FUNC_MAX_DYNAMIC_SHARED = 8;
+export const ERROR_NOT_READY = 600;
+export const ERROR_OUT_OF_MEMORY = 2;
+
+let loaded: Koffi | undefined;
+
+/** The foreign-function library, or an error that says how to get it. */
+export function koffi(): Koffi {
+  if (loaded) return loaded;
+  try {
+    loaded = createRequire(import.meta.url)("koffi") as Koffi;
+  } catch (cause) {
+    throw new DeviceError("cuda", "the package koffi, through which the driver is called, cannot be loaded", {
+      hint: 'It is an optional dependency: run "npm install koffi".',
+      cause,
+    });
+  }
+  return loaded;
+}
+
+/** Binds functions of a shared library; the first that is missing makes the error. */
+export function bindLibrary<N extends string>(
+  path: string,
+  signatures: { readonly [K in N]: string },
+): { readonly [K in N]: DriverFunction } {
+  const library = koffi().load(path);
+  const out = {} as { [K in N]: DriverFunction };
+  for (const name of Object.keys(signatures) as N[])
+    out[name] = library.func(signatures[name]) as unknown as DriverFunction;
+  return out;
+}
+
+const readHandle = (cell: BigUint64Array): Handle => Number(cell[0]);
+
+/** The driver: every call is checked, handles come back as numbers. */
+export class Driver {
+  /** CUDA version of the driver times 1000: 13000 for 13.0. */
+  readonly version: number;
+  private readonly fn: { readonly [K in keyof typeof DRIVER_SIGNATURES]: DriverFunction };
+  private readonly cell = new BigUint64Array(new ArrayBuffer(8));
+  private readonly int = new Int32Array(new ArrayBuffer(4));
+
+  constructor() {
+    koffi();
+    try {
+      this.fn = bindLibrary("libcuda.so.1", DRIVER_SIGNATURES);
+    } catch (cause) {
+      throw new DeviceError("cuda", "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)", {
+        hint: "Use a machine with an NVIDIA GPU and its driver, or another device.",
+        cause,
+      });
+    }
+    this.check("cuInit", this.fn.cuInit(0));
+    this.check("cuDriverGetVersion", this.fn.cuDriverGetVersion(this.int));
+    this.version = this.int[0]!;
+    if (this.version < 12000) {
+      throw new DeviceError("cuda", "the driver is too old", {
+        expected: "CUDA 12.0 or newer",
+        got: `CUDA ${Math.floor(this.version / 1000)}.${(this.version % 1000) / 10}`,
+      });
+    }
+  }
+
+  /** The error of a failed call. */
+  failure(call: string, code: number): DeviceError {
+    let name = `error ${code}`;
+    if (this.fn && this.fn.cuGetErrorName(code, this.cell) === 0 && this.cell[0] !== 0n)
+      name = readText(this.cell[0]!);
+    return new DeviceError("cuda", `${call} failed`, {
+      got: name,
+      ...(code >= 700 && code < 720
+        ? { hint: "EVERLONG_DEBUG=kernels checks after every launch and names the step." }
+        : {}),
+    });
+  }
+
+  check(call: string, code: number): void {
+    if (code !== 0) throw this.failure(call, code);
+  }
+
+  deviceCount(): number {
+    this.check("cuDeviceGetCount", this.fn.cuDeviceGetCount(this.int));
+    return this.int[0]!;
+  }
+
+  deviceName(ordinal: number): string {
+    const text = new Uint8Array(new ArrayBuffer(128));
+    this.check("cuDeviceGetName", this.fn.cuDeviceGetName(text, 128, ordinal));
+    return new TextDecoder().decode(text.subarray(0, text.indexOf(0)));
+  }
+
+  attribute(ordinal: number, attribute: number): number {
+    this.check("cuDeviceGetAttribute", this.fn.cuDeviceGetAttribute(this.int, attribute, ordinal));
+    return this.int[0]!;
+  }
+
+  /** Makes the primary context of a device current on this thread. */
+  openContext(ordinal: number): void {
+    this.check("cuDevicePrimaryCtxRetain", this.fn.cuDevicePrimaryCtxRetain(this.cell, ordinal));
+    this.check("cuCtxSetCurrent", this.fn.cuCtxSetCurrent(readHandle(this.cell)));
+  }
+
+  createStream(): Handle {
+    // 1: does not synchronise with the legacy stream.
+    this.check("cuStreamCreate", this.fn.cuStreamCreate(this.cell, 1));
+    return readHandle(this.cell);
+  }
+
+  synchronize(stream: Handle): void {
+    this.check("cuStreamSynchronize", this.fn.cuStreamSynchronize(stream));
+  }
+
+  /** Device memory, or undefined when there is not enough. */
+  allocate(bytes: number): Handle | undefined {
+    const code = this.fn.cuMemAlloc(this.cell, bytes);
+    if (code === ERROR_OUT_OF_MEMORY) return undefined;
+    this.check("cuMemAlloc", code);
+    return readHandle(this.cell);
+  }
+
+  free(address: Handle): void {
+    this.check("cuMemFree", this.fn.cuMemFree(address));
+  }
+
+  memoryInfo(): { readonly free: number; readonly total: number } {
+    const total = new BigUint64Array(new ArrayBuffer(8));
+    this.check("cuMemGetInfo", this.fn.cuMemGetInfo(this.cell, total));
+    return { free: readHandle(this.cell), total: Number(total[0]) };
+  }
+
+  /** Page-locked host memory and its bytes as an array. */
+  allocateHost(bytes: number): { readonly address: Handle; readonly bytes: Uint8Array } {
+    this.check("cuMemAllocHost", this.fn.cuMemAllocHost(this.cell, bytes));
+    const address = this.cell[0]!;
+    return { address: Number(address), bytes: new Uint8Array(koffi().view(address, bytes)) };
+  }
+
+  freeHost(address: Handle): void {
+    this.check("cuMemFreeHost", this.fn.cuMemFreeHost(address));
+  }
+
+  copyToDevice(to: Handle, from: Handle, bytes: number, stream: Handle): void {
+    this.check("cuMemcpyHtoDAsync", this.fn.cuMemcpyHtoDAsync(to, from, bytes, stream));
+  }
+
+  copyToHost(to: Handle, from: Handle, bytes: number, stream: Handle): void {
+    this.check("cuMemcpyDtoHAsync", this.fn.cuMemcpyDtoHAsync(to, from, bytes, stream));
+  }
+
+  copyOnDevice(to: Handle, from: Handle, bytes: number, stream: Handle): void {
+    this.check("cuMemcpyDtoDAsync", this.fn.cuMemcpyDtoDAsync(to, from, bytes, stream));
+  }
+
+  fill(to: Handle, value: number, bytes: number, stream: Handle): void {
+    this.check("cuMemsetD8Async", this.fn.cuMemsetD8Async(to, value, bytes, stream));
+  }
+
+  /** @param timing whether elapsed times can be read */
+  createEvent(timing = false): Handle {
+    this.check("cuEventCreate", this.fn.cuEventCreate(this.cell, timing ? 0 : 2));
+    return readHandle(this.cell);
+  }
+
+  record(event: Handle, stream: Handle): void {
+    this.check("cuEventRecord", this.fn.cuEventRecord(event, stream));
+  }
+
+  /** Whether all work before the event is done. */
+  isDone(event: Handle): boolean {
+    const code = this.fn.cuEventQuery(event);
+    if (code === ERROR_NOT_READY) return false;
+    this.check("cuEventQuery", code);
+    return true;
+  }
+
+  waitFor(event: Handle): void {
+    this.check("cuEventSynchronize", this.fn.cuEventSynchronize(event));
+  }
+
+  /** Milliseconds between two recorded events. */
+  elapsed(from: Handle, to: Handle): number {
+    const ms = new Float32Array(new ArrayBuffer(4));
+    this.check("cuEventElapsedTime", this.fn.cuEventElapsedTime(ms, from, to));
+    return ms[0]!;
+  }
+
+  loadModule(image: Uint8Array): Handle {
+    this.check("cuModuleLoadData", this.fn.cuModuleLoadData(this.cell, image));
+    return readHandle(this.cell);
+  }
+
+  getFunction(module: Handle, name: string): Handle {
+    this.check(`cuModuleGetFunction ${name}`, this.fn.cuModuleGetFunction(this.cell, module, name));
+    return readHandle(this.cell);
+  }
+
+  allowShared(kernel: Handle, bytes: number): void {
+    this.check("cuFuncSetAttribute", this.fn.cuFuncSetAttribute(kernel, FUNC_MAX_DYNAMIC_SHARED, bytes));
+  }
+
+  /** @param parameters addresses of the kernel's parameters */
+  launch(
+    kernel: Handle,
+    grid: readonly [number, number, number],
+    block: readonly [number, number, number],
+    sharedBytes: number,
+    stream: Handle,
+    parameters: BigUint64Array,
+  ): number {
+    return this.fn.cuLaunchKernel(
+      kernel,
+      grid[0],
+      grid[1],
+      grid[2],
+      block[0],
+      block[1],
+      block[2],
+      sharedBytes,
+      stream,
+      parameters,
+      null,
+    );
+  }
+
+  /** Records what `work` launches on the stream into a graph that can be replayed. */
+  capture(stream: Handle, work: () => void): Handle {
+    // 2: relaxed, since other threads of the process may use the driver.
+    this.check("cuStreamBeginCapture", this.fn.cuStreamBeginCapture(stream, 2));
+    try {
+      work();
+    } catch (error) {
+      this.fn.cuStreamEndCapture(stream, this.cell);
+      throw error;
+    }
+    this.check("cuStreamEndCapture", this.fn.cuStreamEndCapture(stream, this.cell));
+    const graph = readHandle(this.cell);
+    this.check("cuGraphInstantiate", this.fn.cuGraphInstantiate(this.cell, graph, 0));
+    const executable = readHandle(this.cell);
+    this.check("cuGraphDestroy", this.fn.cuGraphDestroy(graph));
+    return executable;
+  }
+
+  replay(graph: Handle, stream: Handle): void {
+    this.check("cuGraphLaunch", this.fn.cuGraphLaunch(graph, stream));
+  }
+
+  dropGraph(graph: Handle): void {
+    this.check("cuGraphExecDestroy", this.fn.cuGraphExecDestroy(graph));
+  }
+}
+
+/** A C string of the driver's static memory. */
+function readText(address: bigint): string {
+  const bytes = new Uint8Array(koffi().view(address, 64));
+  const end = bytes.indexOf(0);
+  return new TextDecoder().decode(bytes.slice(0, end < 0 ? 64 : end));
+}

@@ -1,0 +1,236 @@
+// A loaded program: its frame (and those of scan bodies), its constants, its recorded graphs, and its runs.
+
+import {
+  debugFlag,
+  DeviceError,
+  DTYPES,
+  invariant,
+  show,
+  type Buffer,
+  type BufferSpec,
+  type Executable,
+  type Program,
+} from "@everlong/core";
+import type { CudaBuffer } from "./buffer.ts";
+import type { Handle } from "./driver.ts";
+import { layOut } from "./layout.ts";
+import { showBytes, type Block } from "./memory-pool.ts";
+import { checkFinite } from "./nan-check.ts";
+import { bytesMoved, shapeOf } from "./operands.ts";
+import { RunProfile } from "./profile.ts";
+import type { Layout, Runtime } from "./runtime.ts";
+
+/** What an executable holds on the device; shared with the finaliser. */
+interface Held {
+  readonly blocks: Block[];
+  readonly graphs: Map<string, Handle>;
+  arena: number;
+}
+
+/** Recorded graphs kept per program: inputs and outputs come back at few different addresses. */
+const MOST_GRAPHS = 16;
+/** Launches above which recording costs more than it can save. */
+const MOST_NODES = 20_000;
+
+const forgotten = new FinalizationRegistry<{ readonly device: Runtime; readonly held: Held }>(
+  ({ device, held }) => release(device, held),
+);
+
+function release(device: Runtime, held: Held): void {
+  for (const block of held.blocks.splice(0)) device.pool.free(block);
+  for (const graph of held.graphs.values()) device.engine.driver.dropGraph(graph);
+  held.graphs.clear();
+  device.arena.release(held);
+}
+
+/** An executable of the CUDA device. Runs launch and return. */
+export class CudaExecutable implements Executable {
+  private readonly device: Runtime;
+  private readonly program: Program;
+  private readonly layout: Layout;
+  private readonly held: Held = { blocks: [], graphs: new Map(), arena: 0 };
+  private readonly inputs: number[] = [];
+  private readonly outputs: number[] = [];
+  private readonly seen = new Set<string>();
+  private disposed = false;
+
+  constructor(device: Runtime, program: Program) {
+    this.device = device;
+    this.program = program;
+    program.buffers.forEach((b, i) => {
+      if (b.role.kind === "input") this.inputs[b.role.index] = i;
+      else if (b.role.kind === "output") this.outputs[b.role.index] = i;
+    });
+    this.layout = layOut(device, program, this.held.blocks);
+    this.held.arena = this.layout.arenaBytes;
+    device.arena.reserve(this.held);
+    forgotten.register(this, { device, held: this.held }, this);
+  }
+
+  run(inputs: readonly Buffer[]): Buffer[] {
+    const { device, program, layout } = this;
+    if (this.disposed) throw new DeviceError("cuda", "executable is used after it was disposed");
+    invariant(
+      inputs.length === program.inputs,
+      `program takes ${program.inputs} inputs, got ${inputs.length}`,
+    );
+    const arena = this.held.arena === 0 ? 0 : device.arena.address(refusal(program));
+    const addresses = inputs.map((b) => device.own(b).address);
+    const { results, places } = this.takeOutputs(inputs);
+    const bind = (): void => {
+      layout.bindArena(arena);
+      // An input that no step reads may have no buffer.
+      addresses.forEach((address, i) => {
+        const buffer = this.inputs[i];
+        if (buffer !== undefined) layout.frame.bind(buffer, address);
+      });
+      places.forEach((address, i) => layout.frame.bind(this.outputs[i]!, address));
+    };
+    const nan = debugFlag("nan");
+    const debug = nan || debugFlag("kernels");
+    if (!debug && layout.recordable && layout.launches > 1 && layout.launches <= MOST_NODES) {
+      this.runRecorded([arena, ...addresses, ...places].join(), bind);
+      return results;
+    }
+    bind();
+    if (!debug) layout.frame.run();
+    else this.runWatched(nan);
+    return results;
+  }
+
+  /** Launches directly the first time that the addresses occur, records the second time, replays from then on. */
+  private runRecorded(key: string, bind: () => void): void {
+    const { device, layout, held } = this;
+    const { driver, stream } = device.engine;
+    let graph = held.graphs.get(key);
+    if (graph === undefined) {
+      bind();
+      if (!this.seen.has(key)) {
+        if (this.seen.size > 1000) this.seen.clear();
+        this.seen.add(key);
+        layout.frame.run();
+        return;
+      }
+      graph = driver.capture(stream, () => layout.frame.run());
+      if (held.graphs.size >= MOST_GRAPHS) {
+        const [oldest, handle] = held.graphs.entries().next().value!;
+        // A graph in flight may not go.
+        driver.synchronize(stream);
+        driver.dropGraph(handle);
+        held.graphs.delete(oldest);
+      }
+      held.graphs.set(key, graph);
+    }
+    driver.replay(graph, stream);
+  }
+
+  /** Waits after every step: names the one that fails or makes a NaN, and prints times. */
+  private runWatched(nan: boolean): void {
+    const { device, program, layout } = this;
+    const { driver, stream } = device.engine;
+    const profile = debugFlag("kernels") ? new RunProfile() : undefined;
+    driver.synchronize(stream);
+    layout.frame.run((step) => {
+      try {
+        driver.synchronize(stream);
+      } catch (cause) {
+        throw new DeviceError("cuda", `step ${step} (${layout.steps[step]!.name}) failed on the device`, {
+          got: (cause as Error).message,
+          cause,
+        });
+      }
+      profile?.mark(step);
+      if (nan) checkFinite(device.transfers, layout, program, step);
+    });
+    if (profile) console.error(profile.report(program, layout));
+  }
+
+  /** Binds the outputs to fresh memory, or to that of their donors, which happens last: nothing can fail after it. */
+  private takeOutputs(inputs: readonly Buffer[]): { results: CudaBuffer[]; places: Handle[] } {
+    const { device, program } = this;
+    const fresh: Block[] = [];
+    const sizes = this.outputs.map((index) => program.buffers[index]!.bytes);
+    try {
+      sizes.forEach((bytes, i) => {
+        if (program.donated[i] === undefined)
+          fresh[i] = device.pool.allocate(bytes, `output ${i} of a program`, refusal(program));
+      });
+    } catch (error) {
+      for (const block of fresh) if (block) device.pool.free(block);
+      throw error;
+    }
+    const places: Handle[] = [];
+    const results = sizes.map((bytes, i) => {
+      const block = fresh[i] ?? device.own(inputs[program.donated[i]!]!).donate();
+      places[i] = block.address;
+      return device.adopt(block, bytes);
+    });
+    return { results, places };
+  }
+
+  describe(): string {
+    const { program, layout } = this;
+    const lines = program.steps.map((step, i) => {
+      const launches = layout.frame.launches.filter((l) => l.step === i);
+      const info = layout.steps[i]!;
+      const kernels = launches
+        .map((l) => (l.kind === "kernel" ? l.kernel.name : l.kind === "product" ? "cublas" : "host"))
+        .join("+");
+      const flops = info.flops > 0 ? `, ${showCount(info.flops)} flop` : "";
+      return `${String(i).padStart(3)} ${info.name} ${shapeOf(step)}: ${kernels || "nothing"}, ${showBytes(bytesMoved(step))}${flops}`;
+    });
+    const total = `arena ${showBytes(layout.arenaBytes)}, ${layout.launches} launches${layout.recordable ? ", recorded as a graph" : ""}`;
+    return [...lines, total].join("\n");
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    forgotten.unregister(this);
+    if (this.held.graphs.size > 0) this.device.engine.driver.synchronize(this.device.engine.stream);
+    release(this.device, this.held);
+  }
+}
+
+const showCount = (n: number): string => {
+  const units = ["", "k", "M", "G", "T"];
+  const unit = Math.max(0, Math.min(4, Math.floor(Math.log10(Math.max(1, n)) / 3)));
+  const value = n / 1000 ** unit;
+  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`.trim();
+};
+
+/** The error for a program that does not fit: its peak and its largest buffers. */
+export function refusal(program: Program): (free: number) => DeviceError {
+  return (free) => {
+    const outside = program.buffers.reduce((sum, b) => sum + (b.role.kind === "temp" ? 0 : b.bytes), 0);
+    const largest = program.buffers
+      .map((spec, index) => ({ spec, index }))
+      .sort((a, b) => b.spec.bytes - a.spec.bytes)
+      .slice(0, 3)
+      .map(({ spec, index }) => `${nameOf(program, spec, index)} ${showBytes(spec.bytes)}`);
+    return new DeviceError("cuda", "the program does not fit the device's memory", {
+      expected: `at most ${showBytes(free)} more`,
+      got: `a peak of ${showBytes(program.arenaBytes + outside)}; largest: ${largest.join(", ")}`,
+      hint: "Use a smaller batch, or recompute() for long chains.",
+    });
+  };
+}
+
+function nameOf(program: Program, spec: BufferSpec, index: number): string {
+  const role =
+    spec.role.kind === "input" || spec.role.kind === "output"
+      ? `${spec.role.kind} ${spec.role.index}`
+      : spec.role.kind;
+  const size = spec.bytes / DTYPES[spec.dtype].bytes;
+  for (const step of program.steps) {
+    const written =
+      step.kind === "loop"
+        ? step.outputs.map((o) => o.operand)
+        : step.kind === "reduce"
+          ? [step.output]
+          : step.outputs;
+    const whole = written.find((o) => o.buffer === index && o.view.shape.reduce((a, b) => a * b, 1) === size);
+    if (whole) return `${role} ${spec.dtype}${show(whole.view.shape)}`;
+  }
+  return `${role} ${spec.dtype}[${size}]`;
+}

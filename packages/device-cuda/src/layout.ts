@@ -1,0 +1,148 @@
+// Lays a program out: lowers its steps, places temporaries in the arena, resolves argument words, and nests the frames of scans.
+
+import type { Program, ScanStep } from "@everlong/core";
+import type { CudaProduct, CudaStep, CudaTable, CudaWord } from "@everlong/kernels/cuda";
+import { referenceWork } from "./fallback.ts";
+import { Frame, FrameBuilder, type BufferWord } from "./frame.ts";
+import type { Lowered } from "./lowered.ts";
+import { lower } from "./lowering.ts";
+import type { Block } from "./memory-pool.ts";
+import { aligned, type Layout, type Runtime } from "./runtime.ts";
+import { ScanLoop, spareOffsets } from "./scan.ts";
+
+interface Placement {
+  readonly buffer: number;
+  readonly offset: number;
+}
+
+/** Lays out `program` with its temporaries from byte `arenaStart` of the arena on. Blocks taken from the pool go to `blocks`. */
+export function layOut(device: Runtime, program: Program, blocks: Block[], arenaStart = 0): Layout {
+  const builder = new FrameBuilder();
+  const placements: Placement[] = [];
+  const constants: { readonly buffer: number; readonly block: Block }[] = [];
+  const bodies: Layout[] = [];
+  const infos: { name: string; flops: number }[] = [];
+  const later: ((frame: Frame) => void)[] = [];
+  let buffers = program.buffers.length;
+  let recordable = true;
+  let nested = 0;
+  program.buffers.forEach(({ role, bytes }, buffer) => {
+    if (role.kind === "temp") placements.push({ buffer, offset: arenaStart + role.offset });
+    else if (role.kind === "constant") {
+      const block = device.pool.allocate(bytes, "a constant of a program");
+      blocks.push(block);
+      const { data } = role;
+      device.transfers.upload(block.address, new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+      constants.push({ buffer, block });
+    }
+  });
+  const tempsStart = arenaStart + aligned(program.arenaBytes);
+  const lowerings = program.steps.map((step) =>
+    step.kind === "scan" ? undefined : lower(step, device.target),
+  );
+  const totals = lowerings.map((l) =>
+    l && typeof l !== "string" ? l.temps.reduce((sum, bytes) => sum + aligned(bytes), 0) : 0,
+  );
+  // Scan bodies lie behind all temporaries of this program; two scans share the space, since one ends before the other.
+  const bodiesStart = tempsStart + Math.max(0, ...totals);
+  let arenaEnd = bodiesStart;
+  program.steps.forEach((step, index) => {
+    if (step.kind === "scan") {
+      const scan = layOutScan(device, step, blocks, bodiesStart);
+      arenaEnd = Math.max(arenaEnd, bodiesStart + scan.arenaBytes);
+      bodies.push(scan.body);
+      recordable &&= scan.body.recordable;
+      nested += step.length * scan.body.launches + step.carries;
+      infos.push({ name: `scan x${step.length} of ${step.body.steps.length} steps`, flops: scan.flops });
+      later.push((frame) => scan.attach(frame));
+      builder.launches.push({ kind: "host", run: () => scan.run(), step: index, name: "scan" });
+      return;
+    }
+    const lowered = lowerings[index]!;
+    if (typeof lowered === "string") {
+      const work = referenceWork(device, step, lowered);
+      recordable = false;
+      infos.push({ name: `${work.name} (reference)`, flops: 0 });
+      later.push((frame) => work.attach(frame));
+      builder.launches.push({ kind: "host", run: work.run, step: index, name: work.name });
+      return;
+    }
+    const firstTemp = buffers;
+    let offset = tempsStart;
+    for (const bytes of lowered.temps) {
+      placements.push({ buffer: buffers++, offset });
+      offset += aligned(bytes);
+    }
+    infos.push({ name: lowered.name, flops: lowered.flops });
+    for (const one of lowered.steps) addLaunch(device, builder, index, lowered, one, firstTemp);
+  });
+  const frame = new Frame(device.engine, builder, buffers);
+  for (const c of constants) frame.bind(c.buffer, c.block.address);
+  for (const attach of later) attach(frame);
+  return {
+    frame,
+    arenaBytes: arenaEnd - arenaStart,
+    steps: infos,
+    recordable,
+    launches: nested + builder.launches.filter((l) => l.kind !== "host").length,
+    bindArena: (address) => {
+      for (const p of placements) frame.bind(p.buffer, address + p.offset);
+      for (const body of bodies) body.bindArena(address);
+    },
+  };
+}
+
+function addLaunch(
+  device: Runtime,
+  builder: FrameBuilder,
+  step: number,
+  lowered: Lowered,
+  one: CudaStep | CudaProduct,
+  firstTemp: number,
+): void {
+  const resolve =
+    (tables: readonly CudaTable[] | undefined) =>
+    (word: Exclude<CudaWord, number | { f32: number }>): number | BufferWord => {
+      if ("table" in word) return device.table(tables![word.table]!);
+      const offset = word.byteOffset ?? 0;
+      if ("input" in word) return { buffer: lowered.inputs[word.input]!.buffer, offset };
+      if ("output" in word) return { buffer: lowered.outputs[word.output]!.buffer, offset };
+      return { buffer: firstTemp + word.temp, offset };
+    };
+  if ("library" in one) {
+    const { library } = device;
+    if (!library) {
+      for (const own of one.otherwise) addLaunch(device, builder, step, lowered, own, firstTemp);
+      return;
+    }
+    const at = (m: CudaProduct["a"]): BufferWord => resolve(undefined)(m.word as never) as BufferWord;
+    builder.launches.push({
+      kind: "product",
+      product: one,
+      library,
+      a: at(one.a),
+      b: at(one.b),
+      c: at(one.c),
+      step,
+      name: lowered.name,
+    });
+    return;
+  }
+  builder.launches.push({
+    kind: "kernel",
+    kernel: device.kernels.get(one.kernel, one.sharedBytes ?? 0),
+    grid: one.grid,
+    block: one.block,
+    sharedBytes: one.sharedBytes ?? 0,
+    step,
+    name: lowered.name,
+    at: builder.block(one.args, resolve(one.tables)),
+  });
+}
+
+/** A scan whose carries' spares and body lie from byte `arenaStart` of the arena on. */
+function layOutScan(device: Runtime, step: ScanStep, blocks: Block[], arenaStart: number): ScanLoop {
+  const spares = spareOffsets(step, arenaStart);
+  const body = layOut(device, step.body, blocks, spares.end);
+  return new ScanLoop(device, step, body, spares.offsets, spares.end - arenaStart + body.arenaBytes);
+}

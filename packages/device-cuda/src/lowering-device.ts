@@ -1,0 +1,105 @@
+// A device for tests where there is no GPU: every step is lowered to CUDA as on an H100, its kernels are collected, and its values come
+// from the reference. It shows that code is generated for whatever a program holds, and feeds that code to nvcc.
+
+import {
+  DTYPES,
+  runStepReference,
+  writeElement,
+  type Buffer,
+  type Device,
+  type DeviceStats,
+  type DType,
+  type Executable,
+  type Program,
+  type ScanStep,
+  type Step,
+  type TypedArray,
+} from "@everlong/core";
+import type { CudaProduct, CudaStep, CudaTarget } from "@everlong/kernels/cuda";
+import { lower } from "./lowering.ts";
+
+class HostBuffer implements Buffer {
+  readonly device: Device;
+  data: TypedArray;
+
+  constructor(device: Device, data: TypedArray) {
+    this.device = device;
+    this.data = data;
+  }
+
+  get bytes(): number {
+    return this.data.byteLength;
+  }
+
+  free(): void {}
+}
+
+/** What an H100 offers. */
+export const H100: CudaTarget = { arch: 90, processors: 132, sharedLimit: 232_448 };
+
+export class LoweringDevice implements Device {
+  readonly name = "cuda-lowering";
+  readonly defaultFloat = "f32";
+  readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
+  readonly stats: DeviceStats = { liveBytes: 0, peakBytes: 0, kernels: 0, launches: 0 };
+  /** Every kernel that was asked for, by key. */
+  readonly kernels: Map<string, CudaStep["kernel"]> = new Map();
+
+  supports(step: Step): true | string {
+    if (step.kind === "scan") {
+      for (const inner of step.body.steps) {
+        const answer = this.supports(inner);
+        if (answer !== true) return answer;
+      }
+      return true;
+    }
+    const lowered = lower(step, H100);
+    return typeof lowered === "string" ? lowered : true;
+  }
+
+  upload(data: TypedArray, dtype: DType): Buffer {
+    const host = DTYPES[dtype].array(data.length);
+    if (host.constructor === data.constructor) host.set(data as never);
+    else for (let i = 0; i < data.length; i++) writeElement(dtype, host, i, data[i]!);
+    return new HostBuffer(this, host);
+  }
+
+  download(buffer: Buffer, _dtype: DType, length: number): Promise<TypedArray> {
+    return Promise.resolve((buffer as HostBuffer).data.slice(0, length));
+  }
+
+  load(program: Program): Executable {
+    this.collect(program);
+    return {
+      run: (inputs) => {
+        const storage = program.buffers.map((b): TypedArray => {
+          if (b.role.kind === "input") return (inputs[b.role.index] as HostBuffer).data.slice();
+          if (b.role.kind === "constant") return b.role.data;
+          return DTYPES[b.dtype].array(b.bytes / DTYPES[b.dtype].bytes);
+        });
+        for (const step of program.steps) runStepReference(step, storage);
+        const results: Buffer[] = [];
+        program.buffers.forEach((b, i) => {
+          if (b.role.kind === "output") results[b.role.index] = new HostBuffer(this, storage[i]!);
+        });
+        return results;
+      },
+      describe: () => "",
+      dispose: () => {},
+    };
+  }
+
+  private collect(program: Program): void {
+    const add = (s: CudaStep | CudaProduct): void => {
+      if ("library" in s) s.otherwise.forEach(add);
+      else this.kernels.set(s.kernel.key, s.kernel);
+    };
+    for (const step of program.steps) {
+      if (step.kind === "scan") this.collect((step as ScanStep).body);
+      else {
+        const lowered = lower(step, H100);
+        if (typeof lowered !== "string") lowered.steps.forEach(add);
+      }
+    }
+  }
+}

@@ -1,0 +1,93 @@
+// Device memory. Freed blocks are kept by size and given out again at once: all work runs on one stream, so what comes later on it
+// also runs later. When the device is full, kept blocks go back to the driver before anyone is refused.
+
+import { DeviceError } from "@everlong/core";
+import type { Driver, Handle } from "./driver.ts";
+
+/** Memory for one owner. `bytes` may exceed what was asked for. */
+export interface Block {
+  readonly address: Handle;
+  readonly bytes: number;
+}
+
+const SMALL = 512;
+
+/** Sizes are rounded so that blocks are found again: to 512 bytes, or an eighth of the next power of two. */
+export function roundSize(bytes: number): number {
+  if (bytes <= 8 * SMALL) return Math.max(SMALL, Math.ceil(bytes / SMALL) * SMALL);
+  const step = 2 ** Math.ceil(Math.log2(bytes)) / 8;
+  return Math.ceil(bytes / step) * step;
+}
+
+export const showBytes = (n: number): string => {
+  if (n < 1024) return `${n} B`;
+  const unit = Math.min(4, Math.floor(Math.log2(n) / 10));
+  return `${(n / 1024 ** unit).toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
+};
+
+export class MemoryPool {
+  liveBytes = 0;
+  peakBytes = 0;
+  /** Fill fresh memory with NaN bits, to find reads of what nobody wrote (tests). */
+  poison = false;
+  private readonly driver: Driver;
+  private readonly stream: Handle;
+  private readonly kept = new Map<number, Handle[]>();
+  private keptBytes = 0;
+  private readonly limit: number;
+
+  constructor(driver: Driver, stream: Handle, limit: number = Infinity) {
+    this.driver = driver;
+    this.stream = stream;
+    this.limit = limit;
+  }
+
+  /** @param refusal makes the error when the device is full; it is told what is free */
+  allocate(bytes: number, what: string, refusal?: (free: number) => DeviceError): Block {
+    const size = roundSize(bytes);
+    const address = this.kept.get(size)?.pop() ?? this.fresh(size);
+    if (address === undefined) {
+      const { free, total } = this.driver.memoryInfo();
+      throw (
+        refusal?.(free) ??
+        new DeviceError("cuda", `out of memory for ${what}`, {
+          expected: `at most ${showBytes(free)} (${showBytes(total)} in all, ${showBytes(this.liveBytes)} of it held by this process's tensors and programs)`,
+          got: showBytes(bytes),
+          hint: "Use a smaller batch, or free tensors that are no longer needed.",
+        })
+      );
+    }
+    this.liveBytes += size;
+    this.peakBytes = Math.max(this.peakBytes, this.liveBytes);
+    if (this.poison) this.driver.fill(address, 0xff, size, this.stream);
+    return { address, bytes: size };
+  }
+
+  private fresh(size: number): Handle | undefined {
+    if (this.liveBytes + size > this.limit) return undefined;
+    const address = this.driver.allocate(size);
+    if (address !== undefined || this.keptBytesNow() === 0) return address;
+    this.trim();
+    return this.driver.allocate(size);
+  }
+
+  private keptBytesNow(): number {
+    this.keptBytes = 0;
+    for (const [size, list] of this.kept) this.keptBytes += size * list.length;
+    return this.keptBytes;
+  }
+
+  free({ address, bytes }: Block): void {
+    this.liveBytes -= bytes;
+    const list = this.kept.get(bytes);
+    if (list) list.push(address);
+    else this.kept.set(bytes, [address]);
+  }
+
+  /** Gives kept blocks back to the driver. */
+  trim(): void {
+    this.driver.synchronize(this.stream);
+    for (const list of this.kept.values()) for (const address of list) this.driver.free(address);
+    this.kept.clear();
+  }
+}

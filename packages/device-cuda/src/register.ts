@@ -1,0 +1,5 @@
+// Imported for its effect: device("cuda") is known.
+
+import { registerCuda } from "./cuda.ts";
+
+registerCuda();

@@ -1,0 +1,41 @@
+// What executables need of the device.
+
+import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
+import type { Buffer } from "@everlong/core";
+import type { Arena } from "./arena.ts";
+import type { CudaBuffer } from "./buffer.ts";
+import type { Cublas } from "./cublas.ts";
+import type { Handle } from "./driver.ts";
+import type { Engine, Frame } from "./frame.ts";
+import type { KernelCache } from "./kernel-cache.ts";
+import type { Block, MemoryPool } from "./memory-pool.ts";
+import type { Transfers } from "./transfers.ts";
+
+export interface Runtime {
+  readonly engine: Engine;
+  readonly pool: MemoryPool;
+  readonly arena: Arena;
+  readonly kernels: KernelCache;
+  readonly transfers: Transfers;
+  readonly target: CudaTarget;
+  readonly library: Cublas | undefined;
+  /** Address of a table of constants, filled at first use and kept. */
+  table(table: CudaTable): Handle;
+  own(buffer: Buffer): CudaBuffer;
+  adopt(block: Block, bytes: number): CudaBuffer;
+}
+
+/** A program laid out: its launches, and what it needs while it runs. */
+export interface Layout {
+  readonly frame: Frame;
+  readonly arenaBytes: number;
+  readonly steps: readonly { readonly name: string; readonly flops: number }[];
+  /** Whether a run only launches, so that it can be recorded. */
+  readonly recordable: boolean;
+  /** Launches of one run. */
+  readonly launches: number;
+  readonly bindArena: (address: Handle) => void;
+}
+
+/** Temporaries start on a multiple of 256 bytes. */
+export const aligned = (bytes: number): number => Math.ceil(bytes / 256) * 256;

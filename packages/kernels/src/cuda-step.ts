@@ -1,0 +1,101 @@
+// How one call of a fused op becomes launches on a CUDA device. A kernel specialises on dtype, head size, tile and FFT
+// factors; batch, lengths and strides are run-time words, so that many shapes share few kernels.
+
+import type { DType } from "@everlong/core";
+
+/** A buffer as a kernel sees it; strides and offset in elements. */
+export interface CudaView {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  readonly strides: readonly number[];
+  readonly offset: number;
+}
+
+/** One 64-bit word of a launch's arguments: an integer, an f32 in its low half, or an address resolved by the device. */
+export type CudaWord =
+  | number
+  | { readonly f32: number }
+  | { readonly input: number; readonly byteOffset?: number }
+  | { readonly output: number; readonly byteOffset?: number }
+  | { readonly temp: number; readonly byteOffset?: number }
+  | { readonly table: number };
+
+/** Constant data (twiddles and the like), made once per device and shared by every step that names its key. */
+export interface CudaTable {
+  readonly key: string;
+  readonly bytes: number;
+  readonly fill: (memory: DataView) => void;
+}
+
+/**
+ * One launch. The kernel's only parameter is `const __grid_constant__ Words<N> w`, N the number of `args`;
+ * `Words`, `pointer<T>(w, i)`, `integer(w, i)` and `number(w, i)` come from the device's prelude (see `cudaPrelude`).
+ */
+export interface CudaStep {
+  /** `source` gives complete CUDA C++ without the prelude; `key` names it among all kernels. */
+  readonly kernel: { readonly key: string; readonly entry: string; readonly source: () => string };
+  readonly args: readonly CudaWord[];
+  readonly grid: readonly [number, number, number];
+  readonly block: readonly [number, number, number];
+  /** Dynamic shared memory. Default 0. */
+  readonly sharedBytes?: number;
+  readonly tables?: readonly CudaTable[];
+}
+
+/** What the device offers. */
+export interface CudaTarget {
+  /** Compute capability times ten: 80, 90. */
+  readonly arch: number;
+  /** Streaming multiprocessors. */
+  readonly processors: number;
+  /** Shared memory that one block may ask for, in bytes. */
+  readonly sharedLimit: number;
+}
+
+export interface CudaCall<P> {
+  readonly inputs: readonly CudaView[];
+  /** Outputs are contiguous. */
+  readonly outputs: readonly CudaView[];
+  readonly params: P;
+}
+
+/** A product for the vendor's library, when it is there. Row-major; strides in elements. */
+export interface CudaProduct {
+  readonly library: "gemm";
+  readonly dtype: "f32" | "f16" | "bf16";
+  readonly m: number;
+  readonly n: number;
+  readonly k: number;
+  readonly batch: number;
+  readonly a: CudaMatrix;
+  readonly b: CudaMatrix;
+  readonly c: CudaMatrix;
+  /** What runs where the library is absent. */
+  readonly otherwise: readonly CudaStep[];
+}
+
+/** `transposed`: elements of a column are neighbours. */
+export interface CudaMatrix {
+  readonly word: Exclude<CudaWord, number>;
+  readonly leading: number;
+  readonly batchStride: number;
+  readonly transposed: boolean;
+}
+
+export interface CudaLowering {
+  /** Run in order on one stream. */
+  readonly steps: readonly (CudaStep | CudaProduct)[];
+  /** Bytes of each temporary buffer, live for the whole call. */
+  readonly temps?: readonly number[];
+}
+
+/** The CUDA source of a fused op. */
+export interface CudaSource<P> {
+  /** Whether input `i` may arrive with this view; a refused one is copied to a contiguous buffer first. Default: contiguous only. */
+  readonly accepts?: (input: number, view: CudaView, call: CudaCall<P>) => boolean;
+  /** The launches of a call, or the reason why it is not supported. */
+  readonly lower: (call: CudaCall<P>, target: CudaTarget) => CudaLowering | string;
+}
+
+/** Blocks of `threads` threads that cover `count` items. */
+export const blocksFor = (count: number, threads: number): number => Math.max(1, Math.ceil(count / threads));
