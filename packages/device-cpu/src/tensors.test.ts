@@ -37,14 +37,15 @@ import { randomSource, randomStorage, runs } from "./step-harness.ts";
 
 /** Rows and columns; every rule maps a matrix to a matrix. */
 type Rule = (x: Tensor, random: () => number) => Tensor;
+// Keeps values small: a sine of 500, say, magnifies the rounding of its argument by 500.
 const clip = (x: Tensor): Tensor => tanh(x.mul(0.5));
 const rules: readonly Rule[] = [
   (x) => tanh(x),
   (x) => sigmoid(x).mul(x),
-  (x) => sin(x).add(0.5),
+  (x) => sin(clip(x)).add(0.5),
   (x) => x.sub(mean(x, 0, { keepDims: true })),
   (x) => x.div(x.abs().sum(1, { keepDims: true }).add(1)),
-  (x) => x.mul(max(x, 1, { keepDims: true })),
+  (x) => clip(x.mul(max(x, 1, { keepDims: true }))),
   (x) => transpose(x),
   (x) => reshape(x, [x.shape[1]!, x.shape[0]!]),
   (x) => flip(x, 1).add(x),
@@ -68,7 +69,7 @@ const rules: readonly Rule[] = [
   (x) => cumsum(x, 1).mul(0.2),
   (x) => where(greater(x, 0.1), x.mul(2), x.mul(0.3)),
   (x, r) => take(x, tensor(Int32Array.from({ length: 5 }, () => Math.floor(r() * x.shape[0]!))), 0),
-  (x) => sum(mul(unsqueeze(x, 2), unsqueeze(narrow(x, 0, 0, 1), 1)), 0),
+  (x) => clip(sum(mul(unsqueeze(x, 2), unsqueeze(narrow(x, 0, 0, 1), 1)), 0)),
   (x) => reshape(permute(reshape(x, [x.shape[0]!, x.shape[1]!, 1]), [2, 1, 0]), [x.shape[1]!, x.shape[0]!]),
   (x) => sort(x, { axis: 0 }).values,
 ];
