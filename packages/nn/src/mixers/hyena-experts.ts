@@ -3,12 +3,14 @@
 
 import {
   ConfigError,
+  add,
   checkOptions,
   mul,
   narrow,
   random,
   reshape,
   split,
+  squeeze,
   sum,
   unsqueeze,
   type Tensor,
@@ -20,11 +22,12 @@ import { activate, activationName, type ActivationName } from "../layers/activat
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
-import type { Mixer } from "../mixer.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
+import { convolvedNow, inputHistory, remembered } from "./input-history.ts";
 import { needOneOf } from "./linear-attention.ts";
 import { tooLong } from "./multi-head-hyena.ts";
-import { zeroPadding } from "./padding.ts";
+import { appended, lastReal, zeroPadding } from "./padding.ts";
 
 /**
  * Behaviour of mad-lab that differs from a mixture of experts:
@@ -127,32 +130,78 @@ export class HyenaExperts implements Mixer {
 
   /** @param x `[B, T, D]` */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    const [batch, time] = x.shape as [number, number, number];
+    return this.#run(x, options).y;
+  }
+
+  /** Steps keep the inputs of every long convolution at `capacity` positions, at most `maxLength`. */
+  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
+    const { mask, capacity } = options;
+    const { y, raw, inputs } = this.#run(x, options);
+    const held = inputs.map((u, o) => [
+      `inputs${o}`,
+      inputHistory("HyenaExperts", u, capacity, this.maxLength, mask),
+    ]);
+    const tail = lastReal(raw, this.shortFilter.width - 1, mask);
+    return { y, state: { tail, ...Object.fromEntries(held) } };
+  }
+
+  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
+    const { width } = this.shortFilter;
+    const window = appended(state["tail"]!, this.inProj.forward(x));
+    const now = squeeze(narrow(this.shortFilter.forward(window), 1, width - 1, width), 1);
+    const parts = split(now, this.order + 1, -1);
+    const next: Record<string, Tensor> = { tail: narrow(window, 1, 1, width) };
+    const filters = this.#filters(state["inputs0"]!.shape[1]!);
+    let v = parts[this.order]!;
+    for (const [o, { taps, skip }] of filters.entries()) {
+      const gated = mul(v, parts[this.order - 1 - o]!);
+      const history = remembered(state[`inputs${o}`]!, gated);
+      next[`inputs${o}`] = history;
+      v = convolvedNow(history, taps);
+      if (skip) v = add(v, mul(gated, skip));
+    }
+    return { y: this.#choose(mul(v, parts[0]!), x), state: next };
+  }
+
+  /** The output, projections before the short convolution, and the inputs of every long convolution. */
+  #run(x: Tensor, options: ForwardOptions): { y: Tensor; raw: Tensor; inputs: Tensor[] } {
+    const time = x.shape[1]!;
     const { mask, key } = options;
     if (time > this.maxLength) {
       if (!this.#compat.has("truncate")) throw tooLong("HyenaExperts", time, this.maxLength);
       const cut = mask ? { ...options, mask: narrow(mask, -1, 0, this.maxLength) } : options;
-      return this.forward(narrow(x, 1, 0, this.maxLength), cut);
+      return this.#run(narrow(x, 1, 0, this.maxLength), cut);
     }
-    const { order, experts, inner } = this;
-    const channels = experts * inner;
-    const projected = zeroPadding(this.inProj.forward(x), mask);
-    const parts = split(zeroPadding(this.shortFilter.forward(projected), mask), order + 1, -1);
-    const convolutions = order - 1;
+    const raw = zeroPadding(this.inProj.forward(x), mask);
+    const parts = split(zeroPadding(this.shortFilter.forward(raw), mask), this.order + 1, -1);
+    const inputs: Tensor[] = [];
+    let v = parts[this.order]!;
+    for (const [o, { taps, skip }] of this.#filters(time).entries()) {
+      const gated = dropout(mul(v, parts[this.order - 1 - o]!), this.dropout, key, o);
+      inputs.push(gated);
+      v = fftConv(gated, taps, { layout: "bld", ...(skip ? { skip } : {}) });
+    }
+    return { y: this.#choose(mul(v, parts[0]!), x), raw, inputs };
+  }
+
+  /** Taps `[T, F E]` and skip weights of every convolution. */
+  #filters(time: number): { taps: Tensor; skip: Tensor | undefined }[] {
+    const channels = this.experts * this.inner;
+    const count = this.order - 1;
     // Filter channels are (channel, convolution) with the convolution fastest, as in Hyena.
-    const taps = reshape(this.filterFn.forward(time), [time, channels, convolutions]);
+    const all = reshape(this.filterFn.forward(time), [time, channels, count]);
     const skips = this.filterFn.skip();
-    let v = parts[order]!;
-    for (let o = 0; o < convolutions; o++) {
-      const gated = dropout(mul(v, parts[order - 1 - o]!), this.dropout, key, o);
-      const skip = skips && reshape(narrow(reshape(skips, [channels, -1]), 1, o, o + 1), [channels]);
-      v = fftConv(gated, reshape(narrow(taps, 2, o, o + 1), [time, channels]), {
-        layout: "bld",
-        ...(skip ? { skip } : {}),
-      });
-    }
-    const z = reshape(activate(this.activation, mul(v, parts[0]!)), [batch, time, inner, experts]);
-    const weights = expertWeights(this.router.forward(x), this.active, this.#compat.has("soft-unselected"));
+    return Array.from({ length: count }, (_, o) => ({
+      taps: reshape(narrow(all, 2, o, o + 1), [time, channels]),
+      skip: skips && reshape(narrow(reshape(skips, [channels, count]), 1, o, o + 1), [channels]),
+    }));
+  }
+
+  /** Sums the experts' channels of `v` `[..., F E]` by the router's weights for the input `x`. */
+  #choose(v: Tensor, x: Tensor): Tensor {
+    const z = reshape(activate(this.activation, v), [...x.shape.slice(0, -1), this.inner, this.experts]);
+    const soft = this.#compat.has("soft-unselected");
+    const weights = expertWeights(this.router.forward(x), this.active, soft);
     return this.outProj.forward(sum(mul(z, unsqueeze(weights, -2)), -1));
   }
 

@@ -4,14 +4,17 @@
 import {
   ConfigError,
   ShapeError,
+  add,
   broadcastTo,
   checkOptions,
+  concat,
   mul,
   narrow,
   permute,
   random,
   reshape,
   split,
+  squeeze,
   sum,
   tile,
   unsqueeze,
@@ -21,10 +24,11 @@ import { fftConv } from "@everlong/kernels";
 import type { ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
-import type { Mixer } from "../mixer.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
 import { needOneOf } from "./linear-attention.ts";
-import { zeroPadding } from "./padding.ts";
+import { inputHistory, remembered } from "./input-history.ts";
+import { appended, lastReal, zeroPadding } from "./padding.ts";
 
 /**
  * Behaviour of mad-lab that differs from its description:
@@ -107,35 +111,62 @@ export class MultiHeadHyena implements Mixer {
 
   /** @param x `[B, T, D]` */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.#run(x, options).y;
+  }
+
+  /** Steps keep the inputs of `capacity` positions, at most `maxLength`, and cost as much as one row of attention. */
+  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
+    const { y, raw, k, v } = this.#run(x, options);
+    const held = (t: Tensor): Tensor =>
+      inputHistory("MultiHeadHyena", t, options.capacity, this.maxLength, options.mask);
+    const tail = lastReal(raw, this.shortFilter.width - 1, options.mask);
+    return { y, state: { tail, keys: held(k), values: held(v) } };
+  }
+
+  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
+    const { width } = this.shortFilter;
+    const window = appended(state["tail"]!, tile(this.inProj.forward(x), this.#groups, -1));
+    const now = squeeze(narrow(this.shortFilter.forward(window), 1, width - 1, width), 1);
+    const [q, v, k] = split(now, 3, -1) as [Tensor, Tensor, Tensor];
+    const keys = remembered(state["keys"]!, k);
+    const values = remembered(state["values"]!, v);
+    const heads = (t: Tensor): Tensor => reshape(t, [...t.shape.slice(0, -1), this.heads, this.headSize]);
+    const skip = this.filterFn.skip();
+    const taps = this.filterFn.forward(keys.shape[1]!);
+    const first = skip ? add(narrow(taps, 0, 0, 1), skip) : narrow(taps, 0, 0, 1);
+    const weights = concat([first, narrow(taps, 0, 1, taps.shape[0]!)], 0);
+    const scores = mul(sum(mul(heads(keys), unsqueeze(heads(q), 1)), -1), weights);
+    const read = sum(mul(heads(values), unsqueeze(scores, -1)), 1);
+    return {
+      y: this.outProj.forward(reshape(read, [x.shape[0]!, this.inner])),
+      state: { tail: narrow(window, 1, 1, width), keys, values },
+    };
+  }
+
+  #run(x: Tensor, options: ForwardOptions): { y: Tensor; raw: Tensor; k: Tensor; v: Tensor } {
     const [batch, time] = x.shape as [number, number, number];
+    const { mask } = options;
     if (time > this.maxLength) {
       if (!this.#truncate) throw tooLong("MultiHeadHyena", time, this.maxLength);
-      const { mask } = options;
       const cut = mask ? { ...options, mask: narrow(mask, -1, 0, this.maxLength) } : options;
-      return this.forward(narrow(x, 1, 0, this.maxLength), cut);
+      return this.#run(narrow(x, 1, 0, this.maxLength), cut);
     }
-    const { mask } = options;
-    const projected = zeroPadding(tile(this.inProj.forward(x), this.#groups, -1), mask);
-    const convolved = zeroPadding(this.shortFilter.forward(projected), mask);
+    const raw = zeroPadding(tile(this.inProj.forward(x), this.#groups, -1), mask);
+    const convolved = zeroPadding(this.shortFilter.forward(raw), mask);
+    const [q, v, k] = split(convolved, 3, -1) as [Tensor, Tensor, Tensor];
     // Channels are (head, feature) with the feature fastest.
-    const [q, v, k] = split(convolved, 3, -1).map((t) =>
-      reshape(t, [batch, time, this.heads, this.headSize]),
-    ) as [Tensor, Tensor, Tensor];
+    const heads = (t: Tensor): Tensor => reshape(t, [batch, time, this.heads, this.headSize]);
     const d = this.headSize;
     // A row per pair of features, so that the pairs of a head share its filter: [B, d, d, T, H] folded.
-    const pairs = permute(mul(unsqueeze(k, -1), unsqueeze(v, -2)), [0, 3, 4, 1, 2]);
+    const pairs = permute(mul(unsqueeze(heads(k), -1), unsqueeze(heads(v), -2)), [0, 3, 4, 1, 2]);
     const rows = reshape(pairs, [batch * d * d, time, this.heads]);
     const skip = this.filterFn.skip();
     const memory = fftConv(rows, this.filterFn.forward(time), { layout: "bld", ...(skip ? { skip } : {}) });
-    const queries = permute(q, [0, 3, 1, 2]);
-    const read = sum(
-      mul(
-        reshape(memory, [batch, d, d, time, this.heads]),
-        broadcastTo(unsqueeze(queries, 2), [batch, d, d, time, this.heads]),
-      ),
-      1,
-    );
-    return this.outProj.forward(reshape(permute(read, [0, 2, 3, 1]), [batch, time, this.inner]));
+    const queries = permute(heads(q), [0, 3, 1, 2]);
+    const shape = [batch, d, d, time, this.heads];
+    const read = sum(mul(reshape(memory, shape), broadcastTo(unsqueeze(queries, 2), shape)), 1);
+    const y = this.outProj.forward(reshape(permute(read, [0, 2, 3, 1]), [batch, time, this.inner]));
+    return { y, raw, k, v };
   }
 
   /** Bytes of what an exact continuation needs: the inputs of the long convolution as vectors, and of the short one. */

@@ -35,7 +35,7 @@ export interface RecurrenceOptions {
   readonly initial?: Tensor;
   /** Default "chunked". */
   readonly form?: RecurrenceForm;
-  /** Positions per chunk. Defaults: 64; 32 for the delta rule. */
+  /** Positions per chunk. Default 32. */
   readonly chunk?: number;
 }
 
@@ -54,7 +54,7 @@ export function scalarDecayAttention(
   logDecay: Tensor,
   options: RecurrenceOptions = {},
 ): { y: Tensor; state: Tensor } {
-  const { form = "chunked", chunk = 64 } = options;
+  const { form = "chunked", chunk = 32 } = options;
   needOneOf("scalarDecayAttention", "form", form, RECURRENCE_FORMS);
   checkChunk("scalarDecayAttention", chunk);
   const [batch, , heads, columns] = v.shape as [number, number, number, number];
