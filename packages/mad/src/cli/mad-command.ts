@@ -2,9 +2,15 @@
 
 import type { Command } from "commander";
 import type { MadHost } from "./host.ts";
+import { registerLists } from "./list-commands.ts";
 import { registerQuick } from "./quick-command.ts";
+import { registerRun } from "./run-command.ts";
 
 export function registerMad(program: Command, host: MadHost): void {
-  const mad = program.command("mad").description("mechanistic architecture design: synthetic tasks that predict scaling");
+  const mad = program
+    .command("mad")
+    .description("mechanistic architecture design: synthetic tasks that predict scaling");
   registerQuick(mad, host);
+  registerRun(mad, host);
+  registerLists(mad);
 }

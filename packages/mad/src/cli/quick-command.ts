@@ -40,7 +40,8 @@ class LiveCurves {
     this.#points[index]!.push(p);
     if (this.#quiet) return;
     if (process.stderr.isTTY) this.#redraw();
-    else if (p.step === 0 || this.#points[index]!.length % 5 === 1) process.stderr.write(`${this.#line(index)}\n`);
+    else if (p.step === 0 || this.#points[index]!.length % 5 === 1)
+      process.stderr.write(`${this.#line(index)}\n`);
   }
 
   record(index: number, r: RunRecord): void {
@@ -118,6 +119,10 @@ export function registerQuick(mad: Command, host: MadHost): void {
       const report = join(options.out, "report.html");
       writeFileSync(report, page);
       writeFileSync(join(options.out, "runs.json"), `${JSON.stringify(records, null, 1)}\n`);
-      console.log(options.json ? JSON.stringify(records) : `\n${resultTable(records)}\n\n${duration(seconds)}, report in ${report}`);
+      console.log(
+        options.json
+          ? JSON.stringify(records)
+          : `\n${resultTable(records)}\n\n${duration(seconds)}, report in ${report}`,
+      );
     });
 }

@@ -27,7 +27,10 @@ export function gatherRows(data: TaskData, order: ArrayLike<number>, from: numbe
 /** Full batches for ever; rows that do not fill a batch wait for the next epoch's order. */
 export function* shuffledBatches(data: TaskData, batch: number, seed: number): Generator<RowBatch> {
   if (data.count < batch) {
-    throw new ConfigError("mad run", "fewer rows than a batch", { expected: `at least ${batch}`, got: `${data.count}` });
+    throw new ConfigError("mad run", "fewer rows than a batch", {
+      expected: `at least ${batch}`,
+      got: `${data.count}`,
+    });
   }
   const rng = defaultRng(seed);
   for (;;) {

@@ -44,7 +44,12 @@ export class Evaluator {
       using ids = tensor(inputs, shape);
       using wanted = tensor(targets, shape);
       const { predictions, loss } = this.#forward(ids, wanted);
-      meter.add({ predictions: await predictions.data(), targets, negLogLikelihood: await loss.item(), rows });
+      meter.add({
+        predictions: await predictions.data(),
+        targets,
+        negLogLikelihood: await loss.item(),
+        rows,
+      });
       predictions[Symbol.dispose]();
       loss[Symbol.dispose]();
     }

@@ -22,7 +22,8 @@ export function serveRuns(port: MessagePort): void {
     const post = (m: Message): void => port.postMessage(m);
     trainRun(config, (point, done) => post({ kind: "point", id, point, done })).then(
       (record) => post({ kind: "record", id, record }),
-      (error: unknown) => post({ kind: "error", id, message: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) =>
+        post({ kind: "error", id, message: error instanceof Error ? error.message : String(error) }),
     );
   });
 }
@@ -46,7 +47,10 @@ export async function runAll(configs: readonly RunConfig[], options: PoolOptions
       options.onRecord?.(id, records[id]);
     }
   };
-  const workers = Array.from({ length: Math.max(1, Math.min(options.workers, configs.length)) }, options.start);
+  const workers = Array.from(
+    { length: Math.max(1, Math.min(options.workers, configs.length)) },
+    options.start,
+  );
   try {
     await Promise.all(workers.map(drain));
   } finally {
@@ -65,7 +69,15 @@ function runOn(worker: Worker, job: Job, options: PoolOptions): Promise<RunRecor
     const hear = (m: Message): void => {
       if (m.kind === "point") options.onPoint?.(job.id, m.point, m.done);
       else if (m.kind === "record") finish(() => resolve(m.record));
-      else finish(() => reject(new EverlongError("mad run", `${job.config.architecture.name} on ${job.config.task} failed: ${m.message}`)));
+      else
+        finish(() =>
+          reject(
+            new EverlongError(
+              "mad run",
+              `${job.config.architecture.name} on ${job.config.task} failed: ${m.message}`,
+            ),
+          ),
+        );
     };
     worker.on("message", hear);
     worker.on("error", reject);

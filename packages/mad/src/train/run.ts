@@ -72,7 +72,8 @@ export async function trainRun(config: RunConfig, onPoint: OnPoint = () => {}): 
   checkOptions("mad run", config, KNOWN);
   const { dim = 128, trainRows = 12_800, testRows = 1_280, batch = 128, steps } = config;
   const { learningRate = 5e-4, warmup = 0, weightDecay = 0, clip = 1, seed = 12_345 } = config;
-  if (!Number.isInteger(steps) || steps < 1) throw new ConfigError("mad run", "steps must be a positive integer", { got: `${steps}` });
+  if (!Number.isInteger(steps) || steps < 1)
+    throw new ConfigError("mad run", "steps must be a positive integer", { got: `${steps}` });
   const task = findTask(config.task);
   const what = { task, ...(config.taskOptions ? { options: config.taskOptions } : {}), seed };
   const { train, test } = generateSplits(what, { train: trainRows, test: testRows });
@@ -116,7 +117,8 @@ export async function trainRun(config: RunConfig, onPoint: OnPoint = () => {}): 
     steps,
     clip,
     schedule: cosine({ steps, warmup, final: 0.01 }),
-    loss: ({ inputs, targets }) => crossEntropy(model.forward(inputs!), targets!, { ignoreIndex: IGNORE_INDEX }),
+    loss: ({ inputs, targets }) =>
+      crossEntropy(model.forward(inputs!), targets!, { ignoreIndex: IGNORE_INDEX }),
     batches: toTensors(train, batch, seed),
     onStep: async ({ step, loss }) => {
       seen += batch * train.length;
