@@ -243,7 +243,6 @@ describe("experiments", () => {
     const wrong = runExperiment({
       ...plan,
       logDir: fresh(),
-      lifetimes: 2,
       processes: 2,
       curriculum: "Nowhere",
     });
