@@ -38,6 +38,12 @@ function line(r: BenchReport): string {
   return `${head} ${figure(r.ours).padStart(7)} ${r.unit}  ${[...limit, ...peers].join(" · ")}`;
 }
 
+/** A missing peer is null in JSON; the reason stands in the text form. */
+const withNumbers = (r: BenchReport): object => ({
+  ...r,
+  peers: Object.fromEntries(Object.entries(r.peers).map(([n, v]) => [n, typeof v === "number" ? v : null])),
+});
+
 const known = (x: number | undefined): string => (x === undefined ? "unknown" : `${x.toFixed(0)} GFLOP/s`);
 const machineLine = (m: Machine): string =>
   `one core: ${known(m.peak256)} at 256 bits, ${known(m.peak128)} at 128; two threads do ${m.cores.toFixed(2)} cores' work` +
@@ -69,7 +75,7 @@ export function registerBench(program: Command): void {
       if (!options.json)
         console.log(`${engine}, 256-bit pairing ${wide ? "on" : "off"}; medians of interleaved runs`);
       const machine = await runSuite(suite, options, (r) => {
-        console.log(options.json ? JSON.stringify(r) : line(r));
+        console.log(options.json ? JSON.stringify(withNumbers(r)) : line(r));
         const missing = Object.values(r.peers).some((v) => typeof v === "string");
         if (r.ours === null || (options.requirePeers && missing)) process.exitCode = 1;
       });
