@@ -125,10 +125,11 @@ describe.each(mixers.map((e) => [e.name, e] as const))("sequence mixer %s", (_, 
   const forms = (entry.options["form"]?.choices ?? []) as readonly string[];
   test.runIf(forms.length > 1)("computes the same in every form, gradients too", async () => {
     // A chunk of 64 and an odd rest.
-    const x = sample(28, 1, 67);
+    const dim = 16;
+    const x = random.normal(random.key(28), [1, 67, dim]);
     const probe = random.normal(random.key(29), x.shape);
     const [first, ...others] = forms.map((form) => {
-      const layer = entry.build(shape(27), { form });
+      const layer = entry.build({ ...shape(27), dim }, { form });
       const y = layer.forward(x);
       const wrt = [x, ...[...parameters(layer).values()].map((v) => v.value)];
       return [y, ...gradients(sum(mul(y, probe)), wrt)];
