@@ -5,6 +5,7 @@ import { attentionReference, fftConvReference, sparseFftConv } from "./functions
 import { fullOperator, standaloneOperator } from "./hyena.ts";
 import { longConvModules } from "./long-conv.ts";
 import { hyenaDnaModel, longConvLanguageModel, sequenceDecoder } from "./long-conv-model.ts";
+import { stateSpaceModules } from "./state-spaces.ts";
 
 export const parityModules: ParityModules = {
   "src.models.sequence.hyena.HyenaOperator": fullOperator,
@@ -17,4 +18,5 @@ export const parityModules: ParityModules = {
   "flashfftconv.sparse_conv": sparseFftConv,
   "tests/test_util.py::attention_ref": attentionReference,
   ...longConvModules,
+  ...stateSpaceModules,
 };
