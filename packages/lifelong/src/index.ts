@@ -27,6 +27,7 @@ export { curriculumFromText, loadCurriculum } from "./curriculum/file.ts";
 export { curricula, registerCurriculum } from "./curriculum/registry.ts";
 export { curriculumTotals, type CurriculumTotals, summarizeCurriculum } from "./curriculum/summary.ts";
 export { type CurriculumCheck, validateCurriculum } from "./curriculum/validate.ts";
+export { adaptEnvironment, type SimpleEnvironment } from "./environments/adapter.ts";
 export * from "./environments/environment.ts";
 export { CartPole, type CartPoleOptions } from "./environments/cartpole.ts";
 export { type Level, type LevelRules, MiniGrid, type World } from "./environments/minigrid/world.ts";
