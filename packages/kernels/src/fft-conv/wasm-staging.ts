@@ -1,5 +1,5 @@
 // Between tensors and lanes: a group of channels becomes a sequence `[time][lanes]` of float32, and back. "Rows" have their time axis
-// contiguous and are transposed four by four; "columns" have their channels contiguous and are copied. Groups with fewer channels
+// contiguous and are transposed; "columns" have their channels contiguous and are copied. Groups with fewer channels
 // than lanes never touch memory outside the tensor; their spare lanes hold copies or zeros.
 
 import type { FunctionBuilder, FunctionRef, I32, ModuleBuilder, Value, Vec } from "@everlong/wasm";
@@ -84,6 +84,53 @@ function defineRows(module: ModuleBuilder, into: boolean, gated: boolean): Funct
 }
 
 /**
+ * All eight lanes of a pair at once, eight time steps a round: `(rows, pitch, gate, gatePitch, rounds, lanes)`. Only the loads on one
+ * side are packed from two addresses; shuffles, products and stores are pairs.
+ */
+function defineWideRows(module: ModuleBuilder, into: boolean, gated: boolean): FunctionRef {
+  const name = `${into ? "gather" : "scatter"}WideRows${gated ? "Gated" : ""}`;
+  return module.define(
+    name,
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32"] },
+    (f, rows, pitch, gate, gatePitch, rounds, lanes) => {
+      const pointers = (base: Value<"i32">, by: Value<"i32">) =>
+        Array.from({ length: 8 }, (_, i) => f.variable("i32", f.i32.add(base, f.i32.mul(by, i))));
+      const at = pointers(rows, pitch);
+      const gates = gated ? pointers(gate, gatePitch) : [];
+      const both = (low: Vec, high: Vec): Vec => ({ parts: [low.parts[0]!, high.parts[0]!] });
+      f.doWhile(() => {
+        for (let half = 0; half < 2; half++) {
+          if (into) {
+            // four steps of rows i (low) and i + 4 (high)
+            const load = (p: readonly Value<"i32">[], i: number): Vec =>
+              both(f.mem.vec.load(p[i]!, 16 * half, 1), f.mem.vec.load(p[i + 4]!, 16 * half, 1));
+            const x = [0, 1, 2, 3].map((i) => load(at, i)) as unknown as Row4;
+            const y = gated ? (x.map((v, i) => f.f32x4.mul(v, load(gates, i))) as unknown as Row4) : x;
+            transpose4(f, y).forEach((v, t) => f.mem.vec.store(lanes, 32 * (4 * half + t), v));
+          } else {
+            // rows 4 half .. 4 half + 3 of steps t (low) and t + 4 (high)
+            const x = [0, 1, 2, 3].map((t) =>
+              both(
+                f.mem.vec.load(lanes, 32 * t + 16 * half, 1),
+                f.mem.vec.load(lanes, 32 * (t + 4) + 16 * half, 1),
+              ),
+            ) as unknown as Row4;
+            transpose4(f, x).forEach((v, i) => {
+              const row = 4 * half + i;
+              f.mem.vec.store(at[row]!, 0, gated ? f.f32x4.mul(v, f.mem.vec.load(gates[row]!)) : v);
+            });
+          }
+        }
+        for (const p of [...at, ...gates]) f.advance(p, 32);
+        f.advance(lanes, 256);
+        f.advance(rounds, -1);
+        return rounds;
+      });
+    },
+  );
+}
+
+/**
  * Moves `groups` neighbouring vectors of channels: `(columns, pitch, gate, gatePitch, count, lanes, distance)`; the sequences of the
  * groups are `distance` apart. Reading a whole cache line at a time halves the traffic of long sequences.
  */
@@ -144,6 +191,10 @@ function defineScalar(module: ModuleBuilder, into: boolean): FunctionRef {
 function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
   const scalar = defineScalar(module, into);
   const rows = [defineRows(module, into, false), defineRows(module, into, true)] as const;
+  const wide =
+    module.target.width === 2
+      ? ([defineWideRows(module, into, false), defineWideRows(module, into, true)] as const)
+      : undefined;
   const cluster = clusterOf(module.target.width);
   const columns = [1, cluster].map((g) => [
     defineColumns(module, into, false, g),
@@ -159,6 +210,19 @@ function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
         () => f.call(columns[0][1], tensor, pitch, gate, gatePitch, count, lanes, 0),
       );
     const asRows = (): void => {
+      if (wide) {
+        const rounds = f.i32.shrU(count, 3);
+        f.if(f.i32.and(isFull, f.i32.ne(rounds, 0)), () => {
+          either(
+            () => f.call(wide[0], tensor, channel, 0, 0, rounds, lanes),
+            () => f.call(wide[1], tensor, channel, gate, gateChannel, rounds, lanes),
+          );
+          f.advance(lanes, f.i32.shl(rounds, 8));
+          f.advance(tensor, f.i32.shl(rounds, 5));
+          f.if(gate, () => f.advance(gate, f.i32.shl(rounds, 5)));
+          f.set(count, f.i32.and(count, 7));
+        });
+      }
       for (let half = 0; half < f.width; half++) {
         // a half without channels of its own reads those of the first
         const first = half === 0 ? f.i32.constant(0) : f.select(f.i32.gtU(present, 4), 4, 0, "i32");
