@@ -39,7 +39,7 @@ const QUICK_TASKS: readonly QuickTask[] = [
   {
     task: "selective-copying",
     taskOptions: { vocabSize: 16, seqLen: 64, numTokensToCopy: 16 },
-    steps: 500,
+    steps: 600,
     learningRate: 3e-3,
   },
   { task: "compression", taskOptions: { vocabSize: 16, seqLen: 64 }, steps: 500, learningRate: 2e-3 },
