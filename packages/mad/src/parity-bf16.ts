@@ -7,7 +7,6 @@ import {
   cast,
   div,
   exp,
-  matmul,
   mul,
   narrow,
   neg,
@@ -45,6 +44,14 @@ const silu = (x: Tensor): Tensor => {
   const below = rounded((e) => add(e!, 1))(rounded((t) => exp(neg(t!)))(x));
   return rounded((a, b) => div(a!, b!))(x, below);
 };
+
+/** `a w`, summed term by term: torch multiplies matrices that way unless one is transposed, as a linear layer's weight is. */
+function product(a: Tensor, w: Tensor): Tensor {
+  const term = (i: number): Tensor => times(narrow(a, -1, i, i + 1), narrow(w, 0, i, i + 1));
+  let total = term(0);
+  for (let i = 1; i < w.shape[0]!; i++) total = plus(total, term(i));
+  return total;
+}
 
 /** Group norm over the last axis of `y` `[B, T, H, V]`: Welford's running moments, then one scale and one shift. */
 function headNorm(y: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
@@ -85,14 +92,14 @@ function signals5(m: Rwkv5TimeMixer, x: Tensor, before: Tensor): Signals {
 function signals6(m: Rwkv6TimeMixer, x: Tensor, before: Tensor): Signals {
   const change = minus(before, x);
   const bend = rounded((t) => tanh(t!));
-  const low = bend(matmul(plus(x, times(change, m.timeMaaX.value)), m.timeMaaW1.value));
+  const low = bend(product(plus(x, times(change, m.timeMaaX.value)), m.timeMaaW1.value));
   const rank = m.timeMaaW2.shape[1]!;
   const mixed = (i: number, share: Variable): Tensor => {
     const map = squeeze(narrow(m.timeMaaW2.value, 0, i, i + 1), 0);
-    const shift = matmul(narrow(low, -1, i * rank, (i + 1) * rank), map);
+    const shift = product(narrow(low, -1, i * rank, (i + 1) * rank), map);
     return plus(x, times(change, plus(share.value, shift)));
   };
-  const decay = matmul(bend(matmul(mixed(0, m.timeMaaW), m.timeDecayW1.value)), m.timeDecayW2.value);
+  const decay = product(bend(product(mixed(0, m.timeMaaW), m.timeDecayW1.value)), m.timeDecayW2.value);
   return {
     w: plus(m.timeDecay.value, decay),
     k: m.key.forward(mixed(1, m.timeMaaK)),
