@@ -1,6 +1,24 @@
 // State-space kernels and layers as state-spaces/s4 and H3 construct them.
 
-import { ConfigError, random, stack, type Complex, type Tensor } from "@everlong/core";
+import {
+  ConfigError,
+  iota,
+  less,
+  narrow,
+  random,
+  reshape,
+  slice,
+  stack,
+  tensor,
+  transpose,
+  zeros,
+  type Complex,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
+import { parameter } from "../layer.ts";
+import { S4 } from "../mixers/s4.ts";
+import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DiagonalSsm, type Discretization, type SsmSettings } from "../ssm/diagonal-ssm.ts";
 import { INPUT_STARTS, SSM_STARTS, type SsmStart } from "../ssm/start.ts";
@@ -87,6 +105,162 @@ function diagonalKernel({ args, json }: ParityRequest): ParityModule {
   };
 }
 
+/** Applies a layer to `[B, D, T]` where the original keeps time last. */
+const between = (transposed: boolean, fn: (x: Tensor) => Tensor): ((x: Tensor) => Tensor) =>
+  transposed ? (x) => transpose(fn(transpose(x))) : fn;
+
+const renameLayer = (key: string): string =>
+  key.replace(/^layer\./, "").replace("output_linear.0.", "output_linear.");
+
+const renameS4 = (key: string): string => {
+  const name = renameLayer(key);
+  return name === "D" ? "skip" : renameSsm(name);
+};
+
+function s4Layer(args: Arguments, outputActivation: string | null): S4 {
+  const mode = stringOr(args, "mode", stringOr(args, "kernel", "dplr"));
+  const length = args["l_max"];
+  if (mode !== "diag" && mode !== "s4d") throw new ConfigError("parity", `kernel "${mode}"`);
+  return new S4({
+    key: random.key(0),
+    dim: required(args, "d_model"),
+    channels: numberOr(args, "channels", 1),
+    bidirectional: booleanOr(args, "bidirectional", false),
+    activation: stringOr(args, "activation", "gelu"),
+    outputActivation,
+    ...(typeof length === "number" ? { kernelLength: length } : {}),
+    ssm: ssmSettings(args, "legs"),
+  });
+}
+
+/** A case's `lengths` as a mask `[B, T]`; the JSON holds them as text. */
+function lengthMask(json: ParityRequest["json"], like: Tensor): Tensor | undefined {
+  const text = JSON.stringify((json["call_kwargs"] as Arguments | undefined)?.["lengths"] ?? "");
+  const lengths = text.match(/\d+/g)?.map(Number);
+  if (!lengths) return undefined;
+  const [batch, time] = like.shape as [number, number];
+  const on = { device: like.device };
+  const column = tensor(
+    lengths.map((n) => [n]),
+    { dtype: "i32", ...on },
+  );
+  return less(iota([batch, time], 1, on), column);
+}
+
+/** All positions one step at a time from an empty state: outputs `[B, T, D]` and the last state. */
+function stepThrough(module: S4, x: Tensor): { y: Tensor; state: Tensor } {
+  const empty = zeros([x.shape[0]!, module.dim, module.kernel.modes], { device: x.device, dtype: x.dtype });
+  let state: MixerState = { re: empty, im: empty };
+  const outputs: Tensor[] = [];
+  for (let t = 0; t < x.shape[1]!; t++) {
+    const next = module.step(slice(x, [null, t]), state);
+    outputs.push(next.y);
+    state = next.state;
+  }
+  return { y: stack(outputs, 1), state: stack([state["re"]!, state["im"]!], -1) };
+}
+
+function s4Block({ args, json, shapes }: ParityRequest): ParityModule {
+  const final = args["final_act"] === null ? null : stringOr(args, "final_act", "glu");
+  const module = s4Layer(args, final);
+  const transposed = booleanOr(args, "transposed", true);
+  return {
+    module,
+    rename: renameS4,
+    call: ({ x }) => {
+      const rows = transposed ? transpose(x!) : x!;
+      const mask = lengthMask(json, rows);
+      const y = module.forward(rows, mask ? { mask } : {});
+      const time = rows.shape[1]!;
+      const out = { y: transposed ? transpose(y) : y, kernel: module.kernel.kernel(time) };
+      if (!shapes.has("out.y_step")) return out;
+      const steps = stepThrough(module, rows);
+      return { ...out, y_step: steps.y, state_final: steps.state };
+    },
+  };
+}
+
+/** The convolution alone, whole and in two halves with the state carried. */
+function s4Convolution({ args, shapes }: ParityRequest): ParityModule {
+  const module = s4Layer(args, null);
+  const transposed = booleanOr(args, "transposed", true);
+  const apply = between(transposed, (x) => module.forward(x));
+  return {
+    module,
+    rename: renameS4,
+    call: ({ x }) => {
+      const whole: Record<string, Tensor> = { y: apply(x!) };
+      if (!shapes.has("out.y_chunk1")) return whole;
+      const rows = transposed ? transpose(x!) : x!;
+      const [batch, time] = rows.shape as [number, number];
+      const cut = shapes.get("out.y_chunk1")![transposed ? 2 : 1]!;
+      const none = zeros([batch, module.dim, module.kernel.modes], {
+        device: rows.device,
+        dtype: rows.dtype,
+      });
+      const first = module.chunk(narrow(rows, 1, 0, cut), { re: none, im: none });
+      const second = module.chunk(narrow(rows, 1, cut, time), first.state);
+      const turn = (t: Tensor): Tensor => (transposed ? transpose(t) : t);
+      const stateOf = (s: MixerState): Tensor => stack([s["re"]!, s["im"]!], -1);
+      return {
+        ...whole,
+        y_chunk1: turn(first.y),
+        state1: stateOf(first.state),
+        y_chunk2: turn(second.y),
+        state2: stateOf(second.state),
+      };
+    },
+  };
+}
+
+function minimalS4d({ args }: ParityRequest): ParityModule {
+  const module = new S4({
+    key: random.key(0),
+    dim: required(args, "d_model"),
+    layout: "minimal",
+    ssm: {
+      stateSize: numberOr(args, "d_state", 64),
+      minStep: numberOr(args, "dt_min", 1e-3),
+      maxStep: numberOr(args, "dt_max", 0.1),
+    },
+  });
+  const transposed = booleanOr(args, "transposed", true);
+  const apply = between(transposed, (x) => module.forward(x));
+  // The original's output map is a convolution of width 1.
+  const outer = {
+    skip: module.skip,
+    kernel: module.kernel,
+    outputLinear: new PointwiseConv(module),
+  };
+  return {
+    module: outer,
+    rename: renameS4,
+    call: ({ x }) => {
+      module.outputLinear!.weight.value = reshape(
+        outer.outputLinear.weight.value,
+        module.outputLinear!.weight.shape,
+      );
+      const y = apply(x!);
+      const time = x!.shape[transposed ? 2 : 1]!;
+      return { y, kernel: reshape(module.kernel.kernel(time), [module.dim, time]) };
+    },
+  };
+}
+
+/** The weight of a linear map under the shape of a convolution's. */
+class PointwiseConv {
+  readonly weight: Variable;
+  readonly bias: Variable;
+  constructor(module: S4) {
+    const { weight, bias } = module.outputLinear!;
+    this.weight = parameter(zeros([...weight.shape, 1]));
+    this.bias = bias!;
+  }
+}
+
 export const stateSpaceModules: ParityModules = {
   "models.s4.s4.SSMKernelDiag": diagonalKernel,
+  "models.s4.s4.S4Block": s4Block,
+  "models.s4.s4.FFTConv": s4Convolution,
+  "models.s4.s4d.S4D": minimalS4d,
 };

@@ -37,6 +37,7 @@ import {
 } from "@everlong/core";
 import { gaussian } from "../initial.ts";
 import { parameter, parameterOrBuffer } from "../layer.ts";
+import type { SsmKernel } from "./ssm-kernel.ts";
 import { startSsm, type InputStart, type SsmStart, type StartedCopy } from "./start.ts";
 import { checkTransform, positive, storedPositive, type PositiveTransform } from "./transform.ts";
 import { vandermonde, vandermondeTranspose } from "./vandermonde.ts";
@@ -150,7 +151,7 @@ export interface Recurrence {
  * Kernel `k[c, h, l] = 2 Re sum_n C[c, h, n] B[h, n] g[h, n] exp(z[h, n] l)` with, by zero-order hold, `z = dt A` and
  * `g = (exp(dt A) - 1) / A`, or bilinear, `exp(z) = (1 + dt A / 2) / (1 - dt A / 2)` and `g = dt / (1 - dt A / 2)`.
  */
-export class DiagonalSsm {
+export class DiagonalSsm implements SsmKernel {
   /** Read-out. */
   readonly c: Variable;
   /** Step sizes under their transform. */
@@ -260,6 +261,10 @@ export class DiagonalSsm {
     const frequencies =
       options.start === "diag-rand" ? exp(gaussian(frequencyKey, [this.copies, modes], 1)) : undefined;
     this.aImag = parameterOrBuffer(frequencies ?? tensor(imagPart, on), hints);
+  }
+
+  get steps(): boolean {
+    return this.discretization !== "dss";
   }
 
   /** The continuous system; step sizes are `rate` times as long. */

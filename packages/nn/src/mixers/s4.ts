@@ -1,0 +1,241 @@
+// State spaces as sequence mixers: S4D and S4 (Gu et al. 2022), computed as a long convolution or step by step. Covers
+// state-spaces/s4's block and its minimal file.
+
+import {
+  Complex,
+  ConfigError,
+  ShapeError,
+  add,
+  checkOptions,
+  mul,
+  narrow,
+  ones,
+  permute,
+  random,
+  reshape,
+  tile,
+  unsqueeze,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
+import { fftConv } from "@everlong/kernels";
+import { gaussian } from "../initial.ts";
+import { parameter, type ForwardOptions } from "../layer.ts";
+import { activate, activationName, type ActivationName } from "../layers/activation.ts";
+import { checkRate, dropout } from "../layers/dropout.ts";
+import { Linear } from "../layers/linear.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { DiagonalSsm, type SsmLayout, type SsmSettings } from "../ssm/diagonal-ssm.ts";
+import type { SsmKernel } from "../ssm/ssm-kernel.ts";
+import { lastReal, zeroPadding } from "./padding.ts";
+
+export interface S4Options {
+  readonly key: Tensor;
+  /** Width D. */
+  readonly dim: number;
+  /** Outputs of each channel's state space, C. Default 1. */
+  readonly channels?: number;
+  /** A second set of kernels acts on the future. Default false. */
+  readonly bidirectional?: boolean;
+  /** Where tap 0 of the second set acts: lag -1, as in the original (default), or lag 0. */
+  readonly firstBackwardLag?: 0 | -1;
+  /** After the state space; `glu` doubles its outputs and halves them again. Default gelu. */
+  readonly activation?: string;
+  /** After the output map; null leaves the map out (the width becomes C D). Default glu. */
+  readonly outputActivation?: string | null;
+  /** Rate of dropout of the state space's outputs and of the activations. Default 0. */
+  readonly dropout?: number;
+  /** The same channels are dropped at all positions. Default false. */
+  readonly tieDropout?: boolean;
+  /** Rate at which taps are dropped. Default 0. */
+  readonly kernelDropout?: number;
+  /** Longest kernel, at rate 1; steps know no such limit, so beyond it they differ. Default: none. */
+  readonly kernelLength?: number;
+  readonly ssm?: SsmSettings;
+  readonly layout?: Extract<SsmLayout, "s4" | "minimal">;
+}
+
+const OPTIONS = [
+  "key",
+  "dim",
+  "channels",
+  "bidirectional",
+  "firstBackwardLag",
+  "activation",
+  "outputActivation",
+  "dropout",
+  "tieDropout",
+  "kernelDropout",
+  "kernelLength",
+  "ssm",
+  "layout",
+] as const satisfies readonly (keyof S4Options)[];
+
+/** How a layer makes its state spaces. */
+export type MakeSsm = (options: {
+  readonly key: Tensor;
+  readonly channels: number;
+  readonly outputs: number;
+}) => SsmKernel;
+
+/**
+ * `y = out(act(k_c * x + d_c x))`: every channel h drives its own state space `s' = A s + B x`, sampled at steps dt, and C
+ * outputs read it; `k` is their impulse response. `[B, T, D]` to `[B, T, D]`.
+ */
+export class S4 implements Mixer {
+  /** `[C, D]` (`[D]` in the minimal layout): weight of the input itself. */
+  readonly skip: Variable;
+  readonly kernel: SsmKernel;
+  readonly outputLinear: Linear | undefined;
+  readonly causal: boolean;
+  readonly dim: number;
+  /** Outputs of each channel, doubled for `glu`. */
+  readonly channels: number;
+  readonly bidirectional: boolean;
+  readonly activation: ActivationName;
+  readonly outputActivation: ActivationName;
+  readonly dropout: number;
+  readonly kernelDropout: number;
+  readonly kernelLength: number | undefined;
+  readonly #tie: boolean;
+  readonly #firstBackwardLag: 0 | -1;
+
+  /** @param make default: diagonal state spaces */
+  constructor(options: S4Options, make?: MakeSsm) {
+    checkOptions("S4", options, OPTIONS);
+    const { key, dim, channels = 1, bidirectional = false, outputActivation = "glu" } = options;
+    const { layout = "s4", kernelLength } = options;
+    for (const [name, n] of Object.entries({ dim, channels })) {
+      if (!Number.isInteger(n) || n < 1)
+        throw new ConfigError("S4", `${name} must be a positive integer`, { got: `${n}` });
+    }
+    this.activation = activationName(options.activation ?? "gelu");
+    this.outputActivation = activationName(outputActivation ?? "identity");
+    this.dropout = checkRate("S4", options.dropout ?? 0);
+    this.kernelDropout = checkRate("S4", options.kernelDropout ?? 0);
+    this.#tie = options.tieDropout ?? false;
+    this.#firstBackwardLag = options.firstBackwardLag ?? -1;
+    const outputs = this.activation === "glu" ? 2 * channels : channels;
+    [this.dim, this.channels, this.kernelLength] = [dim, outputs, kernelLength];
+    [this.bidirectional, this.causal] = [bidirectional, !bidirectional];
+    const [skipKey, kernelKey, outKey] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
+    this.skip = parameter(gaussian(skipKey, layout === "minimal" ? [dim] : [outputs, dim], 1));
+    const shape = { key: kernelKey, channels: dim, outputs: outputs * (bidirectional ? 2 : 1) };
+    this.kernel = make ? make(shape) : new DiagonalSsm({ ...options.ssm, ...shape, layout });
+    if (outputActivation === null) return;
+    const wide = this.outputActivation === "glu" ? 2 * dim : dim;
+    this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
+  }
+
+  /** @param x `[B, T, D]`, any T. @param rate sampling rate over that of training, inverted: 2 means half as many samples */
+  forward(x: Tensor, options: ForwardOptions = {}, rate = 1): Tensor {
+    this.#check(x);
+    return this.#finish(this.#convolve(zeroPadding(x, options.mask), rate, options.key), options.key);
+  }
+
+  /**
+   * A part of a longer input, with what came before as `state`: forward over parts equals forward over the whole.
+   * @param x `[B, T, D]`
+   */
+  chunk(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#check(x);
+    this.#needSteps();
+    const before = new Complex(state["re"]!, state["im"]!);
+    const time = x.shape[1]!;
+    const carried = this.kernel.kernelOfState(before, time);
+    const rows = reshape(carried, [x.shape[0]!, this.channels * this.dim, time]);
+    const y = add(this.#convolve(x, 1), permute(rows, [0, 2, 1]));
+    const after = this.kernel.advance(permute(x, [0, 2, 1]), before);
+    return { y: this.#finish(y), state: { re: after.re, im: after.im } };
+  }
+
+  prefill(x: Tensor, options: PrefillOptions): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const real = lastReal(x, x.shape[1]!, options.mask);
+    const state = this.kernel.advance(permute(real, [0, 2, 1]));
+    return { y: this.forward(x, options), state: { re: state.re, im: state.im } };
+  }
+
+  /** @param x `[B, D]` */
+  step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const next = this.kernel.step(x, new Complex(state["re"]!, state["im"]!));
+    const skip = reshape(this.skip.value, [this.channels, this.dim]);
+    const y = add(next.y, mul(unsqueeze(x, 1), skip));
+    const rows = reshape(y, [x.shape[0]!, this.channels * this.dim]);
+    return { y: this.#finish(rows), state: { re: next.state.re, im: next.state.im } };
+  }
+
+  /** Bytes of the states, whatever the length; of the inputs where the future is read. */
+  stateBytes(time: number): number {
+    return this.bidirectional ? 4 * time * this.dim : 8 * this.dim * this.kernel.modes;
+  }
+
+  flops(time: number): number {
+    const rows = this.dim * this.channels;
+    const transform = 2.5 * 2 * time * Math.log2(2 * time);
+    const out = this.outputLinear
+      ? 2 * time * this.outputLinear.weight.shape[0]! * this.outputLinear.weight.shape[1]!
+      : 0;
+    return rows * (3 * transform + 14 * time) + out + this.kernel.flops(time);
+  }
+
+  #check(x: Tensor): void {
+    if (x.rank !== 3 || x.shape[2] !== this.dim) {
+      throw new ShapeError("S4", "expected [B, T, D]", {
+        expected: `[B, T, ${this.dim}]`,
+        got: `[${x.shape.join(", ")}]`,
+      });
+    }
+  }
+
+  #needSteps(): void {
+    if (this.bidirectional || !this.kernel.steps)
+      throw new ConfigError("S4", "this layer has no recurrence", {
+        got: this.bidirectional ? "two-sided kernels" : "DSS",
+        hint: "Use forward.",
+      });
+  }
+
+  /** `[B, T, D]` to `[B, T, C D]`, skip included. */
+  #convolve(x: Tensor, rate: number, key?: Tensor): Tensor {
+    const time = x.shape[1]!;
+    const limit = this.kernelLength;
+    const length = limit === undefined ? time : Math.min(time, roundHalfEven(limit / rate));
+    const site = key && random.foldIn(key, 1);
+    const kernel = dropout(this.kernel.kernel(length, rate), this.kernelDropout, site, 0);
+    const rows = this.channels * this.dim;
+    const side = (from: number): Tensor =>
+      permute(reshape(narrow(kernel, 0, from, from + this.channels), [rows, length]), [1, 0]);
+    return fftConv(this.channels === 1 ? x : tile(x, this.channels, 2), side(0), {
+      layout: "bld",
+      skip: reshape(this.skip.value, [rows]),
+      ...(this.bidirectional
+        ? {
+            mode: "two-sided",
+            backward: side(this.channels),
+            firstBackwardLag: this.#firstBackwardLag,
+          }
+        : {}),
+    });
+  }
+
+  #drop(y: Tensor, key: Tensor | undefined, site: number): Tensor {
+    if (!key || this.dropout === 0) return y;
+    if (!this.#tie || y.rank < 3) return dropout(y, this.dropout, key, site);
+    const mask = ones([y.shape[0]!, 1, y.shape[2]!], { dtype: y.dtype, device: y.device });
+    return mul(y, dropout(mask, this.dropout, key, site));
+  }
+
+  #finish(y: Tensor, key?: Tensor): Tensor {
+    const z = this.#drop(activate(this.activation, this.#drop(y, key, 0)), key, 2);
+    return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(z)) : z;
+  }
+}
+
+/** Python's rounding, which the originals' lengths follow. */
+export const roundHalfEven = (x: number): number => {
+  const low = Math.floor(x);
+  const rest = x - low;
+  return rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low;
+};
