@@ -96,7 +96,11 @@ function systemsSection(report: LabelReport): string {
   const chart =
     drawn.length > 0
       ? intervalChart(
-          drawn.map((s) => ({ name: s.name, interval: scaled(s.gain!) })),
+          drawn.map((s) => ({
+            name:
+              drawn.filter((other) => other.name === s.name).length > 1 ? `${s.name} (${s.group})` : s.name,
+            interval: scaled(s.gain!),
+          })),
           gainUnit,
         )
       : "";
