@@ -32,16 +32,18 @@ function draw(l){
   g.fillStyle="#334155";g.font=11*devicePixelRatio+"px sans-serif";g.fillText(hi.toPrecision(3),2,18);g.fillText(lo.toPrecision(3),2,h-20);
 }
 new EventSource("/events").onmessage=m=>{
-  const e=JSON.parse(m.data),l=life(e.lifetime);l.dirty=true;
+  const e=JSON.parse(m.data),l=life(e.lifetime);l.dirty=true;queue();
   if(e.type==="start")l.title=e.curriculum+" · "+e.agent+" · lifetime "+e.lifetime;
   if(e.type==="block"){l.blocks.push({kind:e.kind,from:l.count});l.state="block "+(e.block+1)+" of "+e.blocks+", "+(e.kind==="learn"?"learning ":"evaluating ")+e.tasks.join(", ")}
   if(e.type==="experience"){if(!l.tasks.includes(e.task))l.tasks.push(e.task);l.points.push(e);l.count=e.experience+1;l.status=e.status}
   if(e.type==="end")l.state=e.skipped?"finished before":"finished: "+e.experiences+" experiences in "+e.seconds.toFixed(1)+" s";
 };
-setInterval(()=>{for(const l of lives.values()){if(!l.dirty)continue;l.dirty=false;draw(l);
+function render(){for(const l of lives.values()){if(!l.dirty)continue;l.dirty=false;draw(l);
   text(l.head,[[l.title,true],["  "+l.state,false]]);
   text(l.foot,[...l.tasks.map((t,i)=>["■ "+t+"  ",false]),...Object.entries(l.status||{}).map(([k,v])=>[k+" "+Number(v).toPrecision(4)+"  ",true])]);
   [...l.foot.children].slice(0,l.tasks.length).forEach((n,i)=>n.style.color=colors[i%8]);
-}},200);
+}}
+let queued=false;
+function queue(){if(queued)return;queued=true;requestAnimationFrame(()=>{queued=false;render()})}
 </script></body></html>
 `;
