@@ -3,6 +3,7 @@
 import { defineMixer, type LayerEntry } from "../registry-entry.ts";
 import type { Mixer } from "../mixer.ts";
 import { ssmOptionSpecs, ssmSettingsOf } from "../ssm/ssm-options.ts";
+import { H3 } from "./h3.ts";
 import { S4 } from "./s4.ts";
 
 const layerOptions = {
@@ -28,4 +29,25 @@ export const s4dEntry: LayerEntry<Mixer> = defineMixer({
       dropout: o.dropout,
       ssm: ssmSettingsOf(o),
     }),
+});
+
+export const h3Entry: LayerEntry<Mixer> = defineMixer({
+  name: "h3",
+  shorthand: "H3",
+  summary: "A shift and a diagonal state space with products in between.",
+  source: "Dao et al. 2022, arXiv 2212.14052",
+  options: {
+    headDim: { default: 1, doc: "channels of a head" },
+    ...ssmOptionSpecs(64, "diag-lin", "bilinear"),
+  },
+  build: (shape, o) => {
+    const { stateSize, ...ssm } = ssmSettingsOf(o);
+    return new H3({
+      key: shape.key,
+      dim: shape.dim,
+      headDim: o.headDim,
+      stateSize: stateSize ?? 64,
+      ssm,
+    });
+  },
 });

@@ -60,7 +60,7 @@ function backbone(args: Arguments, makeHyena: MakeHyena): LanguageModel {
 }
 
 /** Original names to ours; modules under gradient checkpointing have a `layer` in between. */
-function rename(key: string): string | undefined {
+export function renameLanguageModel(key: string): string | undefined {
   if (key.startsWith("lm_head.")) return undefined;
   const outer: Readonly<Record<string, string>> = {
     "backbone.embeddings.word_embeddings.": "embedding.",
@@ -85,7 +85,11 @@ function rename(key: string): string | undefined {
 export function longConvLanguageModel({ args, json }: ParityRequest): ParityModule {
   const dna = isDna(json);
   const model = backbone(args, (layer, key) => fullHyena(layer, dna, key));
-  return { module: model, rename, call: ({ input_ids }) => ({ logits: model.forward(input_ids!) }) };
+  return {
+    module: model,
+    rename: renameLanguageModel,
+    call: ({ input_ids }) => ({ logits: model.forward(input_ids!) }),
+  };
 }
 
 /** hyena-dna's standalone model: hidden states, or classes from the mean over all positions. */
@@ -97,14 +101,14 @@ export function hyenaDnaModel({ args }: ParityRequest): ParityModule {
       hidden: model.hidden(input_ids!),
       logits: model.forward(input_ids!),
     });
-    return { module: model, rename, call };
+    return { module: model, rename: renameLanguageModel, call };
   }
   const head = new Linear({ key: random.key(1), inputs: model.dim, outputs: numberOr(args, "n_classes", 2) });
   return {
     module: { model, head },
     rename: (key) => {
       if (key.startsWith("head.output_transform.")) return key.replace("output_transform.", "");
-      const name = rename(key);
+      const name = renameLanguageModel(key);
       return name === undefined ? undefined : `model.${name}`;
     },
     call: ({ input_ids }) => ({ logits: head.forward(mean(model.hidden(input_ids!), 1)) }),

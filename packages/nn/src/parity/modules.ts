@@ -3,6 +3,7 @@
 import type { ParityModules } from "../parity-entry.ts";
 import { attentionReference, fftConvReference, sparseFftConv } from "./functions.ts";
 import { fullOperator, standaloneOperator } from "./hyena.ts";
+import { h3Modules } from "./h3.ts";
 import { longConvModules } from "./long-conv.ts";
 import { hyenaDnaModel, longConvLanguageModel, sequenceDecoder } from "./long-conv-model.ts";
 import { stateSpaceModules } from "./state-spaces.ts";
@@ -17,6 +18,7 @@ export const parityModules: ParityModules = {
   "tests/test_flashfftconv.py::ref_fft_conv": fftConvReference,
   "flashfftconv.sparse_conv": sparseFftConv,
   "tests/test_util.py::attention_ref": attentionReference,
+  ...h3Modules,
   ...longConvModules,
   ...stateSpaceModules,
 };

@@ -5,6 +5,7 @@ import {
   iota,
   less,
   narrow,
+  permute,
   random,
   reshape,
   slice,
@@ -17,7 +18,8 @@ import {
   type Variable,
 } from "@everlong/core";
 import { parameter } from "../layer.ts";
-import { S4 } from "../mixers/s4.ts";
+import { S4, roundHalfEven } from "../mixers/s4.ts";
+import { S4nd } from "../mixers/s4nd.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DiagonalSsm, type Discretization, type SsmSettings } from "../ssm/diagonal-ssm.ts";
@@ -258,9 +260,61 @@ class PointwiseConv {
   }
 }
 
+function s4nd({ args, json }: ParityRequest): ParityModule {
+  const axes = numberOr(args, "dim", 2);
+  const mode = stringOr(args, "kernel", stringOr(args, "mode", "dplr"));
+  if (mode !== "diag" && mode !== "s4d") throw new ConfigError("parity", `kernel "${mode}"`);
+  const given = args["l_max"];
+  const lengths = Array.isArray(given)
+    ? (given as (number | null)[])
+    : Array.from({ length: axes }, () => (typeof given === "number" ? given : null));
+  const rank = numberOr(args, "trank", 1);
+  const module = new S4nd({
+    key: random.key(0),
+    dim: required(args, "d_model"),
+    axes: lengths.length,
+    channels: numberOr(args, "channels", 1),
+    rank,
+    bidirectional: booleanOr(args, "bidirectional", true),
+    kernelLengths: lengths,
+    form: booleanOr(args, "linear", true) ? "convolution" : "layer",
+    activation: stringOr(args, "activation", "gelu"),
+    outputActivation: stringOr(args, "final_act", "identity"),
+    ssm: ssmSettings(args, "legs"),
+    ...(typeof args["out_channels"] === "number" ? { outChannels: args["out_channels"] } : {}),
+    ...(rank > 1 && numberOr(args, "contract_version", 0) === 1 ? { compat: "unsummed-rank" as const } : {}),
+  });
+  const transposed = booleanOr(args, "transposed", true);
+  const resolutions = (json["resolutions"] ?? [{ rate: 1 }]) as readonly Arguments[];
+  const channelsLast = (t: Tensor): Tensor =>
+    transposed ? permute(t, [0, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 2), 1]) : t;
+  const channelsFirst = (t: Tensor): Tensor =>
+    transposed ? permute(t, [0, t.rank - 1, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 1)]) : t;
+  return {
+    module,
+    rename: renameS4,
+    call: (inputs) => {
+      const out: Record<string, Tensor> = {};
+      for (const [i, resolution] of resolutions.entries()) {
+        const rate = numberOr(resolution, "rate", 1);
+        const x = channelsLast(inputs[`x${i}`] ?? inputs["x"]!);
+        out[`y${i}`] = channelsFirst(module.forward(x, {}, rate));
+        for (const [axis, kernel] of module.kernel.entries()) {
+          const limit = lengths[axis];
+          const time = x.shape[axis + 1]!;
+          const length = limit == null ? time : Math.min(time, roundHalfEven(limit / rate));
+          out[`kernel${i}_axis${axis}`] = kernel.kernel(length, rate);
+        }
+      }
+      return out;
+    },
+  };
+}
+
 export const stateSpaceModules: ParityModules = {
   "models.s4.s4.SSMKernelDiag": diagonalKernel,
   "models.s4.s4.S4Block": s4Block,
   "models.s4.s4.FFTConv": s4Convolution,
   "models.s4.s4d.S4D": minimalS4d,
+  "src.models.sequence.modules.s4nd.S4ND": s4nd,
 };

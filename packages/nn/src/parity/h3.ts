@@ -1,0 +1,139 @@
+// H3 and its language model as HazyResearch/H3 constructs them.
+
+import { narrow, random, reshape, slice, stack, zeros, type Tensor } from "@everlong/core";
+import { LanguageModel } from "../backbones/language-model.ts";
+import type { LayerSpec } from "../backbones/block.ts";
+import { Mlp } from "../channel/mlp.ts";
+import { MultiHeadAttention } from "../mixers/attention.ts";
+import { H3 } from "../mixers/h3.ts";
+import type { MixerState } from "../mixer.ts";
+import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
+import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import { renameLanguageModel } from "./long-conv-model.ts";
+import { renameSsm, ssmSettings } from "./state-spaces.ts";
+
+function makeH3(args: Arguments, dim: number, key: Tensor): H3 {
+  const length = args["l_max"];
+  const named = {
+    ...args,
+    real_transform: stringOr(args, "real_type", "exp"),
+    disc: stringOr(args, "disc", "bilinear"),
+  };
+  const { stateSize, ...ssm } = ssmSettings(named, "diag-lin");
+  return new H3({
+    key,
+    dim,
+    headDim: numberOr(args, "head_dim", 1),
+    stateSize: stateSize ?? 64,
+    ssm,
+    ...(typeof length === "number" ? { kernelLength: length } : {}),
+  });
+}
+
+/** A key inside the layer. */
+function renameH3(key: string): string {
+  if (key === "D") return "skip";
+  if (key === "ssm_k_D") return "key_skip";
+  return renameSsm(key.replace("ssm_k_kernel.kernel.", "shift.").replace("kernel.kernel.", "kernel."));
+}
+
+const diagonalState = (module: H3, state: MixerState): Tensor => {
+  const z = stack([state["re"]!, state["im"]!], -1);
+  const batch = z.shape[0]! * module.headDim ** 2;
+  return reshape(z, [batch, module.heads, module.kernel.modes, 2]);
+};
+
+function h3({ args, shapes }: ParityRequest): ParityModule {
+  const module = makeH3(args, required(args, "d_model"), random.key(0));
+  return {
+    module,
+    rename: renameH3,
+    call: ({ u }) => {
+      const [batch, time] = u!.shape as [number, number, number];
+      const taps = Math.min(time, module.kernelLength ?? time);
+      const out: Record<string, Tensor> = {
+        y: module.forward(u!),
+        kernel_shift: reshape(module.shift.kernel(taps), [1, module.dim, taps]),
+        kernel_diag: module.kernel.kernel(taps),
+      };
+      const half = shapes.get("out.y_prefill")?.[1];
+      if (half !== undefined) {
+        const { y, state } = module.prefill(narrow(u!, 1, 0, half), { capacity: time });
+        out["y_prefill"] = y;
+        out["state_shift_prefill"] = state["shift"]!;
+        out["state_diag_prefill"] = diagonalState(module, state);
+      }
+      if (shapes.has("out.y_step")) {
+        const on = { device: u!.device, dtype: u!.dtype };
+        const modes = [batch, module.headDim ** 2, module.heads, module.kernel.modes];
+        let state: MixerState = {
+          shift: zeros([batch, module.dim, module.stateSize], on),
+          re: zeros(modes, on),
+          im: zeros(modes, on),
+        };
+        const steps: Tensor[] = [];
+        for (let t = 0; t < time; t++) {
+          const next = module.step(slice(u!, [null, t]), state);
+          steps.push(next.y);
+          state = next.state;
+        }
+        out["y_step"] = stack(steps, 1);
+        out["state_shift_final"] = state["shift"]!;
+        out["state_diag_final"] = diagonalState(module, state);
+      }
+      return out;
+    },
+  };
+}
+
+/** The hybrid language model; every block of the original is two of ours. */
+function h3LanguageModel({ args }: ParityRequest): ParityModule {
+  const dim = required(args, "d_model");
+  const ssm = (args["ssm_cfg"] ?? {}) as Arguments;
+  const attention = (args["attn_cfg"] ?? {}) as Arguments;
+  const attends = new Set((args["attn_layer_idx"] ?? []) as readonly number[]);
+  const rotary = numberOr(attention, "rotary_emb_dim", 0);
+  const layers = Array.from({ length: required(args, "n_layer") }, (_, i): LayerSpec[] => [
+    ({ key }) =>
+      attends.has(i)
+        ? new MultiHeadAttention({
+            key,
+            dim,
+            heads: required(attention, "num_heads"),
+            causal: booleanOr(attention, "causal", false),
+            qkvBias: booleanOr(attention, "bias", true),
+            shortConv: booleanOr(attention, "dwconv", false),
+            ...(rotary > 0 ? { rotaryDim: rotary } : {}),
+            ...(typeof attention["softmax_scale"] === "number" ? { scale: attention["softmax_scale"] } : {}),
+          })
+        : makeH3(ssm, dim, key),
+    ({ key }) => new Mlp({ key, dim, inner: numberOr(args, "d_inner", 4 * dim) }),
+  ]).flat();
+  const positions = numberOr(args, "max_position_embeddings", 0);
+  const multiple = numberOr(args, "pad_vocab_size_multiple", 1);
+  const model = new LanguageModel({
+    key: random.key(0),
+    vocabSize: Math.ceil(required(args, "vocab_size") / multiple) * multiple,
+    dim,
+    maxLength: positions > 0 ? positions : 1 << 20,
+    layers,
+    norm: "layer",
+    normEps: numberOr(args, "layer_norm_epsilon", 1e-5),
+    positions: positions > 0 ? "learned" : "none",
+    tied: true,
+  });
+  return {
+    module: model,
+    rename: (key) => {
+      const name = renameLanguageModel(key);
+      const match = name === undefined ? null : /^(layers\.\d+\.mixer\.)(.*)$/.exec(name);
+      return match ? match[1]! + renameH3(match[2]!) : name;
+    },
+    call: ({ input_ids }) => ({ logits: model.forward(input_ids!) }),
+  };
+}
+
+export const h3Modules: ParityModules = {
+  "src.models.ssm.h3.H3": h3,
+  "src.models.ssm_seq.SSMLMHeadModel": h3LanguageModel,
+};
