@@ -1,4 +1,18 @@
-import { abs, exp, gradients, max, mul, neg, random, reshape, sub, sum, type Tensor } from "@everlong/core";
+import {
+  abs,
+  concat,
+  exp,
+  gradients,
+  max,
+  mul,
+  neg,
+  random,
+  reshape,
+  sub,
+  sum,
+  tensor,
+  type Tensor,
+} from "@everlong/core";
 import { expect, test } from "vitest";
 import { Rwkv5ChannelMixer, Rwkv6ChannelMixer } from "../channel/rwkv-channel-mixer.ts";
 import { Rwkv5TimeMixer } from "./rwkv5.ts";
@@ -102,6 +116,22 @@ test.each([Rwkv5ChannelMixer, Rwkv6ChannelMixer])(
     }
   },
 );
+
+test.each(["left", "right"])("channel mixers do not see padding on the %s", async (side) => {
+  const layer = new Rwkv6ChannelMixer({ key: random.key(19), dim: 8, inner: 12 });
+  const real = sample(20, 1, 5, 8);
+  const junk = sample(21, 1, 3, 8).mul(50);
+  const x = concat(side === "left" ? [junk, real] : [real, junk], 1);
+  const from = side === "left" ? 3 : 0;
+  const mask = tensor(
+    Array.from({ length: 8 }, (_, i) => i >= from && i < from + 5),
+    { dtype: "bool" },
+  ).reshape([1, 8]);
+  const padded = layer.prefill(x, { capacity: 8, mask });
+  const plain = layer.prefill(real, { capacity: 8 });
+  expect(await distance(padded.y.narrow(1, from, from + 5), plain.y)).toBe(0);
+  expect(await distance(padded.state["before"]!, plain.state["before"]!)).toBe(0);
+});
 
 test("half precision is stored, sums run wide", async () => {
   const inputs = {
