@@ -1,3 +1,4 @@
+import "@everlong/device-cpu";
 import { describe, expect, it } from "vitest";
 import { labelReportPage } from "../report/page.ts";
 import { studyComments } from "./comment-study.ts";
