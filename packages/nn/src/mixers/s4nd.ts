@@ -13,6 +13,8 @@ import {
   reshape,
   sum,
   tile,
+  unsqueeze,
+  where,
   type Tensor,
   type Variable,
 } from "@everlong/core";
@@ -25,7 +27,6 @@ import { Linear } from "../layers/linear.ts";
 import { DiagonalSsm, type SsmSettings } from "../ssm/diagonal-ssm.ts";
 import type { SsmKernel } from "../ssm/ssm-kernel.ts";
 import { roundHalfEven, type MakeSsm } from "./s4.ts";
-import { zeroPadding } from "./padding.ts";
 
 export interface S4ndOptions {
   readonly key: Tensor;
@@ -147,7 +148,7 @@ export class S4nd {
         got: `[${x.shape.join(", ")}]`,
       });
     }
-    const u = zeroPadding(x, options.mask);
+    const u = options.mask ? where(unsqueeze(options.mask, -1), x, 0) : x;
     const lead = u.shape.slice(0, -1);
     const sets = this.channels * (this.outChannels ?? 1) * this.rank;
     let y = sets === 1 ? u : tile(u, sets, axes + 1);
