@@ -1,6 +1,7 @@
 // CUDA sources by op, for devices that run them. A separate entry: other bundles do not carry it.
 
 import type { CudaSource } from "./cuda-step.ts";
+import { fftConvCuda, fftConvFilterGradCuda } from "./fft-conv/cuda.ts";
 import { linearCuda } from "./matmul/cuda.ts";
 
 export type * from "./cuda-step.ts";
@@ -10,5 +11,7 @@ export { matmulCuda } from "./matmul/cuda.ts";
 
 /** Sources of fused ops, keyed by the op's name. */
 export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
+  "fft-conv": fftConvCuda,
+  "fft-conv-filter-grad": fftConvFilterGradCuda,
   linear: linearCuda,
 };

@@ -1,0 +1,295 @@
+// Long convolution in float32: one complex FFT of N points a sequence, in registers and shared memory.
+//
+// In front of this file: `#define POINTS n` (a power of two, 16 to 8192), `#define CIRCULAR 0|1`, `#define PRE`, `POST`, `SKIP` 0|1.
+//
+// Not circular: work modulo x^N - zeta^N with zeta = exp(-i pi / 2N), so that zeta^N = -i. What wraps around is imaginary, and the real
+// part of the product is the linear convolution: no zero padding beyond N >= L. A tap of lag l < 0 stands at l + N with the factor i.
+// Circular: two sequences are the real and the imaginary part of one transform; the filter is real, so they stay apart.
+//
+// A thread holds the 16 elements t + i N/16. A Stockham pass of radix R reads x[b + k N/R] for butterfly b and writes
+// y[q + s (R p + j)], b = q + s p: every pass reads what a thread holds, and after the last one it holds X[t + i N/16] in order.
+
+constexpr int N = POINTS, T = N / 16, PITCH = N + N / 16;
+// Sixteen warps a multiprocessor, 128 registers a thread.
+constexpr int THREADS = T < 128 ? 128 : T, BLOCKS = THREADS < 512 ? 512 / THREADS : 1;
+
+struct Registers { float re[16], im[16]; };
+
+__device__ __forceinline__ void times(float& re, float& im, float c, float s) { const float t = re * c - im * s; im = re * s + im * c; re = t; }
+
+__device__ __forceinline__ void four(float& ar, float& ai, float& br, float& bi, float& cr, float& ci, float& dr, float& di) {
+  const float er = ar + cr, ei = ai + ci, fr = ar - cr, fi = ai - ci, gr = br + dr, gi = bi + di, hr = br - dr, hi = bi - di;
+  ar = er + gr; ai = ei + gi; cr = er - gr; ci = ei - gi;
+  br = fr + hi; bi = fi - hr; dr = fr - hi; di = fi + hr;
+}
+
+// cos and -sin of pi k / 8.
+__device__ __forceinline__ constexpr float cosine16(int k) {
+  return k == 0 ? 1.f : k == 1 ? 0.92387953251128674f : k == 2 ? 0.70710678118654752f : k == 3 ? 0.38268343236508977f : k == 4 ? 0.f :
+         k == 6 ? -0.70710678118654752f : -0.92387953251128674f;
+}
+__device__ __forceinline__ constexpr float sine16(int k) {
+  return k == 0 ? 0.f : k == 1 ? -0.38268343236508977f : k == 2 ? -0.70710678118654752f : k == 3 ? -0.92387953251128674f : k == 4 ? -1.f :
+         k == 6 ? -0.70710678118654752f : 0.38268343236508977f;
+}
+
+// DFTs of R points over elements g + k 16/R, in place and in order.
+template <int R> __device__ __forceinline__ void butterflies(float (&re)[16], float (&im)[16]) {
+  if constexpr (R == 16) {
+    #pragma unroll
+    for (int i = 0; i < 4; i++) four(re[i], im[i], re[i + 4], im[i + 4], re[i + 8], im[i + 8], re[i + 12], im[i + 12]);
+    #pragma unroll
+    for (int i = 1; i < 4; i++)
+      #pragma unroll
+      for (int c = 1; c < 4; c++) times(re[i + 4 * c], im[i + 4 * c], cosine16(i * c), sine16(i * c));
+    #pragma unroll
+    for (int c = 0; c < 4; c++) four(re[4 * c], im[4 * c], re[4 * c + 1], im[4 * c + 1], re[4 * c + 2], im[4 * c + 2], re[4 * c + 3], im[4 * c + 3]);
+    #pragma unroll
+    for (int c = 0; c < 4; c++)
+      #pragma unroll
+      for (int k = 0; k < c; k++) {
+        float t = re[4 * c + k]; re[4 * c + k] = re[4 * k + c]; re[4 * k + c] = t;
+        t = im[4 * c + k]; im[4 * c + k] = im[4 * k + c]; im[4 * k + c] = t;
+      }
+  } else if constexpr (R == 8) {
+    #pragma unroll
+    for (int g = 0; g < 2; g++) {
+      // Two transforms of the even and odd elements, then eight twiddled sums.
+      four(re[g], im[g], re[g + 4], im[g + 4], re[g + 8], im[g + 8], re[g + 12], im[g + 12]);
+      four(re[g + 2], im[g + 2], re[g + 6], im[g + 6], re[g + 10], im[g + 10], re[g + 14], im[g + 14]);
+      float er[4], ei[4], dr[4], di[4];
+      #pragma unroll
+      for (int k = 0; k < 4; k++) {
+        er[k] = re[g + 4 * k]; ei[k] = im[g + 4 * k]; dr[k] = re[g + 2 + 4 * k]; di[k] = im[g + 2 + 4 * k];
+        if (k == 1) times(dr[k], di[k], cosine16(2), sine16(2));
+        if (k == 2) times(dr[k], di[k], 0.f, -1.f);
+        if (k == 3) times(dr[k], di[k], cosine16(6), sine16(6));
+      }
+      #pragma unroll
+      for (int k = 0; k < 4; k++) {
+        re[g + 2 * k] = er[k] + dr[k]; im[g + 2 * k] = ei[k] + di[k];
+        re[g + 2 * k + 8] = er[k] - dr[k]; im[g + 2 * k + 8] = ei[k] - di[k];
+      }
+    }
+  } else if constexpr (R == 4) {
+    #pragma unroll
+    for (int g = 0; g < 4; g++) four(re[g], im[g], re[g + 4], im[g + 4], re[g + 8], im[g + 8], re[g + 12], im[g + 12]);
+  } else if constexpr (R == 2) {
+    #pragma unroll
+    for (int g = 0; g < 8; g++) {
+      const float a = re[g] - re[g + 8], b = im[g] - im[g + 8];
+      re[g] += re[g + 8]; im[g] += im[g + 8]; re[g + 8] = a; im[g + 8] = b;
+    }
+  }
+}
+
+// Pass with stride S and what follows. `t` is the thread within its sequence, `cells` its 2 PITCH floats of shared memory.
+template <int S> __device__ __forceinline__ void transform(float (&re)[16], float (&im)[16], float* cells, int t) {
+  constexpr int LEFT = N / S, R = LEFT >= 16 ? 16 : LEFT;
+  if constexpr (R > 1) butterflies<R>(re, im);
+  if constexpr (S * R < N) {
+    // Only radix 16 is followed by another pass: one butterfly a thread, b = t.
+    const int p = t / S, q = t % S;
+    // Powers of the twiddle by doubling, so that roundings stay few.
+    float c[8], s[8];
+    sincospif(-2.f * (float)(p * S) / (float)N, &s[1], &c[1]);
+    #pragma unroll
+    for (int j = 2; j < 8; j++) {
+      c[j] = c[j / 2]; s[j] = s[j / 2];
+      times(c[j], s[j], c[j - j / 2], s[j - j / 2]);
+    }
+    c[0] = c[4]; s[0] = s[4];
+    times(c[0], s[0], c[4], s[4]);
+    #pragma unroll
+    for (int j = 1; j < 8; j++) {
+      times(re[j], im[j], c[j], s[j]);
+      times(re[j + 8], im[j + 8], c[j], s[j]);
+    }
+    #pragma unroll
+    for (int j = 8; j < 16; j++) times(re[j], im[j], c[0], s[0]);
+    __syncthreads();
+    #pragma unroll
+    for (int j = 0; j < 16; j++) {
+      const int at = q + S * (16 * p + j), cell = at + (at >> 4);
+      cells[cell] = re[j]; cells[PITCH + cell] = im[j];
+    }
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < 16; i++) {
+      const int at = t + i * T, cell = at + (at >> 4);
+      re[i] = cells[cell]; im[i] = cells[PITCH + cell];
+    }
+    transform<S * R>(re, im, cells, t);
+  }
+}
+
+// zeta^(t + i T) = zeta^t exp(-i pi i / 32); `sign` -1 turns back.
+__device__ __forceinline__ void twist(float (&re)[16], float (&im)[16], int t, float sign) {
+  float c, s, dc, ds;
+  sincospif(-sign * (float)t / (float)(2 * N), &s, &c);
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    sincospif(-sign * (float)i / 32.f, &ds, &dc);
+    times(re[i], im[i], c * dc - s * ds, c * ds + s * dc);
+  }
+}
+
+struct Walk { i64 batch, channel, time; };
+template <int M> __device__ __forceinline__ Walk walk(const Words<M>& w, int i) { return {wide(w, i), wide(w, i + 1), wide(w, i + 2)}; }
+
+// Spectra of the filters, divided by N: words k, spectrum, channel stride, tap stride, taps, origin, channels.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __grid_constant__ Words<7> w) {
+  extern __shared__ float shared[];
+  const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
+  const i64 d = (i64)blockIdx.x * lines + line, channels = wide(w, 6);
+  const bool inside = d < channels;
+  const float* k = pointer<const float>(w, 0) + (inside ? d : 0) * wide(w, 2);
+  const i64 step = wide(w, 3);
+  const int taps = integer(w, 4), origin = integer(w, 5);
+  float re[16], im[16];
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const int n = t + i * T, ahead = origin + n, behind = origin + n - N;
+    re[i] = inside && ahead < taps ? k[ahead * step] / (float)N : 0.f;
+    im[i] = inside && behind >= 0 && behind < origin ? k[behind * step] / (float)N : 0.f;
+#if CIRCULAR
+    re[i] += im[i]; im[i] = 0.f;
+#endif
+  }
+#if !CIRCULAR
+  twist(re, im, t, 1.f);
+#endif
+  transform<1>(re, im, shared + line * 2 * PITCH, t);
+  if (!inside) return;
+  float2* out = pointer<float2>(w, 1) + d * N;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) out[t + i * T] = make_float2(re[i], im[i]);
+}
+
+// A row times its gate, zero beyond its length.
+template <bool GATED> __device__ __forceinline__ void load(float (&x)[16], const float* u, i64 u_step, const float* gate, i64 gate_step, int t, int length, bool inside) {
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const int n = t + i * T;
+    x[i] = inside && n < length ? u[n * u_step] : 0.f;
+    if constexpr (GATED) x[i] *= inside && n < length ? gate[n * gate_step] : 0.f;
+  }
+}
+
+// Words: u, pre, post, skip, spectrum, y, walks of u, pre, post, y (3 each), batch, length, items, adjoint, skip stride.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __grid_constant__ Words<23> w) {
+  extern __shared__ float shared[];
+  const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
+  const i64 d = blockIdx.x;
+  const int batch = integer(w, 18), length = integer(w, 19), items = integer(w, 20);
+  const float conjugate = integer(w, 21) ? -1.f : 1.f;
+  const Walk us = walk(w, 6), ps = walk(w, 9), qs = walk(w, 12), ys = walk(w, 15);
+  constexpr int ROWS = CIRCULAR ? 2 : 1;
+  float* cells = shared + line * 2 * PITCH;
+  const float2* k = pointer<const float2>(w, 4) + d * N;
+#if SKIP
+  const float skip = pointer<const float>(w, 3)[d * wide(w, 22)];
+#endif
+  for (int item = 0; item < items; item++) {
+    const int row = (((int)blockIdx.y * items + item) * lines + line) * ROWS;
+    const bool one = row < batch, two = row + 1 < batch;
+    float re[16], im[16];
+    load<PRE>(re, pointer<const float>(w, 0) + row * us.batch + d * us.channel, us.time, pointer<const float>(w, 1) + row * ps.batch + d * ps.channel, ps.time, t, length, one);
+    if constexpr (ROWS == 2)
+      load<PRE>(im, pointer<const float>(w, 0) + (row + 1) * us.batch + d * us.channel, us.time, pointer<const float>(w, 1) + (row + 1) * ps.batch + d * ps.channel, ps.time, t, length, two);
+    else
+      #pragma unroll
+      for (int i = 0; i < 16; i++) im[i] = 0.f;
+#if SKIP
+    float kept[16], kept_two[ROWS == 2 ? 16 : 1];
+    #pragma unroll
+    for (int i = 0; i < 16; i++) { kept[i] = re[i]; if constexpr (ROWS == 2) kept_two[i] = im[i]; }
+#endif
+#if !CIRCULAR
+    twist(re, im, t, 1.f);
+#endif
+    transform<1>(re, im, cells, t);
+    #pragma unroll
+    for (int i = 0; i < 16; i++) { const float2 f = k[t + i * T]; times(re[i], im[i], f.x, conjugate * f.y); }
+    transform<1>(im, re, cells, t);
+#if !CIRCULAR
+    twist(re, im, t, -1.f);
+#endif
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      if (!(r ? two : one)) continue;
+      float* y = pointer<float>(w, 5) + (row + r) * ys.batch + d * ys.channel;
+      const float* post = pointer<const float>(w, 2) + (row + r) * qs.batch + d * qs.channel;
+      #pragma unroll
+      for (int i = 0; i < 16; i++) {
+        const int n = t + i * T;
+        if (n >= length) continue;
+        float v = r ? im[i] : re[i];
+#if SKIP
+        if constexpr (ROWS == 2) v += skip * (r ? kept_two[i] : kept[i]); else v += skip * kept[i];
+#endif
+#if POST
+        v *= post[n * qs.time];
+#endif
+        y[n * ys.time] = v;
+      }
+    }
+  }
+}
+
+// Gradient of the filters: the sum over the batch of conj(Z) D, one inverse transform a channel. Words: u, pre, dy, post, dk, walks of u, pre,
+// dy, post, batch, length, taps, origin, channel stride, tap stride.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_gradient(const __grid_constant__ Words<23> w) {
+  extern __shared__ float shared[];
+  const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
+  const i64 d = blockIdx.x;
+  const int batch = integer(w, 17), length = integer(w, 18), taps = integer(w, 19), origin = integer(w, 20);
+  const Walk us = walk(w, 5), ps = walk(w, 8), ds = walk(w, 11), qs = walk(w, 14);
+  float* cells = shared + line * 2 * PITCH;
+  float sum_re[16] = {}, sum_im[16] = {};
+  for (int first = 0; first < batch; first += lines) {
+    const i64 row = first + line;
+    const bool inside = row < batch;
+    float zr[16], zi[16], re[16], im[16];
+    load<PRE>(zr, pointer<const float>(w, 0) + row * us.batch + d * us.channel, us.time, pointer<const float>(w, 1) + row * ps.batch + d * ps.channel, ps.time, t, length, inside);
+    load<POST>(re, pointer<const float>(w, 2) + row * ds.batch + d * ds.channel, ds.time, pointer<const float>(w, 3) + row * qs.batch + d * qs.channel, qs.time, t, length, inside);
+    #pragma unroll
+    for (int i = 0; i < 16; i++) zi[i] = im[i] = 0.f;
+#if !CIRCULAR
+    twist(zr, zi, t, 1.f);
+    twist(re, im, t, 1.f);
+#endif
+    transform<1>(zr, zi, cells, t);
+    transform<1>(re, im, cells, t);
+    #pragma unroll
+    for (int i = 0; i < 16; i++) { times(re[i], im[i], zr[i], -zi[i]); sum_re[i] += re[i]; sum_im[i] += im[i]; }
+  }
+  // Lines of the block add up in order.
+  for (int other = 1; other < lines; other++) {
+    float* place = shared + other * 2 * PITCH;
+    __syncthreads();
+    if (line == other)
+      #pragma unroll
+      for (int i = 0; i < 16; i++) { place[t + i * T] = sum_re[i]; place[PITCH + t + i * T] = sum_im[i]; }
+    __syncthreads();
+    if (line == 0)
+      #pragma unroll
+      for (int i = 0; i < 16; i++) { sum_re[i] += place[t + i * T]; sum_im[i] += place[PITCH + t + i * T]; }
+  }
+  transform<1>(sum_im, sum_re, cells, t);
+  if (line) return;
+#if !CIRCULAR
+  twist(sum_re, sum_im, t, -1.f);
+#endif
+  float* dk = pointer<float>(w, 4) + d * wide(w, 21);
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const int n = t + i * T, ahead = origin + n, behind = origin + n - N;
+    if (ahead < taps) dk[ahead * wide(w, 22)] = sum_re[i] / (float)N;
+#if CIRCULAR
+    if (behind >= 0 && behind < origin) dk[behind * wide(w, 22)] = sum_re[i] / (float)N;
+#else
+    if (behind >= 0 && behind < origin) dk[behind * wide(w, 22)] = sum_im[i] / (float)N;
+#endif
+  }
+}
