@@ -27,7 +27,7 @@ import {
 } from "./mixers/recurrent-entries.ts";
 import { rtfHyenaEntry } from "./mixers/rtf-hyena-entry.ts";
 import { rwkv5TimeMixerEntry, rwkv6TimeMixerEntry } from "./mixers/rwkv-entries.ts";
-import { h3Entry, s4dEntry } from "./mixers/s4-entries.ts";
+import { h3Entry, s4Entry, s4dEntry } from "./mixers/s4-entries.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
 import type { LayerEntry } from "./registry-entry.ts";
@@ -56,6 +56,7 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   longConvEntry,
   h3ConvEntry,
   s4dEntry,
+  s4Entry,
   h3Entry,
   shortConvEntry,
 ];

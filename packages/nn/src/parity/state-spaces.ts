@@ -2,9 +2,11 @@
 
 import {
   ConfigError,
+  concat,
   iota,
   less,
   narrow,
+  neg,
   permute,
   random,
   reshape,
@@ -18,11 +20,12 @@ import {
   type Variable,
 } from "@everlong/core";
 import { parameter } from "../layer.ts";
-import { S4, roundHalfEven } from "../mixers/s4.ts";
+import { S4, roundHalfEven, type S4Options } from "../mixers/s4.ts";
 import { S4nd } from "../mixers/s4nd.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DiagonalSsm, type Discretization, type SsmSettings } from "../ssm/diagonal-ssm.ts";
+import { DplrSsm } from "../ssm/dplr-ssm.ts";
 import { INPUT_STARTS, SSM_STARTS, type SsmStart } from "../ssm/start.ts";
 import { checkTransform } from "../ssm/transform.ts";
 import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
@@ -114,16 +117,69 @@ const between = (transposed: boolean, fn: (x: Tensor) => Tensor): ((x: Tensor) =
 const renameLayer = (key: string): string =>
   key.replace(/^layer\./, "").replace("output_linear.0.", "output_linear.");
 
+/** Names inside a kernel with a low-rank part. */
+function renameDplr(key: string): string | undefined {
+  if (key === "l_kernel" || key.endsWith(".l_kernel")) return undefined;
+  const name = renameSsm(key);
+  return name.replace(/(^|\.)(dt|a_real|a_imag|b|c)$/, "$1diagonal.$2");
+}
+
+const isDiagonal = (args: Arguments): boolean =>
+  ["diag", "s4d"].includes(stringOr(args, "mode", stringOr(args, "kernel", "dplr")));
+
+/** Settings of a kernel with a low-rank part, which the original samples bilinearly whatever it is told. */
+function dplrSettings(args: Arguments): Omit<SsmSettings, "discretization" | "real"> {
+  const { discretization: _, real: __, ...rest } = ssmSettings(args, "legs");
+  return rest;
+}
+
+/** The length that the original's read-out suits after kernels of `length` at these rates. */
+function truncatedLength(args: Arguments, length: number, wanted: readonly number[]): number {
+  const limit = args["l_max"];
+  let known = typeof limit === "number" && limit > 0 ? limit : roundHalfEven(wanted[0]! * length);
+  for (const rate of wanted) while (roundHalfEven(rate * length) > known) known *= 2;
+  return known;
+}
+
+function dplrKernel({ args, json }: ParityRequest): ParityModule {
+  const first = json["L_first"];
+  const length = typeof first === "number" ? first : required(json, "L");
+  const list = rates(json);
+  const module = new DplrSsm({
+    ...dplrSettings(args),
+    key: random.key(0),
+    channels: required(args, "d_model"),
+    outputs: numberOr(args, "channels", 1),
+    truncatedLength: truncatedLength(
+      args,
+      length,
+      list.map(([rate]) => rate),
+    ),
+  });
+  return {
+    module,
+    rename: renameDplr,
+    call: () => Object.fromEntries(list.map(([rate, name]) => [name, module.kernel(length, rate)])),
+  };
+}
+
 const renameS4 = (key: string): string => {
   const name = renameLayer(key);
   return name === "D" ? "skip" : renameSsm(name);
 };
 
-function s4Layer(args: Arguments, outputActivation: string | null): S4 {
-  const mode = stringOr(args, "mode", stringOr(args, "kernel", "dplr"));
+/** Names of a layer and of the kernel inside. */
+function renameS4With(args: Arguments): (key: string) => string | undefined {
+  if (isDiagonal(args)) return renameS4;
+  return (key) => {
+    const name = renameLayer(key);
+    return name.startsWith("kernel.") ? renameDplr(name) : renameS4(key);
+  };
+}
+
+function s4Layer(args: Arguments, outputActivation: string | null, time: number): S4 {
   const length = args["l_max"];
-  if (mode !== "diag" && mode !== "s4d") throw new ConfigError("parity", `kernel "${mode}"`);
-  return new S4({
+  const options: S4Options = {
     key: random.key(0),
     dim: required(args, "d_model"),
     channels: numberOr(args, "channels", 1),
@@ -132,7 +188,13 @@ function s4Layer(args: Arguments, outputActivation: string | null): S4 {
     outputActivation,
     ...(typeof length === "number" ? { kernelLength: length } : {}),
     ssm: ssmSettings(args, "legs"),
-  });
+  };
+  if (isDiagonal(args)) return new S4(options);
+  return new S4(
+    options,
+    (shape) =>
+      new DplrSsm({ ...dplrSettings(args), ...shape, truncatedLength: truncatedLength(args, time, [1]) }),
+  );
 }
 
 /** A case's `lengths` as a mask `[B, T]`; the JSON holds them as text. */
@@ -162,34 +224,60 @@ function stepThrough(module: S4, x: Tensor): { y: Tensor; state: Tensor } {
   return { y: stack(outputs, 1), state: stack([state["re"]!, state["im"]!], -1) };
 }
 
+/** Runs `fn` while a truncated kernel stores its read-out itself, which spares every step from recovering it. */
+function withReadOut<T>(module: S4, fn: () => T): T {
+  const { kernel } = module;
+  if (!(kernel instanceof DplrSsm)) return fn();
+  const [stored, length] = [kernel.diagonal.c.value, kernel.truncatedLength];
+  kernel.untruncate();
+  const result = fn();
+  kernel.diagonal.c.value = stored;
+  kernel.truncatedLength = length;
+  return result;
+}
+
+/** States `[B, H, M, 2]` followed by their conjugates. */
+function withConjugates(state: Tensor): Tensor {
+  const [re, im] = [narrow(state, 3, 0, 1), narrow(state, 3, 1, 2)];
+  return concat([state, concat([re, neg(im)], 3)], 2);
+}
+
 function s4Block({ args, json, shapes }: ParityRequest): ParityModule {
   const final = args["final_act"] === null ? null : stringOr(args, "final_act", "glu");
-  const module = s4Layer(args, final);
   const transposed = booleanOr(args, "transposed", true);
+  const module = s4Layer(args, final, shapes.get("in.x")![transposed ? 2 : 1]!);
   return {
     module,
-    rename: renameS4,
+    rename: renameS4With(args),
     call: ({ x }) => {
       const rows = transposed ? transpose(x!) : x!;
       const mask = lengthMask(json, rows);
       const y = module.forward(rows, mask ? { mask } : {});
       const time = rows.shape[1]!;
-      const out = { y: transposed ? transpose(y) : y, kernel: module.kernel.kernel(time) };
-      if (!shapes.has("out.y_step")) return out;
-      const steps = stepThrough(module, rows);
-      return { ...out, y_step: steps.y, state_final: steps.state };
+      const out: Record<string, Tensor> = {
+        y: transposed ? transpose(y) : y,
+        kernel: module.kernel.kernel(time),
+      };
+      // The original's step modes are ways to compute one function; ours is the linear one.
+      const modes = [...shapes.keys()].filter((name) => name.startsWith("out.y_step"));
+      if (modes.length === 0) return out;
+      const steps = withReadOut(module, () => stepThrough(module, rows));
+      for (const name of modes) out[name.slice("out.".length)] = steps.y;
+      const width = shapes.get("out.state_final")?.[2];
+      out["state_final"] = width === 2 * module.kernel.modes ? withConjugates(steps.state) : steps.state;
+      return out;
     },
   };
 }
 
 /** The convolution alone, whole and in two halves with the state carried. */
 function s4Convolution({ args, shapes }: ParityRequest): ParityModule {
-  const module = s4Layer(args, null);
   const transposed = booleanOr(args, "transposed", true);
+  const module = s4Layer(args, null, shapes.get("in.x")![transposed ? 2 : 1]!);
   const apply = between(transposed, (x) => module.forward(x));
   return {
     module,
-    rename: renameS4,
+    rename: renameS4With(args),
     call: ({ x }) => {
       const whole: Record<string, Tensor> = { y: apply(x!) };
       if (!shapes.has("out.y_chunk1")) return whole;
@@ -313,6 +401,7 @@ function s4nd({ args, json }: ParityRequest): ParityModule {
 
 export const stateSpaceModules: ParityModules = {
   "models.s4.s4.SSMKernelDiag": diagonalKernel,
+  "models.s4.s4.SSMKernelDPLR": dplrKernel,
   "models.s4.s4.S4Block": s4Block,
   "models.s4.s4.FFTConv": s4Convolution,
   "models.s4.s4d.S4D": minimalS4d,

@@ -1,0 +1,332 @@
+// State spaces whose state matrix is diagonal plus low rank: S4 (Gu et al. 2022). Kernel through its generating function at
+// the roots of unity (a Cauchy product with a Woodbury correction), steps in time linear in the state size.
+
+import {
+  Complex,
+  ConfigError,
+  add,
+  concat,
+  eye,
+  irfft,
+  mul,
+  narrow,
+  permute,
+  reshape,
+  scan,
+  stack,
+  sum,
+  tensor,
+  tile,
+  unsqueeze,
+  zeros,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
+import { parameterOrBuffer } from "../layer.ts";
+import { DiagonalSsm, complexOf, startCopies, type SsmOptions } from "./diagonal-ssm.ts";
+import type { SsmKernel } from "./ssm-kernel.ts";
+
+export interface DplrOptions extends Omit<SsmOptions, "layout" | "discretization" | "real"> {
+  /**
+   * As the original stores its read-out: not C but `C (I - exp(z)^L)`, which suits kernels of this length L (its `l_kernel`);
+   * longer ones are reached by doubling. Default: C itself, which suits every length.
+   */
+  readonly truncatedLength?: number;
+}
+
+/** The system with both halves of its conjugate pairs: every `[.., M]` is `[.., 2 M]`. */
+interface Whole {
+  readonly dt: Tensor;
+  readonly a: Complex;
+  readonly b: Complex;
+  /** `[C, H, 2M]`. */
+  readonly c: Complex;
+  /** `[R, H, 2M]`. */
+  readonly p: Complex;
+}
+
+const both = (z: Complex): Complex =>
+  new Complex(concat([z.re, z.re], -1), concat([z.im, mul(z.im, -1)], -1));
+
+/**
+ * State matrix `diag(A) - sum_r P_r P_r^*`, sampled bilinearly. With `w` the roots of unity of order L, the kernel's transform is
+ * `C~ ((1 - w) - (1 + w) dt A / 2)^-1 dt B` for the whole state matrix, `C~ = C (I - Ad^L)`.
+ * Source: Gu et al. 2022, "Efficiently Modeling Long Sequences with Structured State Spaces", appendix C.
+ */
+export class DplrSsm implements SsmKernel {
+  readonly diagonal: DiagonalSsm;
+  /** `[R, S, M, 2]`. */
+  readonly p: Variable;
+  readonly channels: number;
+  readonly outputs: number;
+  readonly modes: number;
+  readonly rank: number;
+  readonly steps = true;
+  /** Kernel length that the stored read-out suits; undefined where C itself is stored. */
+  truncatedLength: number | undefined;
+
+  constructor(options: DplrOptions) {
+    const { truncatedLength, ...rest } = options;
+    if (truncatedLength !== undefined && !(Number.isInteger(truncatedLength) && truncatedLength > 0))
+      throw new ConfigError("DplrSsm", "truncatedLength must be a positive integer", {
+        got: `${truncatedLength}`,
+      });
+    const settings = { start: "legs" as const, ...rest };
+    const copies = startCopies(settings);
+    this.diagonal = new DiagonalSsm({ ...settings, discretization: "bilinear", layout: "s4" }, copies);
+    const { channels, outputs, modes } = this.diagonal;
+    [this.channels, this.outputs, this.modes] = [channels, outputs, modes];
+    this.rank = copies[0]!.p.length;
+    this.truncatedLength = truncatedLength;
+    const on = { device: options.key.device, dtype: options.key.device.defaultFloat };
+    const { learningRate } = options;
+    const rows = Array.from({ length: this.rank }, (_, r) =>
+      copies.map(({ p }) => Array.from(p[r]!.re, (x, n) => [x, p[r]!.im[n]!])),
+    );
+    const hints = { weightDecay: 0, ...(learningRate === undefined ? {} : { learningRate }) };
+    this.p = parameterOrBuffer(tensor(rows, on), hints);
+  }
+
+  kernel(length: number, rate = 1): Tensor {
+    const { b } = this.#whole(rate);
+    return reshape(this.#responses(unsqueeze0(b), length, rate), [this.outputs, this.channels, length]);
+  }
+
+  kernelOfState(state: Complex, length: number, rate = 1): Tensor {
+    // (I + dt A / 2) s / dt in the place of B: one bilinear half step.
+    const { dt, a, p } = this.#whole(rate);
+    const s = both(state);
+    const low = this.#lowRank(s, p);
+    const change = s.mul(a).sub(low).scale(0.5);
+    return this.#responses(s.scale(reciprocal(dt)).add(change), length, rate);
+  }
+
+  advance(u: Tensor, state?: Complex): Complex {
+    const shape = [u.shape[0]!, this.channels, this.modes];
+    const none = zeros(shape, { device: u.device, dtype: u.dtype });
+    const first = state ?? new Complex(none, none);
+    const [last] = scan(
+      (carry: { re: Tensor; im: Tensor }, x: Tensor) => {
+        const next = this.#advanced(new Complex(carry.re, carry.im), x);
+        return [{ re: next.re, im: next.im }, next.re] as const;
+      },
+      { re: first.re, im: first.im },
+      permute(u, [2, 0, 1]),
+    );
+    return new Complex(last.re, last.im);
+  }
+
+  step(u: Tensor, state: Complex): { readonly y: Tensor; readonly state: Complex } {
+    const next = this.#advanced(state, u);
+    const c = this.#readOut();
+    const full = both(next).map((t) => unsqueeze(t, 1));
+    const y = sum(c.mul(full).re, -1);
+    return { y, state: next };
+  }
+
+  /**
+   * Stores C itself in the place of a truncated read-out, in place. Steps of a truncated system recover C each time, so do
+   * this once before generating.
+   */
+  untruncate(): void {
+    const c = this.#readOut().map((t) => narrow(t, -1, 0, this.modes));
+    this.diagonal.c.value = stack([c.re, c.im], -1);
+    this.truncatedLength = undefined;
+  }
+
+  flops(length: number): number {
+    const nodes = length / 2 + 1;
+    const products = (1 + this.rank) * (this.outputs + this.rank);
+    const powers = 2 * Math.log2(length + 1) * 8 * (2 * this.modes) ** 3;
+    return this.channels * (16 * this.modes * nodes * products + powers);
+  }
+
+  #whole(rate: number): Whole {
+    const { dt, a, b, c } = this.diagonal.system(rate);
+    const times = this.channels / this.diagonal.copies;
+    const p = complexOf(this.p.value).map((t) => (times === 1 ? t : tile(t, times, 1)));
+    return { dt, a: both(a), b: both(b), c: both(c), p: both(p) };
+  }
+
+  /** `sum_r P_r (P_r^* s)` for `s` `[X, H, 2M]`. */
+  #lowRank(s: Complex, p: Complex): Complex {
+    const terms = Array.from({ length: this.rank }, (_, r) => {
+      const row = take(p, r);
+      return row.mul(row.conj().mul(s).sum(-1, { keepDims: true }));
+    });
+    return terms.reduce((x, y) => x.add(y));
+  }
+
+  /** Responses `[X, C, H, length]` to input vectors `[X, H, 2M]`. */
+  #responses(inputs: Complex, length: number, rate: number): Tensor {
+    const { dt, a, p } = this.#whole(rate);
+    const { c, nodes } = this.#truncated(length, rate);
+    const half = Math.floor(nodes / 2) + 1;
+    const on = { device: dt.device, dtype: dt.dtype };
+    const angles = Array.from({ length: half }, (_, j) => (2 * Math.PI * j) / nodes);
+    // 1 - w and (1 + w) / 2 for w = exp(-i angle), without cancellation.
+    const minus = new Complex(
+      tensor(
+        angles.map((t) => 2 * Math.sin(t / 2) ** 2),
+        on,
+      ),
+      tensor(angles.map(Math.sin), on),
+    );
+    const plus = new Complex(
+      tensor(
+        angles.map((t) => Math.cos(t / 2) ** 2),
+        on,
+      ),
+      tensor(
+        angles.map((t) => -Math.sin(t) / 2),
+        on,
+      ),
+    );
+    // [H, 2M, half]
+    const scaled = a.scale(dt).map((t) => unsqueeze(t, -1));
+    const resolvent = minus.sub(scaled.mul(plus)).reciprocal();
+    const cauchy = (left: Complex, right: Complex): Complex => {
+      const v = left.mul(right).scale(dt);
+      return v
+        .map((t) => unsqueeze(t, 1))
+        .matmul(resolvent)
+        .map((t) => reshape(t, [this.channels, half]));
+    };
+    const sets = inputs.shape[0]!;
+    const rows = (z: Complex): Complex[] => Array.from({ length: z.shape[0]! }, (_, i) => take(z, i));
+    const [bs, cs, ps] = [rows(inputs), rows(c), rows(p)];
+    const qs = ps.map((row) => row.conj());
+    // (I + t R) x = r with R[i][j] = q_i . p_j; its inverse by elimination, which the positive real part keeps stable.
+    const matrix = qs.map((q, i) =>
+      ps.map((row, j) => {
+        const t = cauchy(row, q).mul(plus);
+        return i === j ? new Complex(add(t.re, 1), t.im) : t;
+      }),
+    );
+    const transforms = bs.flatMap((b) => {
+      const solved = solve(
+        matrix,
+        qs.map((q) => cauchy(b, q)),
+      );
+      return cs.map((row) =>
+        ps.reduce(
+          (total, column, j) => total.sub(cauchy(column, row).mul(solved[j]!).mul(plus)),
+          cauchy(b, row),
+        ),
+      );
+    });
+    const spectrum = new Complex(stack(transforms.map((z) => z.re)), stack(transforms.map((z) => z.im)));
+    const k = narrow(irfft(spectrum, { n: nodes }), -1, 0, length);
+    return reshape(k, [sets, this.outputs, this.channels, length]);
+  }
+
+  /** The truncated read-out and the number of nodes that it suits. */
+  #truncated(length: number, rate: number): { c: Complex; nodes: number } {
+    const { c } = this.#whole(rate);
+    if (this.truncatedLength === undefined) {
+      const power = this.#power(this.#matrix(rate), length);
+      return { c: c.sub(through(c, power)), nodes: length };
+    }
+    let known = this.truncatedLength;
+    let doubled = c;
+    while (Math.round(rate * length) > known) {
+      // Doubling happens at the trained rate, whatever rate is asked for.
+      doubled = doubled.add(through(doubled, this.#power(this.#matrix(1), known)));
+      known *= 2;
+    }
+    return { c: doubled, nodes: Math.round(known / rate) };
+  }
+
+  /** The read-out C `[C, H, 2M]`. */
+  #readOut(): Complex {
+    const { c } = this.#whole(1);
+    if (this.truncatedLength === undefined) return c;
+    // (I - X)^-1 = (I + X)(I + X^2)(I + X^4) ..; 24 factors outlast every mode that decays by 1e-6 over the length.
+    let power = this.#power(this.#matrix(1), this.truncatedLength);
+    let out = c;
+    for (let j = 0; j < 24; j++) {
+      out = out.add(through(out, power));
+      power = power.matmul(power);
+    }
+    return out;
+  }
+
+  /** The sampled state matrix `[H, 2M, 2M]`, acting on columns. */
+  #matrix(rate: number): Complex {
+    const size = 2 * this.modes;
+    const like = this.diagonal.dt.value;
+    const unit = reshape(eye(size, size, { device: like.device, dtype: like.dtype }), [size, 1, size]);
+    const wide = tile(unit, this.channels, 1);
+    const columns = this.#stepWhole(new Complex(wide, mul(wide, 0)), undefined, rate);
+    return columns.map((t) => permute(t, [1, 2, 0]));
+  }
+
+  #power(matrix: Complex, exponent: number): Complex {
+    let base = matrix;
+    let result: Complex | undefined;
+    for (let left = exponent; left > 0; left = Math.floor(left / 2)) {
+      if (left % 2 === 1) result = result ? result.matmul(base) : base;
+      if (left > 1) base = base.matmul(base);
+    }
+    return result!;
+  }
+
+  /** One position on a half state `[B, H, M]` with input `[B, H]`. */
+  #advanced(state: Complex, u: Tensor): Complex {
+    return this.#stepWhole(both(state), u, 1).map((t) => narrow(t, -1, 0, this.modes));
+  }
+
+  /** `(2/dt - A)^-1 ((2/dt + A) s + 2 B u)` for the whole state matrix, by the Woodbury identity. */
+  #stepWhole(s: Complex, u: Tensor | undefined, rate: number): Complex {
+    const { dt, a, b, p } = this.#whole(rate);
+    const twice = mul(reciprocal(dt), 2);
+    const forward = new Complex(add(a.re, twice), a.im);
+    let y = forward.mul(s).sub(this.#lowRank(s, p));
+    if (u) y = y.add(b.scale(2).scale(unsqueeze(u, -1)));
+    const inverse = new Complex(twice.sub(a.re), mul(a.im, -1)).reciprocal();
+    const ps = Array.from({ length: this.rank }, (_, r) => take(p, r));
+    const reads = ps.map((row) => row.conj().mul(inverse));
+    const matrix = reads.map((read, i) =>
+      ps.map((row, j) => {
+        const t = read.mul(row).sum(-1, { keepDims: true });
+        return i === j ? new Complex(add(t.re, 1), t.im) : t;
+      }),
+    );
+    const solved = solve(
+      matrix,
+      reads.map((read) => read.mul(y).sum(-1, { keepDims: true })),
+    );
+    const rest = ps.reduce((total, row, j) => total.sub(row.mul(solved[j]!)), y);
+    return inverse.mul(rest);
+  }
+}
+
+const reciprocal = (x: Tensor): Tensor => x.reciprocal();
+const unsqueeze0 = (z: Complex): Complex => z.map((t) => unsqueeze(t, 0));
+const take = (z: Complex, i: number): Complex =>
+  z.map((t) => reshape(narrow(t, 0, i, i + 1), t.shape.slice(1)));
+
+/** Rows `[C, H, N]` times matrices `[H, N, N]`. */
+function through(rows: Complex, matrix: Complex): Complex {
+  const turned = rows.map((t) => permute(t, [1, 0, 2]));
+  return turned.matmul(matrix).map((t) => permute(t, [1, 0, 2]));
+}
+
+/** Solves a small system of complex tensors by elimination without pivots. */
+function solve(matrix: readonly (readonly Complex[])[], right: readonly Complex[]): Complex[] {
+  const n = right.length;
+  const m = matrix.map((row) => [...row]);
+  const x = [...right];
+  for (let i = 0; i < n; i++) {
+    const pivot = m[i]![i]!.reciprocal();
+    m[i] = m[i]!.map((z) => z.mul(pivot));
+    x[i] = x[i]!.mul(pivot);
+    for (let j = 0; j < n; j++) {
+      if (j === i) continue;
+      const factor = m[j]![i]!;
+      m[j] = m[j]!.map((z, k) => (k < i ? z : z.sub(factor.mul(m[i]![k]!))));
+      x[j] = x[j]!.sub(factor.mul(x[i]!));
+    }
+  }
+  return x;
+}
