@@ -56,8 +56,16 @@ export function hippoTransition(measure: HippoMeasure, size: number): Transition
   });
 }
 
-/** Vectors `p` `[R, N]` such that `a + sum_r p_r p_r^T` is a multiple of the identity plus a skew-symmetric matrix. */
-export function hippoCorrection(measure: HippoMeasure, size: number, rank: number): Float64Array[] {
+/**
+ * Vectors `p` `[R, N]` such that `a + sum_r p_r p_r^T` is a multiple of the identity plus a skew-symmetric matrix.
+ * @param compat Fourier's vector and its outer product rounded to float32, as the original has them at any precision
+ */
+export function hippoCorrection(
+  measure: HippoMeasure,
+  size: number,
+  rank: number,
+  compat = false,
+): Float64Array[] {
   const row = (fn: (n: number) => number): Float64Array =>
     Float64Array.from({ length: size }, (_, n) => fn(n));
   const needed =
@@ -65,7 +73,7 @@ export function hippoCorrection(measure: HippoMeasure, size: number, rank: numbe
       ? [row((n) => Math.sqrt(n + 0.5))]
       : measure === "legt"
         ? [1, 0].map((parity) => row((n) => (n % 2 === parity ? Math.sqrt(n + 0.5) : 0)))
-        : [row((n) => (n === 0 ? 1 : n % 2 === 0 ? Math.SQRT2 : 0))];
+        : [row((n) => (n === 0 ? 1 : n % 2 === 0 ? (compat ? Math.fround(Math.SQRT2) : Math.SQRT2) : 0))];
   if (rank < needed.length)
     throw new ConfigError("hippo", `measure "${measure}" needs a higher rank`, {
       expected: `at least ${needed.length}`,
@@ -84,13 +92,15 @@ export interface NormalPlusLowRank {
 /**
  * The normal-plus-low-rank form of a HiPPO operator, frequencies from the most negative up. The phase of each mode is
  * arbitrary: turning `p` and `b` of a mode together changes nothing.
+ * @param compat as in {@link hippoCorrection}
  */
-export function hippoNplr(measure: HippoMeasure, size: number, rank = 1): NormalPlusLowRank {
+export function hippoNplr(measure: HippoMeasure, size: number, rank = 1, compat = false): NormalPlusLowRank {
   const { a, b } = hippoTransition(measure, size);
-  const p = hippoCorrection(measure, size, rank);
+  const p = hippoCorrection(measure, size, rank, compat);
+  const rounded = compat && measure === "fourier" ? Math.fround : (x: number): number => x;
   const normal = Float64Array.from(a, (x, i) => {
     const [n, k] = [Math.floor(i / size), i % size];
-    return p.reduce((s, row) => s + row[n]! * row[k]!, x);
+    return p.reduce((s, row) => s + rounded(row[n]! * row[k]!), x);
   });
   const decay =
     Array.from({ length: size }, (_, n) => normal[n * size + n]!).reduce((s, x) => s + x, 0) / size;

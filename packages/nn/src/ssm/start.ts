@@ -83,7 +83,7 @@ export function startSsm(options: StartOptions): StartedCopy[] {
 }
 
 function hippoCopy(measure: HippoMeasure, options: StartOptions): StartedCopy {
-  const { w, p, b } = hippoNplr(measure, options.stateSize, options.rank);
+  const { w, p, b } = hippoNplr(measure, options.stateSize, options.rank, options.compat);
   return { a: w, b: options.compat ? clipped(b) : b, p };
 }
 
