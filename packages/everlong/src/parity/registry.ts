@@ -5,6 +5,7 @@ import { parity as lifelongCases } from "@everlong/lifelong";
 import { parity as madCases, parityModules as madModules } from "@everlong/mad";
 import { parityModules as nnModules, type ParityModules } from "@everlong/nn";
 import type { ParityCase } from "./case.ts";
+import { hippoCase } from "./hippo-case.ts";
 import type { Result } from "./compare.ts";
 
 /** Results of a case that needs no device: tensors by full name, and parts of its document. */
@@ -14,9 +15,12 @@ export interface DataResult {
 }
 type DataRun = (c: ParityCase) => DataResult | ReadonlyMap<string, Result>;
 
-const dataCases = { ...madCases, ...labelCases, ...lifelongCases } as unknown as Readonly<
-  Record<string, DataRun>
->;
+const dataCases = {
+  ...madCases,
+  ...labelCases,
+  ...lifelongCases,
+  "models.s4.s4.transition": hippoCase,
+} as unknown as Readonly<Record<string, DataRun>>;
 const modules: ParityModules = { ...nnModules, ...madModules };
 
 /** A case's class as registries name it: whole, or up to its first space. */
