@@ -141,9 +141,46 @@ function truncatedLength(args: Arguments, length: number, wanted: readonly numbe
   return known;
 }
 
-function dplrKernel({ args, json }: ParityRequest): ParityModule {
-  const first = json["L_first"];
-  const length = typeof first === "number" ? first : required(json, "L");
+/** Kernels asked for at growing lengths, with the state after each as the original rewrites it. */
+function dplrDoubling({ args, json }: ParityRequest): ParityModule {
+  const module = new DplrSsm({
+    ...dplrSettings(args),
+    key: random.key(0),
+    channels: required(args, "d_model"),
+    outputs: numberOr(args, "channels", 1),
+  });
+  const { diagonal } = module;
+  const state = (): Readonly<Record<string, Tensor>> => ({
+    inv_dt: diagonal.dt.value,
+    C: diagonal.c.value,
+    B: diagonal.b!.value,
+    A_real: diagonal.aReal.value,
+    A_imag: diagonal.aImag!.value,
+    P: module.p.value,
+    l_kernel: tensor(module.truncatedLength!, { device: diagonal.dt.value.device }),
+  });
+  return {
+    module,
+    rename: renameDplr,
+    call: () => {
+      const out: Record<string, Tensor> = {};
+      const limit = args["l_max"];
+      for (const step of ["first", "second"]) {
+        const length = required(json, `L_${step}`);
+        module.truncate(step === "first" && typeof limit === "number" ? Math.max(limit, length) : length);
+        out[`k_${step}`] = module.kernel(length);
+        for (const [name, value] of Object.entries(state())) out[`state_${step}.${name}`] = value;
+      }
+      out["k_rate2"] = module.kernel(required(json, "L_first"), 2);
+      return out;
+    },
+  };
+}
+
+function dplrKernel(request: ParityRequest): ParityModule {
+  const { args, json } = request;
+  if (typeof json["L_first"] === "number") return dplrDoubling(request);
+  const length = required(json, "L");
   const list = rates(json);
   const module = new DplrSsm({
     ...dplrSettings(args),

@@ -72,6 +72,21 @@ test("a truncated read-out is the same system, at its length, doubled, and untru
   expect(await distance(truncated.kernel(length), plain.kernel(length))).toBeGreaterThan(1e-4);
 });
 
+test("truncating, doubling and untruncating change the parameter, not the system", async () => {
+  const ssm = make();
+  const c = ssm.diagonal.c.value;
+  const kernel = ssm.kernel(20);
+  ssm.truncate(7);
+  expect(ssm.truncatedLength).toBe(7);
+  expect(await distance(ssm.diagonal.c.value, c)).toBeGreaterThan(1e-3);
+  expect(await distance(ssm.kernel(20), kernel)).toBeLessThan(1e-10);
+  ssm.truncate(20);
+  expect(ssm.truncatedLength).toBe(28);
+  expect(await distance(ssm.kernel(20), kernel)).toBeLessThan(1e-10);
+  ssm.untruncate();
+  expect(await distance(ssm.diagonal.c.value, c)).toBeLessThan(1e-9);
+});
+
 test("wrong options", () => {
   expect(() => make({ start: "legt" })).toThrow(/higher rank/);
   expect(() => make({ truncatedLength: 0 })).toThrow(/positive integer/);

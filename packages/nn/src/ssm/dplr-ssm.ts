@@ -125,6 +125,20 @@ export class DplrSsm implements SsmKernel {
   }
 
   /**
+   * Stores the read-out truncated for kernels of `length`, as the original does at its first forward; a truncated one is
+   * doubled until it suits.
+   */
+  truncate(length: number): void {
+    let { c } = this.#whole(1);
+    let known = this.truncatedLength ?? length;
+    if (this.truncatedLength === undefined) c = c.sub(through(c, this.#power(this.#matrix(1), length)));
+    for (; known < length; known *= 2) c = c.add(through(c, this.#power(this.#matrix(1), known)));
+    const half = c.map((t) => narrow(t, -1, 0, this.modes));
+    this.diagonal.c.value = stack([half.re, half.im], -1);
+    this.truncatedLength = known;
+  }
+
+  /**
    * Stores C itself in the place of a truncated read-out, in place. Steps of a truncated system recover C each time, so do
    * this once before generating.
    */
