@@ -72,15 +72,21 @@ export async function runModuleCase(
     rename = (key: string): string => key,
   } = build({ args: c.args, json: c.json, shapes });
   if (module) {
-    const state = strip("state.", c.tensors).map(([key, t]) => [key, onDevice(t, device)] as const);
+    const later = strip("state.", c.tensors);
+    // Cases in which forwards change the state store where it began.
+    const began = later.length > 0 ? later : strip("state_initial.", c.tensors);
+    const state = began.map(([key, t]) => [key, onDevice(t, device)] as const);
     loadState(module, state, { rename });
   }
   const inputs = Object.fromEntries(strip("in.", c.tensors).map(([name, t]) => [name, onDevice(t, device)]));
   const outputs = call(inputs);
 
-  // Gradients that a case names otherwise than by a probe come from the builder itself.
+  // Gradients that a case names otherwise than by a probe, and later states, come from the builder itself.
   const results = new Map<string, Tensor>(
-    Object.entries(outputs).map(([name, t]) => [name.startsWith("grad_") ? name : `out.${name}`, t]),
+    Object.entries(outputs).map(([name, t]) => [
+      name.startsWith("grad_") || /^state_\w+\./.test(name) ? name : `out.${name}`,
+      t,
+    ]),
   );
   const probed = strip("probe.", c.tensors).flatMap(([name, probe]) => {
     const out = outputs[name];
