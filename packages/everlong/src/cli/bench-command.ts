@@ -3,12 +3,13 @@
 import { createInterface } from "node:readline";
 import { ConfigError } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
+import { labelSuite } from "@everlong/labels/bench";
 import type { Command } from "commander";
 import { cpuSuite } from "../bench/cpu-suite.ts";
 import { runSuite, serveSuite, type BenchReport } from "../bench/run.ts";
 import type { Machine, Suite } from "../bench/suite.ts";
 
-const SUITES: readonly Suite[] = [cpuSuite];
+const SUITES: readonly Suite[] = [cpuSuite, labelSuite];
 
 function findSuite(name: string): Suite {
   const found = SUITES.find((s) => s.name === name);
