@@ -1,6 +1,7 @@
 import { abs, concat, max, random, sub, tensor, zeros, type Tensor } from "@everlong/core";
 import { expect, test } from "vitest";
-import { S4, roundHalfEven, type S4Options } from "./s4.ts";
+import { roundHalfEven } from "../ssm/rounding.ts";
+import { S4, type S4Options } from "./s4.ts";
 
 const distance = async (a: Tensor, b: Tensor): Promise<number> =>
   (await max(abs(sub(a, b))).item()) as number;

@@ -26,6 +26,7 @@ import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { DiagonalSsm, type SsmLayout, type SsmSettings } from "../ssm/diagonal-ssm.ts";
+import { roundHalfEven } from "../ssm/rounding.ts";
 import type { SsmKernel } from "../ssm/ssm-kernel.ts";
 import { lastReal, zeroPadding } from "./padding.ts";
 
@@ -232,10 +233,3 @@ export class S4 implements Mixer {
     return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(z)) : z;
   }
 }
-
-/** Python's rounding, which the originals' lengths follow. */
-export const roundHalfEven = (x: number): number => {
-  const low = Math.floor(x);
-  const rest = x - low;
-  return rest > 0.5 || (rest === 0.5 && low % 2 === 1) ? low + 1 : low;
-};

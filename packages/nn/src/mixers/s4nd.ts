@@ -26,7 +26,8 @@ import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { DiagonalSsm, type SsmSettings } from "../ssm/diagonal-ssm.ts";
 import type { SsmKernel } from "../ssm/ssm-kernel.ts";
-import { roundHalfEven, type MakeSsm } from "./s4.ts";
+import { roundHalfEven } from "../ssm/rounding.ts";
+import type { MakeSsm } from "./s4.ts";
 
 export interface S4ndOptions {
   readonly key: Tensor;

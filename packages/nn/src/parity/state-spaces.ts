@@ -20,12 +20,13 @@ import {
   type Variable,
 } from "@everlong/core";
 import { parameter } from "../layer.ts";
-import { S4, roundHalfEven, type S4Options } from "../mixers/s4.ts";
-import { S4nd } from "../mixers/s4nd.ts";
+import { S4, type S4Options } from "../mixers/s4.ts";
+import { S4nd, type S4ndOptions } from "../mixers/s4nd.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DiagonalSsm, type Discretization, type SsmSettings } from "../ssm/diagonal-ssm.ts";
 import { DplrSsm } from "../ssm/dplr-ssm.ts";
+import { roundHalfEven } from "../ssm/rounding.ts";
 import { INPUT_STARTS, SSM_STARTS, type SsmStart } from "../ssm/start.ts";
 import { checkTransform } from "../ssm/transform.ts";
 import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
@@ -33,9 +34,19 @@ import { booleanOr, numberOr, required, stringOr, type Arguments } from "./argum
 /** A complex tensor with a last axis (re, im). */
 export const pairs = (z: Complex): Tensor => stack([z.re, z.im], -1);
 
-/** The original's name of a start. */
+/** Other names of starts. */
+const SYNONYMS: Readonly<Record<string, string>> = {
+  fout: "fourier",
+  "diag-linear": "diag-lin",
+  "diag-inverse": "diag-inv",
+  "diag-inverse2": "diag-inv2",
+  "diag-quadratic": "diag-quad",
+  "diag-random": "diag-rand",
+  "diag-hippo": "diag-legs",
+};
+
 function startOf(name: string): SsmStart {
-  const found = SSM_STARTS.find((s) => s === name || (s === "fourier" && name === "fout"));
+  const found = SSM_STARTS.find((s) => s === (SYNONYMS[name] ?? name));
   if (!found) throw new ConfigError("parity", `unknown start "${name}"`);
   return found;
 }
@@ -385,16 +396,30 @@ class PointwiseConv {
   }
 }
 
-function s4nd({ args, json }: ParityRequest): ParityModule {
+function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
   const axes = numberOr(args, "dim", 2);
-  const mode = stringOr(args, "kernel", stringOr(args, "mode", "dplr"));
-  if (mode !== "diag" && mode !== "s4d") throw new ConfigError("parity", `kernel "${mode}"`);
   const given = args["l_max"];
   const lengths = Array.isArray(given)
     ? (given as (number | null)[])
     : Array.from({ length: axes }, () => (typeof given === "number" ? given : null));
   const rank = numberOr(args, "trank", 1);
-  const module = new S4nd({
+  const transposed = booleanOr(args, "transposed", true);
+  const resolutions = (json["resolutions"] ?? [{ rate: 1 }]) as readonly Arguments[];
+  // The length that each axis's stored read-out suits after all resolutions.
+  const suited = lengths.map((limit, axis) => {
+    let known = limit ?? 0;
+    for (const [i, resolution] of resolutions.entries()) {
+      const shape = shapes.get(`in.x${i}`) ?? shapes.get("in.x")!;
+      const rate = numberOr(resolution, "rate", 1);
+      const time = shape[axis + (transposed ? 2 : 1)]!;
+      const length = limit == null ? time : Math.min(time, roundHalfEven(limit / rate));
+      if (known === 0) known = roundHalfEven(rate * length);
+      while (roundHalfEven(rate * length) > known) known *= 2;
+    }
+    return known;
+  });
+  const kernels = suited.values();
+  const options: S4ndOptions = {
     key: random.key(0),
     dim: required(args, "d_model"),
     axes: lengths.length,
@@ -408,16 +433,20 @@ function s4nd({ args, json }: ParityRequest): ParityModule {
     ssm: ssmSettings(args, "legs"),
     ...(typeof args["out_channels"] === "number" ? { outChannels: args["out_channels"] } : {}),
     ...(rank > 1 && numberOr(args, "contract_version", 0) === 1 ? { compat: "unsummed-rank" as const } : {}),
-  });
-  const transposed = booleanOr(args, "transposed", true);
-  const resolutions = (json["resolutions"] ?? [{ rate: 1 }]) as readonly Arguments[];
+  };
+  const module = isDiagonal(args)
+    ? new S4nd(options)
+    : new S4nd(
+        options,
+        (made) => new DplrSsm({ ...dplrSettings(args), ...made, truncatedLength: kernels.next().value! }),
+      );
   const channelsLast = (t: Tensor): Tensor =>
     transposed ? permute(t, [0, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 2), 1]) : t;
   const channelsFirst = (t: Tensor): Tensor =>
     transposed ? permute(t, [0, t.rank - 1, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 1)]) : t;
   return {
     module,
-    rename: renameS4,
+    rename: renameS4With(args),
     call: (inputs) => {
       const out: Record<string, Tensor> = {};
       for (const [i, resolution] of resolutions.entries()) {

@@ -24,6 +24,7 @@ import {
 } from "@everlong/core";
 import { parameterOrBuffer } from "../layer.ts";
 import { DiagonalSsm, complexOf, startCopies, type SsmOptions } from "./diagonal-ssm.ts";
+import { roundHalfEven } from "./rounding.ts";
 import type { SsmKernel } from "./ssm-kernel.ts";
 
 export interface DplrOptions extends Omit<SsmOptions, "layout" | "discretization" | "real"> {
@@ -243,12 +244,12 @@ export class DplrSsm implements SsmKernel {
     }
     let known = this.truncatedLength;
     let doubled = c;
-    while (Math.round(rate * length) > known) {
+    while (roundHalfEven(rate * length) > known) {
       // Doubling happens at the trained rate, whatever rate is asked for.
       doubled = doubled.add(through(doubled, this.#power(this.#matrix(1), known)));
       known *= 2;
     }
-    return { c: doubled, nodes: Math.round(known / rate) };
+    return { c: doubled, nodes: roundHalfEven(known / rate) };
   }
 
   /** The read-out C `[C, H, 2M]`. */
