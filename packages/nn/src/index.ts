@@ -19,6 +19,7 @@ export * from "./mixers/long-conv.ts";
 export * from "./mixers/s4.ts";
 export * from "./mixers/s4nd.ts";
 export * from "./ssm/diagonal-ssm.ts";
+export * from "./ssm/settings.ts";
 export * from "./ssm/dplr-ssm.ts";
 export * from "./ssm/hippo.ts";
 export * from "./ssm/shift-ssm.ts";

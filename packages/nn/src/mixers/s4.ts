@@ -25,7 +25,8 @@ import { activate, activationName, type ActivationName } from "../layers/activat
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
-import { DiagonalSsm, type SsmLayout, type SsmSettings } from "../ssm/diagonal-ssm.ts";
+import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
+import type { SsmLayout, SsmSettings } from "../ssm/settings.ts";
 import { roundHalfEven } from "../ssm/rounding.ts";
 import type { SsmKernel } from "../ssm/ssm-kernel.ts";
 import { lastReal, zeroPadding } from "./padding.ts";

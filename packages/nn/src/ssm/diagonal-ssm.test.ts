@@ -1,6 +1,7 @@
 import { Complex, abs, max, random, sub, zeros, type Tensor } from "@everlong/core";
 import { expect, test } from "vitest";
-import { DiagonalSsm, type SsmOptions } from "./diagonal-ssm.ts";
+import { DiagonalSsm } from "./diagonal-ssm.ts";
+import type { SsmOptions } from "./settings.ts";
 import { SSM_STARTS } from "./start.ts";
 
 const distance = async (a: Tensor, b: Tensor): Promise<number> =>

@@ -23,7 +23,8 @@ import {
   type Variable,
 } from "@everlong/core";
 import { parameterOrBuffer } from "../layer.ts";
-import { DiagonalSsm, complexOf, startCopies, type SsmOptions } from "./diagonal-ssm.ts";
+import { DiagonalSsm, complexOf, startCopies } from "./diagonal-ssm.ts";
+import type { SsmOptions } from "./settings.ts";
 import { roundHalfEven } from "./rounding.ts";
 import type { SsmKernel } from "./ssm-kernel.ts";
 

@@ -1,7 +1,7 @@
 // Options of state spaces as registries offer them.
 
 import type { OptionSpec } from "../registry-entry.ts";
-import type { SsmSettings } from "./diagonal-ssm.ts";
+import type { SsmSettings } from "./settings.ts";
 import { SSM_STARTS } from "./start.ts";
 
 /** Values of the options that {@link ssmOptionSpecs} describes. */
