@@ -42,7 +42,9 @@ for (const name of readdirSync(join(root, "packages")).sort()) {
   console.log(name.padEnd(12) + cells.map((c) => String(c).padStart(8)).join(""));
 }
 const code = all.filter((s) => !s.test);
-console.log(`${"all".padEnd(12)}${String(code.length).padStart(8)}${String(total(code)).padStart(8)}${String(total(all) - total(code)).padStart(8)}`);
+console.log(
+  `${"all".padEnd(12)}${String(code.length).padStart(8)}${String(total(code)).padStart(8)}${String(total(all) - total(code)).padStart(8)}`,
+);
 
 const long = all.filter((s) => s.lines > SOFT_LINES).sort((a, b) => b.lines - a.lines);
 if (long.length > 0) {

@@ -43,7 +43,13 @@ function addAll(list: readonly Tensor[]): Tensor {
   const parts: Tensor[] = [];
   let at = 0;
   const gap = (to: number): void => {
-    if (to > at) parts.push(zeros(shape.map((n, i) => (i === axis ? to - at : n)), { dtype, device }));
+    if (to > at)
+      parts.push(
+        zeros(
+          shape.map((n, i) => (i === axis ? to - at : n)),
+          { dtype, device },
+        ),
+      );
   };
   for (const p of ordered) {
     gap(p.from);

@@ -128,7 +128,7 @@ describe("distributions", () => {
     ]);
     const shuffled = (await random.shuffle(random.key(6), rows).toArray()) as number[][];
     expect(shuffled.map(([a, b]) => b! / a!)).toEqual([10, 10, 10]);
-    expect(shuffled.map(([a]) => a!).sort()).toEqual([1, 2, 3]);
+    expect(shuffled.map(([a]) => a!).sort((a, b) => a - b)).toEqual([1, 2, 3]);
   });
   test("categorical draws with the softmax of the logits", async () => {
     const p = [0.5, 0.1, 0.4];

@@ -18,8 +18,7 @@ const holders = new WeakMap<Node, number>();
 const hold = (t: Tensor, n: 1 | -1): void => void holders.set(t.node, (holders.get(t.node) ?? 0) + n);
 
 /** A fill is repeated inside traced bodies instead of being captured; a variable's value must keep its identity there. */
-const ownHandle = (t: Tensor): Tensor =>
-  isCheapTree(t) ? record1("barrier", { gradient: "pass" }, [t]) : t;
+const ownHandle = (t: Tensor): Tensor => (isCheapTree(t) ? record1("barrier", { gradient: "pass" }, [t]) : t);
 
 /** Whether another variable holds the same tensor. */
 export const isShared = (t: Tensor): boolean => (holders.get(t.node) ?? 0) > 1;

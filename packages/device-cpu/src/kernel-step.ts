@@ -4,14 +4,7 @@ import type { StepOperand } from "@everlong/core";
 import type { WasmStep } from "@everlong/kernels/wasm";
 
 export type { StepOperand } from "@everlong/core";
-export type {
-  ArgWord,
-  WasmLowering,
-  WasmStep,
-  WasmTable,
-  WasmTarget,
-  WasmView,
-} from "@everlong/kernels/wasm";
+export type { ArgWord, WasmStep, WasmTable, WasmTarget, WasmView } from "@everlong/kernels/wasm";
 
 /** A lowered step. Words name `inputs`, `outputs` and `temps` by position. */
 export interface Lowered {

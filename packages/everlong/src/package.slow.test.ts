@@ -31,7 +31,10 @@ beforeAll(() => {
   const workspaces = published().flatMap((name) => ["--workspace", `packages/${name}`]);
   run("npm", ["pack", "--pack-destination", project, ...workspaces], root);
   const tarballs = readdirSync(project).filter((f) => f.endsWith(".tgz"));
-  writeFileSync(join(project, "package.json"), JSON.stringify({ name: "empty", private: true, type: "module" }));
+  writeFileSync(
+    join(project, "package.json"),
+    JSON.stringify({ name: "empty", private: true, type: "module" }),
+  );
   run("npm", ["install", "--no-audit", "--no-fund", ...tarballs.map((t) => `./${t}`)], project);
   const compilerOptions = {
     strict: true,

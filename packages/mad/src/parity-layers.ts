@@ -90,7 +90,7 @@ function gatedLinearAttention(args: Arguments): OriginalLayer {
         heads: number(args, "num_heads", 4),
         expandK: number(args, "expand_k", 1),
         expandV: number(args, "expand_v", 2),
-        gate: String(args["gate_fn"] ?? "swish"),
+        gate: (args["gate_fn"] as string | undefined) ?? "swish",
         gateNormalizer: number(args, "gate_logit_normalizer", 16),
         gateRank: number(args, "gate_low_rank_dim", 16),
         eps: number(args, "layernorm_eps", 1e-5),
@@ -123,7 +123,9 @@ function longConvolution(cls: string, args: Arguments): HyenaFilterSettings {
   const conv = record(args, "long_conv_cfg");
   const filter = conv["filter_cls"] ?? "rtf";
   if (filter !== "implicit") {
-    throw new ConfigError(cls, `filter "${String(filter)}" is not available`, { expected: '"implicit"' });
+    throw new ConfigError(cls, `filter "${JSON.stringify(filter)}" is not available`, {
+      expected: '"implicit"',
+    });
   }
   if (number(args, "order", 2) !== 2 && cls !== "HyenaExpertsOperator") {
     throw new ConfigError(cls, "mad-lab's operator runs with order 2 only");

@@ -18,7 +18,8 @@ async function reports(folder: string, only: string, device: string): Promise<Ca
   return out;
 }
 
-const SMALL = "mad_mlp*,mad_swiglu,mad_attention_rotary,hyena_safari_o2_blocks2,fftconv_circular_L100,mad_task_compression,epoxy_cosine";
+const SMALL =
+  "mad_mlp*,mad_swiglu,mad_attention_rotary,hyena_safari_o2_blocks2,fftconv_circular_L100,mad_task_compression,epoxy_cosine";
 
 test.each(["cpu", "reference"])("small committed cases pass on %s", async (device) => {
   const all = await reports(golden, SMALL, device);
@@ -39,7 +40,10 @@ test("a changed number fails, an unknown class is unsupported, a broken file is 
     cpSync(join(golden, `mad_mlp.${ending}`), join(scratch, `broken.${ending}`));
   }
   const tensors = readFileSync(join(scratch, "changed.safetensors"));
-  const header = JSON.parse(tensors.subarray(8, 8 + Number(tensors.readBigUInt64LE(0))).toString()) as Record<string, { data_offsets: [number, number] }>;
+  const header = JSON.parse(tensors.subarray(8, 8 + Number(tensors.readBigUInt64LE(0))).toString()) as Record<
+    string,
+    { data_offsets: [number, number] }
+  >;
   const at = 8 + Number(tensors.readBigUInt64LE(0)) + header["state.proj.weight"]!.data_offsets[0];
   tensors.writeFloatLE(tensors.readFloatLE(at) + 0.01, at);
   writeFileSync(join(scratch, "changed.safetensors"), tensors);

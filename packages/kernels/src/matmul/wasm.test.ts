@@ -1,3 +1,4 @@
+import { show } from "@everlong/core";
 import { assert, constantFrom, integer, property, record, shuffledSubarray, tuple } from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { WasmTarget, WasmView } from "../wasm-step.ts";
@@ -97,7 +98,7 @@ function checkMatmul(a: Input, b: Input, target: WasmTarget, label = ""): void {
     got!,
     value,
     scale,
-    `${label} ${a.view.shape} @ ${b.view.shape}, strides ${a.view.strides} ${b.view.strides}`,
+    `${label} ${show(a.view.shape)} @ ${show(b.view.shape)}, strides ${show(a.view.strides)} ${show(b.view.strides)}`,
   );
 }
 

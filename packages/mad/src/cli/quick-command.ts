@@ -113,7 +113,7 @@ export function registerQuick(mad: Command, host: MadHost): void {
           ...host.environment(),
           cores: `${cpus().length} x ${cpus()[0]?.model.trim() ?? "unknown"}`,
           workers: `${Math.min(workers, configs.length)}`,
-          time: `${duration(seconds)}`,
+          time: duration(seconds),
         },
       });
       const report = join(options.out, "report.html");

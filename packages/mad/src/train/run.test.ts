@@ -28,7 +28,7 @@ const tiny = (task: string, layers: readonly string[]): RunConfig => ({
 /** What two runs of one configuration share: everything but the clock. */
 const timeless = ({ curve, seconds: _s, tokensPerSecond: _t, ...rest }: RunRecord): unknown => ({
   ...rest,
-  curve: curve.map(({ seconds: _, ...p }) => p),
+  curve: curve.map(({ seconds: _seconds, ...p }) => p),
 });
 
 test.each([
@@ -60,11 +60,16 @@ test("unknown options and impossible settings are refused", async () => {
 });
 
 test("an epoch visits every row once, in another order than the next", () => {
-  const { train } = generateSplits({ task: "memorization", options: { vocabSize: 16, seqLen: 4 } }, { train: 12, test: 1 });
+  const { train } = generateSplits(
+    { task: "memorization", options: { vocabSize: 16, seqLen: 4 } },
+    { train: 12, test: 1 },
+  );
   const marked = { ...train, inputs: Int32Array.from(train.inputs, (_, i) => Math.floor(i / train.length)) };
   const batches = shuffledBatches(marked, 4, 3);
   const epoch = (): number[] =>
-    Array.from({ length: 3 }, () => batches.next().value!).flatMap((b) => [...b.inputs].filter((_, i) => i % train.length === 0));
+    Array.from({ length: 3 }, () => batches.next().value!).flatMap((b) =>
+      [...b.inputs].filter((_, i) => i % train.length === 0),
+    );
   const [a, b] = [epoch(), epoch()];
   expect([...a].sort((x, y) => x - y)).toEqual(Array.from({ length: 12 }, (_, i) => i));
   expect([...b].sort((x, y) => x - y)).toEqual([...a].sort((x, y) => x - y));
