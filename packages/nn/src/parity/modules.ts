@@ -6,6 +6,7 @@ import { fullOperator, standaloneOperator } from "./hyena.ts";
 import { h3Modules } from "./h3.ts";
 import { longConvModules } from "./long-conv.ts";
 import { hyenaDnaModel, longConvLanguageModel, sequenceDecoder } from "./long-conv-model.ts";
+import { s4ndModules } from "./s4nd.ts";
 import { stateSpaceModules } from "./state-spaces.ts";
 
 export const parityModules: ParityModules = {
@@ -20,5 +21,6 @@ export const parityModules: ParityModules = {
   "tests/test_util.py::attention_ref": attentionReference,
   ...h3Modules,
   ...longConvModules,
+  ...s4ndModules,
   ...stateSpaceModules,
 };

@@ -7,7 +7,6 @@ import {
   less,
   narrow,
   neg,
-  permute,
   random,
   reshape,
   slice,
@@ -21,7 +20,6 @@ import {
 } from "@everlong/core";
 import { parameter } from "../layer.ts";
 import { S4, type S4Options } from "../mixers/s4.ts";
-import { S4nd, type S4ndOptions } from "../mixers/s4nd.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
@@ -136,11 +134,11 @@ function renameDplr(key: string): string | undefined {
   return name.replace(/(^|\.)(dt|a_real|a_imag|b|c)$/, "$1diagonal.$2");
 }
 
-const isDiagonal = (args: Arguments): boolean =>
+export const isDiagonal = (args: Arguments): boolean =>
   ["diag", "s4d"].includes(stringOr(args, "mode", stringOr(args, "kernel", "dplr")));
 
 /** Settings of a kernel with a low-rank part, which the original samples bilinearly whatever it is told. */
-function dplrSettings(args: Arguments): Omit<SsmSettings, "discretization" | "real"> {
+export function dplrSettings(args: Arguments): Omit<SsmSettings, "discretization" | "real"> {
   const { discretization: _, real: __, ...rest } = ssmSettings(args, "legs");
   return rest;
 }
@@ -218,7 +216,7 @@ const renameS4 = (key: string): string => {
 };
 
 /** Names of a layer and of the kernel inside. */
-function renameS4With(args: Arguments): (key: string) => string | undefined {
+export function renameS4With(args: Arguments): (key: string) => string | undefined {
   if (isDiagonal(args)) return renameS4;
   return (key) => {
     const name = renameLayer(key);
@@ -397,80 +395,10 @@ class PointwiseConv {
   }
 }
 
-function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
-  const axes = numberOr(args, "dim", 2);
-  const given = args["l_max"];
-  const lengths = Array.isArray(given)
-    ? (given as (number | null)[])
-    : Array.from({ length: axes }, () => (typeof given === "number" ? given : null));
-  const rank = numberOr(args, "trank", 1);
-  const transposed = booleanOr(args, "transposed", true);
-  const resolutions = (json["resolutions"] ?? [{ rate: 1 }]) as readonly Arguments[];
-  // The length that each axis's stored read-out suits after all resolutions.
-  const suited = lengths.map((limit, axis) => {
-    let known = limit ?? 0;
-    for (const [i, resolution] of resolutions.entries()) {
-      const shape = shapes.get(`in.x${i}`) ?? shapes.get("in.x")!;
-      const rate = numberOr(resolution, "rate", 1);
-      const time = shape[axis + (transposed ? 2 : 1)]!;
-      const length = limit == null ? time : Math.min(time, roundHalfEven(limit / rate));
-      if (known === 0) known = roundHalfEven(rate * length);
-      while (roundHalfEven(rate * length) > known) known *= 2;
-    }
-    return known;
-  });
-  const kernels = suited.values();
-  const options: S4ndOptions = {
-    key: random.key(0),
-    dim: required(args, "d_model"),
-    axes: lengths.length,
-    channels: numberOr(args, "channels", 1),
-    rank,
-    bidirectional: booleanOr(args, "bidirectional", true),
-    kernelLengths: lengths,
-    form: booleanOr(args, "linear", true) ? "convolution" : "layer",
-    activation: stringOr(args, "activation", "gelu"),
-    outputActivation: stringOr(args, "final_act", "identity"),
-    ssm: ssmSettings(args, "legs"),
-    ...(typeof args["out_channels"] === "number" ? { outChannels: args["out_channels"] } : {}),
-    ...(rank > 1 && numberOr(args, "contract_version", 0) === 1 ? { compat: "unsummed-rank" as const } : {}),
-  };
-  const module = isDiagonal(args)
-    ? new S4nd(options)
-    : new S4nd(
-        options,
-        (made) => new DplrSsm({ ...dplrSettings(args), ...made, truncatedLength: kernels.next().value! }),
-      );
-  const channelsLast = (t: Tensor): Tensor =>
-    transposed ? permute(t, [0, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 2), 1]) : t;
-  const channelsFirst = (t: Tensor): Tensor =>
-    transposed ? permute(t, [0, t.rank - 1, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 1)]) : t;
-  return {
-    module,
-    rename: renameS4With(args),
-    call: (inputs) => {
-      const out: Record<string, Tensor> = {};
-      for (const [i, resolution] of resolutions.entries()) {
-        const rate = numberOr(resolution, "rate", 1);
-        const x = channelsLast(inputs[`x${i}`] ?? inputs["x"]!);
-        out[`y${i}`] = channelsFirst(module.forward(x, {}, rate));
-        for (const [axis, kernel] of module.kernel.entries()) {
-          const limit = lengths[axis];
-          const time = x.shape[axis + 1]!;
-          const length = limit == null ? time : Math.min(time, roundHalfEven(limit / rate));
-          out[`kernel${i}_axis${axis}`] = kernel.kernel(length, rate);
-        }
-      }
-      return out;
-    },
-  };
-}
-
 export const stateSpaceModules: ParityModules = {
   "models.s4.s4.SSMKernelDiag": diagonalKernel,
   "models.s4.s4.SSMKernelDPLR": dplrKernel,
   "models.s4.s4.S4Block": s4Block,
   "models.s4.s4.FFTConv": s4Convolution,
   "models.s4.s4d.S4D": minimalS4d,
-  "src.models.sequence.modules.s4nd.S4ND": s4nd,
 };
