@@ -123,7 +123,7 @@ function longConvolution(cls: string, args: Arguments): HyenaFilterSettings {
   const conv = record(args, "long_conv_cfg");
   const filter = conv["filter_cls"] ?? "rtf";
   if (filter !== "implicit") {
-    throw new ConfigError(cls, `filter "${JSON.stringify(filter)}" is not available`, {
+    throw new ConfigError(cls, `filter ${JSON.stringify(filter)} is not available`, {
       expected: '"implicit"',
     });
   }
