@@ -77,7 +77,7 @@ function flyingSquidCase(c: ParityCase): ParityResult {
     json[`out.${name}.expectation_values`] = Object.fromEntries(moments.map((x) => [x.key, x.expectation]));
     json[`out.${name}.probability_values`] = Object.fromEntries(moments.map((x) => [x.key, x.probability]));
     json[`out.${name}.class_balance`] = [...model.classBalance()];
-    json[`out.${name}.clique_marginals`] = model.tables().map(({ clique, table }) => ({
+    const marginals = model.tables().map(({ clique, table }) => ({
       variables: [...clique.functions.map((i) => `lambda_${i}`), ...clique.targets.map((t) => `Y_${t}`)],
       cardinality: [
         ...clique.functions.map(() => (model.abstentions ? 3 : 2)),
@@ -85,8 +85,19 @@ function flyingSquidCase(c: ParityCase): ParityResult {
       ],
       values: [...table],
     }));
+    json[`out.${name}.clique_marginals`] = inStoredOrder(marginals, c.json[`out.${name}.clique_marginals`]);
   }
   return { tensors, json };
+}
+
+/** The original lists cliques in the order of a hash table, which says nothing; ours follow the case's. */
+function inStoredOrder<T extends { readonly variables: readonly string[] }>(ours: readonly T[], stored: unknown): T[] {
+  const order = (Array.isArray(stored) ? (stored as T[]) : []).map((s) => s.variables.join());
+  const place = (m: T): number => {
+    const at = order.indexOf(m.variables.join());
+    return at < 0 ? order.length : at;
+  };
+  return [...ours].sort((a, b) => place(a) - place(b));
 }
 
 function squid(args: Record<string, unknown>): FlyingSquid {
