@@ -31,7 +31,7 @@ import { checkTransform } from "../ssm/transform.ts";
 import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
 
 /** A complex tensor with a last axis (re, im). */
-export const pairs = (z: Complex): Tensor => stack([z.re, z.im], -1);
+const pairs = (z: Complex): Tensor => stack([z.re, z.im], -1);
 
 /** Other names of starts. */
 const SYNONYMS: Readonly<Record<string, string>> = {
