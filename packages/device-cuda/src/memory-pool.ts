@@ -33,7 +33,6 @@ export class MemoryPool {
   private readonly driver: Driver;
   private readonly stream: Handle;
   private readonly kept = new Map<number, Handle[]>();
-  private keptBytes = 0;
   private readonly limit: number;
 
   constructor(driver: Driver, stream: Handle, limit: number = Infinity) {
@@ -45,7 +44,7 @@ export class MemoryPool {
   /** @param refusal makes the error when the device is full; it is told what is free */
   allocate(bytes: number, what: string, refusal?: (free: number) => DeviceError): Block {
     const size = roundSize(bytes);
-    const address = this.kept.get(size)?.pop() ?? this.fresh(size);
+    const address = this.takeKept(size) ?? this.fresh(size);
     if (address === undefined) {
       const { free, total } = this.driver.memoryInfo();
       throw (
@@ -63,18 +62,27 @@ export class MemoryPool {
     return { address, bytes: size };
   }
 
+  /** The lowest kept address of a size: programs that run again and again then meet the same few addresses. */
+  private takeKept(size: number): Handle | undefined {
+    const list = this.kept.get(size);
+    if (!list || list.length === 0) return undefined;
+    let lowest = 0;
+    for (let i = 1; i < list.length; i++) if (list[i]! < list[lowest]!) lowest = i;
+    const [address] = list.splice(lowest, 1);
+    return address;
+  }
+
   private fresh(size: number): Handle | undefined {
     if (this.liveBytes + size > this.limit) return undefined;
     const address = this.driver.allocate(size);
-    if (address !== undefined || this.keptBytesNow() === 0) return address;
+    if (address !== undefined || !this.keepsAny()) return address;
     this.trim();
     return this.driver.allocate(size);
   }
 
-  private keptBytesNow(): number {
-    this.keptBytes = 0;
-    for (const [size, list] of this.kept) this.keptBytes += size * list.length;
-    return this.keptBytes;
+  private keepsAny(): boolean {
+    for (const list of this.kept.values()) if (list.length > 0) return true;
+    return false;
   }
 
   free({ address, bytes }: Block): void {

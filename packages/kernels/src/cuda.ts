@@ -1,8 +1,14 @@
 // CUDA sources by op, for devices that run them. A separate entry: other bundles do not carry it.
 
+import { adamwCuda } from "./adamw/cuda.ts";
+import { crossEntropyCuda, crossEntropyGradCuda } from "./cross-entropy/cuda.ts";
 import type { CudaSource } from "./cuda-step.ts";
+import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
 import { fftConvCuda, fftConvFilterGradCuda } from "./fft-conv/cuda.ts";
+import { layerNormCuda, layerNormGradCuda } from "./layer-norm/cuda.ts";
 import { linearCuda } from "./matmul/cuda.ts";
+import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
+import { softmaxCuda, softmaxGradCuda } from "./softmax/cuda.ts";
 
 export type * from "./cuda-step.ts";
 export { blocksFor } from "./cuda-step.ts";
@@ -11,7 +17,18 @@ export { matmulCuda } from "./matmul/cuda.ts";
 
 /** Sources of fused ops, keyed by the op's name. */
 export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
+  adamw: adamwCuda,
+  "cross-entropy": crossEntropyCuda,
+  "cross-entropy-grad": crossEntropyGradCuda,
+  embedding: embeddingCuda,
+  "embedding-grad": embeddingGradCuda,
   "fft-conv": fftConvCuda,
   "fft-conv-filter-grad": fftConvFilterGradCuda,
+  "layer-norm": layerNormCuda,
+  "layer-norm-grad": layerNormGradCuda,
   linear: linearCuda,
+  "rms-norm": rmsNormCuda,
+  "rms-norm-grad": rmsNormGradCuda,
+  softmax: softmaxCuda,
+  "softmax-grad": softmaxGradCuda,
 };

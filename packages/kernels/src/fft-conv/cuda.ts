@@ -2,12 +2,23 @@
 // Sequences whose transform is longer than a block holds go through the FFT primitive instead.
 
 import { cudaFile } from "../cuda-file.ts";
-import { blocksFor, type CudaSource, type CudaStep, type CudaView, type CudaWord } from "../cuda-step.ts";
+import {
+  blocksFor,
+  type CudaLowering,
+  type CudaSource,
+  type CudaStep,
+  type CudaView,
+  type CudaWord,
+} from "../cuda-step.ts";
 import { named } from "../inputs.ts";
-import type { FftConvGradParams, FftConvParams, Layout } from "./op.ts";
+import type { FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
 
 const SHORTEST = 16;
 const LONGEST = 8192;
+/** Rows of {@link LONGEST} points that the three passes of kernel-long.cu take at most. */
+const MOST_COLUMNS = 16;
+/** Bytes of the complex scratch of those passes; larger batches go through in parts. */
+const MOST_SCRATCH = 4 * 1024 ** 3;
 /** Elements a thread holds. */
 const EACH = 16;
 
@@ -60,6 +71,111 @@ function kernel(
 
 const place = (index: number | undefined): CudaWord => (index === undefined ? 0 : { input: index });
 
+interface LongCall {
+  readonly views: { readonly [K in FftConvInput]?: CudaView };
+  readonly index: { readonly [K in FftConvInput]?: number };
+  readonly y: CudaView;
+  readonly params: FftConvParams;
+  readonly batch: number;
+  readonly channels: number;
+  readonly length: number;
+}
+
+/** The passes of a convolution whose transform spans several blocks, or the reason why there are none. */
+function lowerLong({ views, index, y, params, batch, channels, length }: LongCall): CudaLowering | string {
+  const { layout, circular, origin, adjoint } = params;
+  const total = 2 ** Math.ceil(Math.log2(length));
+  const columns = total / LONGEST;
+  if (columns > MOST_COLUMNS)
+    return `sequences of ${length} need a transform longer than ${LONGEST * MOST_COLUMNS}`;
+  if (circular && total !== length) return `a circular convolution of length ${length} is no power of two`;
+  if (channels > 65535) return `${channels} channels are too many`;
+  const k = views.k!;
+  const [kChannel, kTap] = layout === "bdl" ? k.strides : [k.strides[1], k.strides[0]];
+  const taps = k.shape[layout === "bdl" ? 1 : 0]!;
+  const flags = { PRE: Boolean(views.preGate), POST: Boolean(views.postGate), SKIP: Boolean(views.skip) };
+  const make = (entry: string, on: Readonly<Record<string, boolean>>): CudaStep["kernel"] => {
+    const text = `${defines(LONGEST, circular, on)}\n#define COLUMNS ${columns}`;
+    return {
+      key: `fft-conv long ${entry} ${text}`,
+      entry,
+      source: () => `${text}\n${cudaFile("fft-conv/kernel.cu")}\n${cudaFile("fft-conv/kernel-long.cu")}`,
+    };
+  };
+  const none = { PRE: false, POST: false, SKIP: false };
+  const threads = LONGEST / EACH;
+  const sharedBytes = 8 * (LONGEST + LONGEST / 16);
+  const across = total / EACH / 256;
+  const perRow = circular ? 2 : 1;
+  const groups = Math.ceil(batch / perRow);
+  const part = Math.max(1, Math.min(groups, 32768, Math.floor(MOST_SCRATCH / (8 * channels * total))));
+  const steps: CudaStep[] = [
+    {
+      kernel: make("filter_columns", none),
+      args: [{ input: index.k! }, { temp: 0 }, kChannel!, kTap!, taps, origin],
+      grid: [across, channels, 1],
+      block: [256, 1, 1],
+    },
+    {
+      kernel: make("filter_rows", none),
+      args: [{ temp: 0 }],
+      grid: [columns, channels, 1],
+      block: [threads, 1, 1],
+      sharedBytes,
+    },
+  ];
+  for (let first = 0; first < groups; first += part) {
+    const here = Math.min(part, groups - first);
+    const row = first * perRow;
+    steps.push(
+      {
+        kernel: make("columns", { ...none, PRE: flags.PRE }),
+        args: [
+          { input: index.u! },
+          place(index.preGate),
+          { temp: 1 },
+          ...walkOf(views.u, layout),
+          ...walkOf(views.preGate, layout),
+          batch,
+          length,
+          row,
+        ],
+        grid: [across, channels, here],
+        block: [256, 1, 1],
+      },
+      {
+        kernel: make("rows", none),
+        args: [{ temp: 1 }, { temp: 0 }, adjoint ? 1 : 0],
+        grid: [columns, channels, here],
+        block: [threads, 1, 1],
+        sharedBytes,
+      },
+      {
+        kernel: make("columns_back", flags),
+        args: [
+          { temp: 1 },
+          { input: index.u! },
+          place(index.preGate),
+          place(index.postGate),
+          place(index.skip),
+          { output: 0 },
+          ...walkOf(views.u, layout),
+          ...walkOf(views.preGate, layout),
+          ...walkOf(views.postGate, layout),
+          ...walkOf(y, layout),
+          batch,
+          length,
+          row,
+          views.skip?.strides[0] ?? 0,
+        ],
+        grid: [across, channels, here],
+        block: [256, 1, 1],
+      },
+    );
+  }
+  return { steps, temps: [8 * channels * total, 8 * channels * total * part] };
+}
+
 const anySequence = (_: number, view: CudaView): boolean => view.shape.length <= 3;
 
 export const fftConvCuda: CudaSource<FftConvParams> = {
@@ -75,9 +191,11 @@ export const fftConvCuda: CudaSource<FftConvParams> = {
     if (y.dtype !== "f32") return `no kernel for ${y.dtype}`;
     const [batch, channels, length] =
       layout === "bdl" ? y.shape : ([y.shape[0], y.shape[2], y.shape[1]] as number[]);
+    if (y.shape.includes(0)) return { steps: [] };
+    if (length! > LONGEST)
+      return lowerLong({ views, index, y, params, batch: batch!, channels: channels!, length: length! });
     const plan = planTransform(length!, circular);
     if (typeof plan === "string") return plan;
-    if (batch! * channels! === 0) return { steps: [] };
     const { points, threads, lines, sharedBytes } = plan;
     const k = views.k!;
     const [kChannel, kTap] = layout === "bdl" ? k.strides : [k.strides[1], k.strides[0]];

@@ -1,0 +1,10 @@
+// CUDA source of root-mean-square norm: that of layer norm without the mean.
+
+import type { CudaSource } from "../cuda-step.ts";
+import { normGradSource, normSource } from "../layer-norm/cuda.ts";
+import type { RmsNormGradParams, RmsNormParams } from "./op.ts";
+
+export const rmsNormCuda: CudaSource<RmsNormParams> = normSource(true);
+export const rmsNormGradCuda: CudaSource<RmsNormGradParams> = normGradSource(
+  true,
+) as CudaSource<RmsNormGradParams>;
