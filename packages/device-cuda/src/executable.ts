@@ -29,6 +29,8 @@ interface Held {
 
 /** Recorded graphs kept per program: inputs and outputs come back at few different addresses. */
 const MOST_GRAPHS = 16;
+/** Bytes of an argument or result that is rather copied than recorded again. */
+const MOST_COPIED = 4 * 1024 * 1024;
 /** Launches above which recording costs more than it can save. */
 const MOST_NODES = 20_000;
 
@@ -52,6 +54,10 @@ export class CudaExecutable implements Executable {
   private readonly inputs: number[] = [];
   private readonly outputs: number[] = [];
   private readonly seen = new Set<string>();
+  private readonly lastInputs: (Handle | undefined)[] = [];
+  /** Inputs whose address changes from run to run. */
+  private readonly moving = new Set<number>();
+  private readonly places = new Map<string, Block>();
   private disposed = false;
 
   constructor(device: Runtime, program: Program) {
@@ -77,41 +83,85 @@ export class CudaExecutable implements Executable {
     const arena = this.held.arena === 0 ? 0 : device.arena.address(refusal(program));
     const addresses = inputs.map((b) => device.own(b).address);
     const { results, places } = this.takeOutputs(inputs);
-    const bind = (): void => {
-      layout.bindArena(arena);
-      // An input that no step reads may have no buffer.
-      addresses.forEach((address, i) => {
-        const buffer = this.inputs[i];
-        if (buffer !== undefined) layout.frame.bind(buffer, address);
-      });
-      places.forEach((address, i) => layout.frame.bind(this.outputs[i]!, address));
-    };
     const nan = debugFlag("nan");
     const debug = nan || debugFlag("kernels");
     if (!debug && layout.recordable && layout.launches > 1 && layout.launches <= MOST_NODES) {
-      this.runRecorded([arena, ...addresses, ...places].join(), bind);
+      this.runRecorded(arena, addresses, places);
       return results;
     }
-    bind();
+    this.bind(arena, addresses, places);
     if (!debug) layout.frame.run();
     else this.runWatched(nan);
     return results;
   }
 
-  /** Launches directly the first time that the addresses occur, records the second time, replays from then on. */
-  private runRecorded(key: string, bind: () => void): void {
-    const { device, layout, held } = this;
+  private bind(arena: Handle, inputs: readonly Handle[], outputs: readonly Handle[]): void {
+    const { layout } = this;
+    layout.bindArena(arena);
+    // An input that no step reads may have no buffer.
+    inputs.forEach((address, i) => {
+      const buffer = this.inputs[i];
+      if (buffer !== undefined) layout.frame.bind(buffer, address);
+    });
+    outputs.forEach((address, i) => layout.frame.bind(this.outputs[i]!, address));
+  }
+
+  /**
+   * Launches directly the first time that the addresses occur, records the second time, replays from then on. Small results, and small
+   * arguments that come at a new address each time (batches), have a fixed place of ours in the graph and are copied.
+   */
+  private runRecorded(arena: Handle, inputs: readonly Handle[], outputs: readonly Handle[]): void {
+    const { device, program, layout } = this;
+    const { driver, stream } = device.engine;
+    const from = inputs.map((address, i) => {
+      const bytes = program.buffers[this.inputs[i] ?? -1]?.bytes ?? 0;
+      if (bytes === 0 || bytes > MOST_COPIED || program.donated.includes(i)) return address;
+      const before = this.lastInputs[i];
+      this.lastInputs[i] = address;
+      if (before !== undefined && before !== address) this.moving.add(i);
+      return this.moving.has(i) ? this.fixedPlace(`input ${i}`, bytes) : address;
+    });
+    const to = outputs.map((address, i) => {
+      const { bytes } = program.buffers[this.outputs[i]!]!;
+      const copied = bytes > 0 && bytes <= MOST_COPIED && program.donated[i] === undefined;
+      return copied ? this.fixedPlace(`output ${i}`, bytes) : address;
+    });
+    from.forEach((address, i) => {
+      if (address !== inputs[i])
+        driver.copyOnDevice(address, inputs[i]!, program.buffers[this.inputs[i]!]!.bytes, stream);
+    });
+    this.launchOrReplay([arena, ...from, ...to].join(), () => {
+      this.bind(arena, from, to);
+      layout.frame.run();
+    });
+    to.forEach((address, i) => {
+      if (address !== outputs[i])
+        driver.copyOnDevice(outputs[i]!, address, program.buffers[this.outputs[i]!]!.bytes, stream);
+    });
+  }
+
+  private fixedPlace(name: string, bytes: number): Handle {
+    let block = this.places.get(name);
+    if (!block) {
+      block = this.device.pool.allocate(bytes, `${name} of a recorded program`);
+      this.places.set(name, block);
+      this.held.blocks.push(block);
+    }
+    return block.address;
+  }
+
+  private launchOrReplay(key: string, launch: () => void): void {
+    const { device, held } = this;
     const { driver, stream } = device.engine;
     let graph = held.graphs.get(key);
     if (graph === undefined) {
-      bind();
       if (!this.seen.has(key)) {
         if (this.seen.size > 1000) this.seen.clear();
         this.seen.add(key);
-        layout.frame.run();
+        launch();
         return;
       }
-      graph = driver.capture(stream, () => layout.frame.run());
+      graph = driver.capture(stream, launch);
       if (held.graphs.size >= MOST_GRAPHS) {
         const [oldest, handle] = held.graphs.entries().next().value!;
         // A graph in flight may not go.
