@@ -2,7 +2,9 @@
 
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
+import { defaultDevice, setDefaultDevice } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
+import "@everlong/device-cuda";
 import { registerLabel } from "@everlong/labels";
 import { registerLifelong } from "@everlong/lifelong";
 import { registerMad, type MadHost } from "@everlong/mad";
@@ -14,10 +16,10 @@ const here = import.meta.url;
 const workerFile = new URL(here.endsWith(".ts") ? "./mad-worker.ts" : "./mad-worker.js", here);
 
 const madHost: MadHost = {
-  startWorker: () => new Worker(workerFile),
+  startWorker: () => new Worker(workerFile, { workerData: { device: defaultDevice().name } }),
   environment: () => {
     const { wide, engine } = cpu.state();
-    return { device: "cpu", engine, "256-bit pairing": wide ? "on" : "off" };
+    return { device: defaultDevice().name, engine, "256-bit pairing": wide ? "on" : "off" };
   },
 };
 
@@ -30,11 +32,17 @@ export function makeProgram(): Command {
   const program = new Command("everlong")
     .description("Deep learning for long sequences in TypeScript")
     .version(version())
+    .option("--device <name>", "device to compute on: cpu, cuda or reference", "cpu")
     .option("--threads <n>", "threads of the CPU device (default: all cores)", Number)
     .option("--narrow", "leave V8's 256-bit pairing off")
     .showHelpAfterError();
   program.hook("preAction", () => {
-    const { threads, narrow } = program.opts<{ threads?: number; narrow?: boolean }>();
+    const { device, threads, narrow } = program.opts<{
+      device: string;
+      threads?: number;
+      narrow?: boolean;
+    }>();
+    if (device !== "cpu") setDefaultDevice(device);
     if (threads !== undefined) cpu.setThreads(threads);
     if (!narrow) cpu.enableWide();
   });
