@@ -15,17 +15,15 @@ function line(r: CaseReport): string {
 export function registerParity(program: Command): void {
   program
     .command("parity")
-    .description("repeat numeric cases of the original implementations and compare")
+    .description(
+      "repeat numeric cases of the original implementations and compare; `--device reference` computes in float64 against the float64 tolerances",
+    )
     .argument("<folder>", "folder of <case>.json and <case>.safetensors")
     .option("--only <glob>", "only cases whose name matches; separate several with commas", "*")
-    .option(
-      "--device <name>",
-      "device to run on; `reference` computes in float64 against the float64 tolerances",
-      "cpu",
-    )
     .option("--json", "one JSON line a case, then a summary line")
     .option("--allow-unsupported", "classes that are not built do not fail the run")
-    .action(async (folder: string, options: ParityOptions) => {
+    .action(async (folder: string, given: ParityOptions, command: Command) => {
+      const options = { ...given, device: command.optsWithGlobals<{ device: string }>().device };
       const summary = await runParity(folder, options, (r) => {
         const { note: _note, ...fields } = r;
         const finite = Number.isFinite(r.error) ? fields : { ...fields, error: null };
