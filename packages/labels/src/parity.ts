@@ -91,7 +91,10 @@ function flyingSquidCase(c: ParityCase): ParityResult {
 }
 
 /** The original lists cliques in the order of a hash table, which says nothing; ours follow the case's. */
-function inStoredOrder<T extends { readonly variables: readonly string[] }>(ours: readonly T[], stored: unknown): T[] {
+function inStoredOrder<T extends { readonly variables: readonly string[] }>(
+  ours: readonly T[],
+  stored: unknown,
+): T[] {
   const order = (Array.isArray(stored) ? (stored as T[]) : []).map((s) => s.variables.join());
   const place = (m: T): number => {
     const at = order.indexOf(m.variables.join());

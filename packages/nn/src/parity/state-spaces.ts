@@ -14,7 +14,6 @@ import {
   tensor,
   transpose,
   zeros,
-  type Complex,
   type Tensor,
   type Variable,
 } from "@everlong/core";
@@ -29,9 +28,6 @@ import { roundHalfEven } from "../ssm/rounding.ts";
 import { INPUT_STARTS, SSM_STARTS, type SsmStart } from "../ssm/start.ts";
 import { checkTransform } from "../ssm/transform.ts";
 import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
-
-/** A complex tensor with a last axis (re, im). */
-const pairs = (z: Complex): Tensor => stack([z.re, z.im], -1);
 
 /** Other names of starts. */
 const SYNONYMS: Readonly<Record<string, string>> = {
