@@ -88,7 +88,9 @@ export const torchPeer = (work: string, size: number, threads = 1): Peer => ({
   prepare: async () => {
     for (const python of ["/usr/bin/python3", "python3"]) {
       if (spawnSync(python, ["-c", "import torch"], { stdio: "ignore" }).status !== 0) continue;
-      return start(python, [join(folder, "torch_peer.py"), String(threads)], TUNED_MALLOC, `${work} ${size}`);
+      // set_num_threads alone leaves the BLAS library its own threads.
+      const env = { ...TUNED_MALLOC, OPENBLAS_NUM_THREADS: `${threads}`, OMP_NUM_THREADS: `${threads}` };
+      return start(python, [join(folder, "torch_peer.py"), String(threads)], env, `${work} ${size}`);
     }
     return "needs python3-torch";
   },
