@@ -3,7 +3,7 @@
 import type { BufferSpec, Step } from "../device.ts";
 import { operandKey } from "./loop-builder.ts";
 import { readsOf, writesOf } from "./merge.ts";
-import type { DraftBuffer, DraftStep } from "./schedule.ts";
+import type { DraftBuffer, DraftStep } from "./draft.ts";
 
 /** Every temporary starts on a cache line. */
 const ALIGN = 64;

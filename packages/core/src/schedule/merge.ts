@@ -3,7 +3,7 @@
 import type { LoopStep, Operand, Step } from "../device.ts";
 import { sameShape, sizeOf } from "../shape.ts";
 import { appendCode, LoopBuilder, operandKey } from "./loop-builder.ts";
-import type { DraftBuffer, DraftStep } from "./schedule.ts";
+import type { DraftBuffer, DraftStep } from "./draft.ts";
 
 const MAX_CODE = 96;
 const MAX_ARGS = 14;
