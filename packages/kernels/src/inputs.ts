@@ -63,14 +63,23 @@ export function needCompute(op: string, name: string, type: TensorType): "f32" |
   throw new DTypeError(op, `${name} has the wrong dtype`, { expected: "f32 or f64", got: type.dtype });
 }
 
+/** The dtype of an op that takes half precision as it is stored: any float. */
+export function needFloat(op: string, name: string, type: TensorType): "f16" | "bf16" | "f32" | "f64" {
+  const { dtype } = type;
+  if (dtype === "f16" || dtype === "bf16" || dtype === "f32" || dtype === "f64") return dtype;
+  throw new DTypeError(op, `${name} has the wrong dtype`, { expected: "f16, bf16, f32 or f64", got: dtype });
+}
+
+/** The dtype of sums over elements of a dtype: f32 for halves. */
+export const wideDtype = (dtype: DType): DType => (dtype === "f16" || dtype === "bf16" ? "f32" : dtype);
+
 /** f16 and bf16 tensors as f32; others unchanged. Storage may be half, sums never are. */
 export const widened = (t: Tensor): Tensor => cast(t, computeDtype([t]));
 
 /** The dtype in which tensors meet: promoted, and at least f32. */
 export function computeDtype(tensors: readonly (Tensor | undefined)[]): DType {
   const dtypes = tensors.filter((t): t is Tensor => t !== undefined).map((t) => t.dtype);
-  const met = dtypes.reduce(promote);
-  return met === "f16" || met === "bf16" ? "f32" : met;
+  return wideDtype(dtypes.reduce(promote));
 }
 
 /** The tensors of an op in the one dtype in which it computes; those absent stay absent. */

@@ -27,7 +27,7 @@ import {
   clamp,
   type Tensor,
 } from "@everlong/core";
-import { named } from "../inputs.ts";
+import { named, wideDtype, type Named } from "../inputs.ts";
 import type { AttentionGradParams, AttentionInput, AttentionParams, Visibility } from "./op.ts";
 
 type Common = Visibility & { readonly scale: number; readonly softCap: number };
@@ -82,9 +82,15 @@ function scores(t: Inputs, params: Common): { value: Tensor; mask: Tensor; capSl
 
 const hide = (value: Tensor, mask: Tensor): Tensor => where(mask, value, -Infinity);
 
+/** Halves as f32; integers as they are. */
+const widen = <N extends string>(t: Named<N, Tensor>): Named<N, Tensor> =>
+  Object.fromEntries(
+    Object.entries<Tensor>(t as never).map(([name, x]) => [name, cast(x, wideDtype(x.dtype))]),
+  ) as Named<N, Tensor>;
+
 /** Softmax weights `[B, H, Tq, Tk]`; zeros in rows that see nothing. */
 export function probabilities(t: Inputs, params: Common): Tensor {
-  const { value, mask } = scores(t, params);
+  const { value, mask } = scores(widen(t), params);
   const lse = logSumExp(hide(value, mask), -1, { keepDims: true });
   const seen = greaterEqual(lse, -3e38);
   const p = where(mask, exp(sub(value, where(seen, lse, 0))), 0);
@@ -93,18 +99,18 @@ export function probabilities(t: Inputs, params: Common): Tensor {
 }
 
 export function decomposeAttention(inputs: readonly Tensor[], params: AttentionParams): Tensor[] {
-  const t = named(params.inputs, inputs);
+  const t = widen(named(params.inputs, inputs));
   const { value, mask } = scores(t, params);
   const lse = logSumExp(hide(value, mask), -1);
   const seen = greaterEqual(lse, -3e38);
   const p = where(mask, exp(sub(value, unsqueeze(where(seen, lse, 0), -1))), 0);
   const y = fromRows(matmul(p, keyRows(t.v!)));
   const [b, queries, heads] = t.q!.shape as [number, number, number];
-  return [y, reshape(lse, [b, heads, queries])];
+  return [cast(y, inputs[0]!.dtype), reshape(lse, [b, heads, queries])];
 }
 
 export function decomposeAttentionGrad(inputs: readonly Tensor[], params: AttentionGradParams): Tensor[] {
-  const { dy, lse, delta, ...t } = named(params.inputs, inputs);
+  const { dy, lse, delta, ...t } = widen(named(params.inputs, inputs));
   const { value, mask, capSlope } = scores(t, params);
   const keyHeads = t.k!.shape[2]!;
   const [b, queries, heads] = t.q!.shape as [number, number, number];
@@ -121,5 +127,5 @@ export function decomposeAttentionGrad(inputs: readonly Tensor[], params: Attent
     fromRows(matmul(ds, keyRows(t.k!))),
     overGroup(matmul(transposed(ds), queryRows(t.q!, keyHeads))),
     overGroup(matmul(transposed(p), dyRows)),
-  ];
+  ].map((x) => cast(x, inputs[0]!.dtype));
 }

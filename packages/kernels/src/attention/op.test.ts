@@ -144,6 +144,31 @@ checkOp(attentionOp, {
   gradcheck: 1e-6,
 });
 
+// Half precision: stored and multiplied as such, added in f32.
+checkOp(attentionOp, {
+  cases: [
+    {
+      inputs: [
+        [2, 37, 4, 16],
+        [2, 45, 2, 16],
+        [2, 45, 2, 24],
+      ],
+      params: { ...causal, scale: 0.25, inputs: qkv },
+    },
+    {
+      inputs: [
+        [1, 131, 1, 64],
+        [1, 131, 1, 64],
+        [1, 131, 1, 64],
+      ],
+      params: { ...causal, left: 70, scale: 0.125, inputs: qkv },
+    },
+  ],
+  dtypes: ["f16", "bf16"],
+  batch: false,
+  gradcheck: 1e-6,
+});
+
 describe("attention", () => {
   test("the mask is aligned at the last query and the last key; rows that see nothing give zeros", () =>
     withDevice("reference", async () => {

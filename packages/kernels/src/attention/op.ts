@@ -23,7 +23,7 @@ import {
   type TensorType,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, computeDtype, present } from "../inputs.ts";
+import { computeDtype, inOrder, named, need, needFloat, present, widened, wideDtype } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { decomposeAttention, decomposeAttentionGrad, probabilities } from "./decompose.ts";
 import { attentionGradReference, attentionReference } from "./reference.ts";
@@ -51,7 +51,8 @@ export interface AttentionGradParams extends Visibility {
 
 function check(op: string, types: Readonly<Record<string, TensorType | undefined>>): void {
   const { q, k, v } = types as Record<"q" | "k" | "v", TensorType>;
-  const dtype = needCompute(op, "q", q);
+  const dtype = needFloat(op, "q", q);
+  const wide = wideDtype(dtype);
   need(op, "q", q, [undefined, undefined, undefined, undefined], "[B, Tq, H, K]");
   const [b, queries, heads, keyDim] = q.shape as [number, number, number, number];
   need(op, "k", k, [b, undefined, undefined, keyDim], "[B, Tk, Hk, K]", dtype);
@@ -66,13 +67,13 @@ function check(op: string, types: Readonly<Record<string, TensorType | undefined
   const { slopes, keyLengths, queryLengths, dy, lse, delta } = types;
   if (slopes) {
     const batched = slopes.shape.length === 2;
-    need(op, "slopes", slopes, batched ? [b, heads] : [heads], batched ? "[B, H]" : "[H]", dtype);
+    need(op, "slopes", slopes, batched ? [b, heads] : [heads], batched ? "[B, H]" : "[H]", wide);
   }
   if (keyLengths) need(op, "keyLengths", keyLengths, [b], "[B]", "i32");
   if (queryLengths) need(op, "queryLengths", queryLengths, [b], "[B]", "i32");
   if (dy) need(op, "dy", dy, [b, queries, heads, v.shape[3]], "[B, Tq, H, V]", dtype);
-  if (lse) need(op, "lse", lse, [b, heads, queries], "[B, H, Tq]", dtype);
-  if (delta) need(op, "delta", delta, [b, heads, queries], "[B, H, Tq]", dtype);
+  if (lse) need(op, "lse", lse, [b, heads, queries], "[B, H, Tq]", wide);
+  if (delta) need(op, "delta", delta, [b, heads, queries], "[B, H, Tq]", wide);
 }
 
 /** Pairs of a query and a key that see each other, without padding. */
@@ -95,17 +96,20 @@ function flops(
   return 2 * b * heads * visiblePairs(queries, types.k!.shape[1]!, v) * (keyDim + types.v!.shape[3]!);
 }
 
-/** `(q [B, Tq, H, K], k [B, Tk, Hk, K], v [B, Tk, Hk, V], ...) -> (y [B, Tq, H, V], log-sum-exp [B, H, Tq])`. */
+/**
+ * `(q [B, Tq, H, K], k [B, Tk, Hk, K], v [B, Tk, Hk, V], ...) -> (y [B, Tq, H, V], log-sum-exp [B, H, Tq])`. q, k, v and y may be
+ * half precision; sums, slopes and the log-sum-exp are f32 then.
+ */
 export const attentionOp: Op<AttentionParams> = defineOp<AttentionParams>({
   name: "attention",
   shape: (inputs, params) => {
     const types = named(params.inputs, inputs);
     check("attention", types);
     const [b, queries, heads] = types.q!.shape as [number, number, number];
-    const dtype = types.q!.dtype;
+    const { dtype } = types.q!;
     return [
       { shape: [b, queries, heads, types.v!.shape[3]!], dtype },
-      { shape: [b, heads, queries], dtype },
+      { shape: [b, heads, queries], dtype: wideDtype(dtype) },
     ];
   },
   reference: attentionReference,
@@ -118,7 +122,7 @@ export const attentionOp: Op<AttentionParams> = defineOp<AttentionParams>({
     const [y, lse] = outputs as [Tensor, Tensor];
     const dy = cotangents[0] ?? zerosLike(y);
     // d lse / d score = p, so its cotangent joins the row's constant with the opposite sign.
-    let delta = permute(sum(mul(dy, y), -1), [0, 2, 1]);
+    let delta = permute(sum(mul(widened(dy), widened(y)), -1), [0, 2, 1]);
     if (cotangents[1]) delta = sub(delta, cotangents[1]);
     const { names, tensors } = present({ ...t, dy, lse, delta });
     const [q, k, v] = attentionGradOp(tensors, { ...params, inputs: names });
@@ -216,7 +220,8 @@ function prepare(
   if (!(softCap >= 0))
     throw new ConfigError("attention", "softCap must not be negative", { got: `${softCap}` });
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
-  const compute = computeDtype([q, k, v, options.alibiSlopes]);
+  const slopes = options.alibiSlopes;
+  const compute = dtype === "f32" && slopes ? computeDtype([slopes, q]) : dtype;
   const { keyLengths } = options;
   const queryLengths = options.queryLengths ?? (q.shape[1] === k.shape[1] ? keyLengths : undefined);
   return {
@@ -225,7 +230,7 @@ function prepare(
       q: cast(q, compute),
       k: cast(k, compute),
       v: cast(v, compute),
-      slopes: options.alibiSlopes && cast(options.alibiSlopes, compute),
+      slopes: slopes && cast(slopes, wideDtype(compute)),
       keyLengths,
       queryLengths,
     },
@@ -246,7 +251,7 @@ function prepare(
  * @param q `[B, Tq, H, K]`
  * @param k `[B, Tk, Hk, K]`, H a multiple of Hk (grouped heads share keys and values)
  * @param v `[B, Tk, Hk, V]`
- * @returns `[B, Tq, H, V]` in the promoted dtype; half precision is stored only.
+ * @returns `[B, Tq, H, V]` in the promoted dtype; half precision is stored and multiplied, sums are f32.
  */
 export const attention = (q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor =>
   attentionWithLogSumExp(q, k, v, options).y;
