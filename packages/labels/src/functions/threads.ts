@@ -56,8 +56,8 @@ export async function voteInThreads(
     readonly total: number;
   },
 ): Promise<void> {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const entry = new URL(`./vote-worker.${extension}`, import.meta.url);
+  const own = import.meta.url;
+  const entry = new URL(own.endsWith(".ts") ? "./vote-worker.ts" : "./vote-worker.js", own);
   const queue = [...job.chunks];
   let done = 0;
   const run = async (): Promise<void> => {

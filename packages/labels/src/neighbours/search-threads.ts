@@ -48,6 +48,6 @@ function ask(plan: SearchPlan): Promise<void> {
 }
 
 function start(): Worker {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  return new Worker(new URL(`./search-worker.${extension}`, import.meta.url));
+  const own = import.meta.url;
+  return new Worker(new URL(own.endsWith(".ts") ? "./search-worker.ts" : "./search-worker.js", own));
 }

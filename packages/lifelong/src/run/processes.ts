@@ -51,8 +51,8 @@ function runInProcess(
   emit: (event: ExperimentEvent) => void,
   running: Set<ChildProcess>,
 ): Promise<string> {
-  const extension = import.meta.url.endsWith(".ts") ? "ts" : "js";
-  const child = fork(new URL(`./worker.${extension}`, import.meta.url));
+  const own = import.meta.url;
+  const child = fork(new URL(own.endsWith(".ts") ? "./worker.ts" : "./worker.js", own));
   running.add(child);
   const job: WorkerJob = {
     plan,
