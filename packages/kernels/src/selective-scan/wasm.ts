@@ -82,7 +82,13 @@ export const selectiveScanWasm: WasmSource<SelectiveScanParams> = {
   },
 };
 
-/** A unit is a batch entry with a group of channel blocks; groups exist only where the batch is small. */
+/**
+ * Groups of channel blocks, whose parts of the vectors' gradients are added up: as many whatever the batch, so that a row's
+ * sums do not depend on its batch mates.
+ */
+const GROUPS = 8;
+
+/** A unit is a batch entry with a group of channel blocks. */
 export const selectiveScanGradWasm: WasmSource<SelectiveScanGradParams> = {
   accepts,
   lower: (call, target) => {
@@ -91,7 +97,7 @@ export const selectiveScanGradWasm: WasmSource<SelectiveScanGradParams> = {
     const { batch, time, channels, states, blocks } = found.sizes;
     // memory for states: those at the start of every stretch, and all within one
     const stretch = Math.max(32, Math.ceil(Math.sqrt(time)));
-    const blocksPerGroup = Math.ceil(blocks / Math.min(blocks, Math.ceil(16 / batch)));
+    const blocksPerGroup = Math.ceil(blocks / Math.min(blocks, GROUPS));
     const groups = Math.ceil(blocks / blocksPerGroup);
     const vectorBytes = 4 * batch * time * states;
     const stateBytes = 4 * channels * states;
