@@ -1,4 +1,4 @@
-// What every registered layer must do, whatever it is.
+// What every registered layer must do, whatever it is; batch mates and padding have a file of their own.
 
 import {
   abs,
@@ -17,7 +17,7 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { describe, expect, test } from "vitest";
-import { parameterCount, parameters, stateDict, type Layer } from "./layer.ts";
+import { parameterCount, parameters, stateDict } from "./layer.ts";
 import type { ChannelMixer, Mixer, MixerState } from "./mixer.ts";
 import type { LayerEntry } from "./registry-entry.ts";
 import { channelMixers, findLayer, mixers } from "./registry.ts";
@@ -85,41 +85,22 @@ describe.each(all.map((e) => [e.name, e] as const))("%s", (_, entry) => {
     const [again] = gradients(sum(mul(recompute((t: Tensor) => layer.forward(t))(x), probe)), [x]);
     expect(await distance(direct!, again!)).toBeLessThan(1e-12);
   });
-
-  test("does not depend on batch mates", async () => {
-    const layer = entry.build(shape(13));
-    const x = sample(14, 3);
-    const together = narrow(layer.forward(x), 0, 1, 2);
-    expect(await distance(together, layer.forward(narrow(x, 0, 1, 2)))).toBeLessThan(1e-12);
-  });
 });
 
 describe.each(mixers.map((e) => [e.name, e] as const))("sequence mixer %s", (_, entry) => {
   test("is causal where it says so", async () => {
     const mixer = entry.build(shape(20));
     const x = sample(21, 1);
-    expect(mixer.causal).toBe(true);
     const at = 11;
     const [g] = gradients(sum(slice(mixer.forward(x), [0, at])), [x]);
+    if (!mixer.causal) {
+      expect(await max(abs(narrow(g!, 1, at + 1, LENGTH))).item()).toBeGreaterThan(1e-6);
+      return;
+    }
     // FFT convolutions leave rounding noise ahead of the position.
     expect(await max(abs(narrow(g!, 1, at + 1, LENGTH))).item()).toBeLessThan(1e-12);
     expect(await max(abs(slice(g!, [0, at]))).item()).toBeGreaterThan(1e-6);
     expect(await max(abs(slice(g!, [0, at - 2]))).item()).toBeGreaterThan(1e-9);
-  });
-
-  test.each(["left", "right"])("does not see padding on the %s", async (side) => {
-    const mixer: Layer = entry.build(shape(22));
-    const [real, total] = [14, LENGTH];
-    const short = sample(23, 1, real);
-    const junk = mul(sample(24, 1, total - real), 50);
-    const x = concat(side === "left" ? [junk, short] : [short, junk], 1);
-    const from = side === "left" ? total - real : 0;
-    const mask = tensor(
-      Array.from({ length: total }, (_, i) => i >= from && i < from + real),
-      { dtype: "bool" },
-    ).reshape([1, total]);
-    const padded = narrow(mixer.forward(x, { mask }), 1, from, from + real);
-    expect(await distance(padded, mixer.forward(short))).toBeLessThan(1e-11);
   });
 
   const forms = (entry.options["form"]?.choices ?? []) as readonly string[];
