@@ -1,6 +1,7 @@
 // A program laid out in memory: launches with their argument blocks, and where every buffer's address stands in those blocks. A
 // frame is bound to addresses and run; binding writes only what changed.
 
+import { DeviceError } from "@everlong/core";
 import type { KernelFunction } from "./kernel-cache.ts";
 import type { ArgWord } from "./kernel-step.ts";
 import type { SharedMemory } from "./memory.ts";
@@ -65,6 +66,14 @@ export class FrameBuilder {
   }
 }
 
+/** What to throw for an error during a launch: a trap tells neither the kernel nor the reason. */
+function trapError({ name }: Launch, error: unknown): unknown {
+  if (!(error instanceof WebAssembly.RuntimeError)) return error;
+  const hint =
+    "Kernels trap on inputs that they cannot read, such as a kept filter of another device or made before enableWide().";
+  return new DeviceError("cpu", `the kernel of ${name} stopped`, { got: error.message, hint, cause: error });
+}
+
 /** A built frame. Addresses are byte offsets in memory. */
 export class Frame {
   readonly launches: readonly Launch[];
@@ -108,16 +117,21 @@ export class Frame {
     const { engine, launches } = this;
     const { pool, scratch, scratchStride } = engine;
     const alone = pool.threads === 1;
-    for (let i = 0; i < launches.length; i++) {
-      const launch = launches[i]!;
-      const { kernel } = launch;
-      if (kernel === undefined) launch.host!();
-      else {
-        const args = (this.argsAddress + 4 * launch.words) | 0;
-        if (alone || launch.units <= launch.grain) kernel.entry(args, 0, launch.units, scratch);
-        else pool.run(kernel.id, kernel.entry, args, launch.units, launch.grain, scratch, scratchStride);
+    let i = 0;
+    try {
+      for (; i < launches.length; i++) {
+        const launch = launches[i]!;
+        const { kernel } = launch;
+        if (kernel === undefined) launch.host!();
+        else {
+          const args = (this.argsAddress + 4 * launch.words) | 0;
+          if (alone || launch.units <= launch.grain) kernel.entry(args, 0, launch.units, scratch);
+          else pool.run(kernel.id, kernel.entry, args, launch.units, launch.grain, scratch, scratchStride);
+        }
+        if (after && launches[i + 1]?.step !== launch.step) after(launch.step);
       }
-      if (after && launches[i + 1]?.step !== launch.step) after(launch.step);
+    } catch (error) {
+      throw trapError(launches[i]!, error);
     }
     engine.launches += launches.length;
   }

@@ -1,7 +1,16 @@
 // Cases worth timing, by op, and how to run them: a result counts once it agrees with the float64 reference on a small case of
 // the same call. Flops and bytes come from the op's own cost.
 
-import { compile, device, tensor, type Device, type Op, type Tensor } from "@everlong/core";
+import {
+  compile,
+  device,
+  realize,
+  tensor,
+  type Device,
+  type Op,
+  type Tensor,
+  type TensorType,
+} from "@everlong/core";
 
 /** One input of a case. */
 export interface BenchInput {
@@ -11,6 +20,22 @@ export interface BenchInput {
   readonly below?: number;
   /** Values are uniform in this range instead of normal. */
   readonly range?: readonly [number, number];
+  /** The result of another op, on the same device: an input that only devices can read. */
+  readonly made?: MadeInput;
+}
+
+export interface MadeInput {
+  readonly op: Op<never>;
+  readonly params: unknown;
+  readonly inputs: readonly BenchInput[];
+}
+
+/** An input that `op` makes of inputs of its own. */
+export function madeBy<P>(op: Op<P>, params: P, shapes: readonly (readonly number[])[]): BenchInput {
+  const inputs = shapes.map((shape) => ({ shape }));
+  const types = shapes.map((shape) => ({ shape, dtype: "f32" as const }));
+  const [{ shape }] = op.def.shape(types, params as never) as [TensorType];
+  return { shape, made: { op: op as unknown as Op<never>, params, inputs } };
 }
 
 /** A call to time: `op(inputs, params)`. */
@@ -61,10 +86,17 @@ function draw(
   return Float32Array.from({ length: size }, () => (range ? low + (high - low) * uniform() : normal()));
 }
 
+function realized(t: Tensor): Tensor {
+  realize([t]);
+  return t;
+}
+
 /** Compiles a case for a device and makes its inputs there. */
 export function prepareBench(c: BenchCase, on: Device): PreparedBench {
   const upload = (list: readonly BenchInput[], to: Device): Tensor[] =>
     list.map((input, i) => {
+      const { made } = input;
+      if (made) return realized(made.op(upload(made.inputs, to), made.params as never)[0]!);
       const dtype = input.dtype ?? to.defaultFloat;
       return tensor(draw(input, 17 * i + 1), [...input.shape], { dtype, device: to });
     });

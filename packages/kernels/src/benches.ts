@@ -16,7 +16,13 @@ import { bench as sgd } from "./sgd/bench.ts";
 import { bench as shortConv } from "./short-conv/bench.ts";
 import { bench as softmax } from "./softmax/bench.ts";
 
-export { prepareBench, type BenchCase, type BenchInput, type PreparedBench } from "./bench.ts";
+export {
+  prepareBench,
+  type BenchCase,
+  type BenchInput,
+  type MadeInput,
+  type PreparedBench,
+} from "./bench.ts";
 
 export const benches: readonly BenchCase[] = [
   ...linear,

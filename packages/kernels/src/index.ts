@@ -1,7 +1,9 @@
 // Fused ops: one line each. Sources for devices stand behind entries of their own (`./wasm`), so that a bundle carries only
 // what its device reads.
 
+export * from "./fft-conv/fft-conv.ts";
 export * from "./fft-conv/op.ts";
+export * from "./fft-conv/cached-op.ts";
 export * from "./matmul/op.ts";
 export * from "./attention/op.ts";
 export * from "./softmax/op.ts";

@@ -3,7 +3,12 @@
 import { adamwWasm } from "./adamw/wasm.ts";
 import { attentionGradWasm, attentionWasm } from "./attention/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
-import { fftConvFilterGradWasm, fftConvWasm } from "./fft-conv/wasm.ts";
+import {
+  fftConvCachedWasm,
+  fftConvFilterGradWasm,
+  fftConvSpectrumWasm,
+  fftConvWasm,
+} from "./fft-conv/wasm.ts";
 import { embeddingGradWasm, embeddingWasm } from "./embedding/wasm.ts";
 import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
@@ -27,7 +32,9 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,
   "fft-conv": fftConvWasm,
+  "fft-conv-cached": fftConvCachedWasm,
   "fft-conv-filter-grad": fftConvFilterGradWasm,
+  "fft-conv-spectrum": fftConvSpectrumWasm,
   embedding: embeddingWasm,
   "embedding-grad": embeddingGradWasm,
   "layer-norm": layerNormWasm,

@@ -310,6 +310,11 @@ export class FunctionBuilder {
     this.code.byte(0x0f);
   }
 
+  /** Stops the program with a WebAssembly trap. */
+  trap(): void {
+    this.code.byte(0x00);
+  }
+
   /** Calls a function of the module. Its result, if any, is given back. */
   call(target: FunctionRef, ...args: readonly (Value | number)[]): Value | undefined {
     if (args.length !== target.params.length)

@@ -11,18 +11,24 @@ export function batchRule(
 ): Tensor[] {
   const { inputs, mapped, size, params } = context;
   const isFilter = params.inputs.map((name) => perChannel.includes(name));
-  if (!mapped.some((m, i) => m && isFilter[i])) {
-    const folded = inputs.map((t, i) => {
-      if (isFilter[i]) return t;
-      const wide = mapped[i] ? t : repeatFront(t, size);
-      return reshape(wide, [size * wide.shape[1]!, ...wide.shape.slice(2)]);
-    });
-    return context.apply(folded).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
-  }
+  if (!mapped.some((m, i) => m && isFilter[i])) return foldIntoBatch(context, isFilter);
   const folded = inputs.map((t, i) =>
     isFilter[i] ? foldFilters(t, mapped[i]!, size, layout) : foldSequences(t, mapped[i]!, size, layout),
   );
   return context.apply(folded).map((y) => unfoldSequences(y, size, layout));
+}
+
+/** A mapped axis of sequences joins their batch; filters are `shared` by all. */
+export function foldIntoBatch(
+  { inputs, mapped, size, apply }: Omit<BatchContext<never>, "params">,
+  shared: readonly boolean[],
+): Tensor[] {
+  const folded = inputs.map((t, i) => {
+    if (shared[i]) return t;
+    const wide = mapped[i] ? t : repeatFront(t, size);
+    return reshape(wide, [size * wide.shape[1]!, ...wide.shape.slice(2)]);
+  });
+  return apply(folded).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
 }
 
 const repeatFront = (t: Tensor, size: number): Tensor => broadcastTo(unsqueeze(t, 0), [size, ...t.shape]);

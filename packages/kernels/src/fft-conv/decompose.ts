@@ -15,8 +15,10 @@ import {
   zerosLike,
   type Tensor,
 } from "@everlong/core";
-import { named } from "../inputs.ts";
+import { named, present } from "../inputs.ts";
+import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
 import type { FftConvGradParams, FftConvParams } from "./op.ts";
+import { plainSpectrum, rowsOfPlain, spectrumShape } from "./plain-spectrum.ts";
 
 /** The smallest 2^a 3^b 5^c that is at least n. */
 export function smoothLength(n: number): number {
@@ -30,7 +32,7 @@ export function smoothLength(n: number): number {
   return best;
 }
 
-const spectrum = (x: Tensor, n: number): Complex => fft(new Complex(x, zerosLike(x)), { n });
+const transformed = (x: Tensor, n: number): Complex => fft(new Complex(x, zerosLike(x)), { n });
 
 /** Moves tap `origin` to index 0 of a period of n: lag 0 first, negative lags at the end. */
 function periodic(k: Tensor, origin: number, n: number): Tensor {
@@ -51,8 +53,8 @@ export function fftConvByTransform(inputs: readonly Tensor[], params: FftConvPar
   const n = params.circular
     ? length
     : smoothLength(length + Math.max(taps - 1 - params.origin, params.origin));
-  const spectrumK = spectrum(periodic(filter, params.origin, n), n);
-  const product = spectrum(z, n).mul(params.adjoint ? spectrumK.conj() : spectrumK);
+  const spectrumK = transformed(periodic(filter, params.origin, n), n);
+  const product = transformed(z, n).mul(params.adjoint ? spectrumK.conj() : spectrumK);
   let y = narrow(ifft(product).re, -1, 0, length);
   if (skip) y = add(y, mul(z, unsqueeze(skip, -1)));
   y = toRows(y);
@@ -67,7 +69,7 @@ export function filterGradByTransform(inputs: readonly Tensor[], params: FftConv
   const length = z.shape[2]!;
   const { origin, taps } = params;
   const n = params.circular ? length : smoothLength(length + Math.max(taps - 1 - origin, origin));
-  const spectra = spectrum(dc, n).mul(spectrum(z, n).conj());
+  const spectra = transformed(dc, n).mul(transformed(z, n).conj());
   const lags = ifft(spectra.map((t) => sum(t, 0))).re;
   // Index j - origin modulo n.
   const ahead = narrow(lags, -1, 0, taps - origin);
@@ -79,3 +81,27 @@ const joinLags = (behind: Tensor, ahead: Tensor): Tensor => {
   const [p, q] = [behind.shape[1]!, ahead.shape[1]!];
   return add(pad(behind, [[0, q]]), pad(ahead, [[p, 0]]));
 };
+
+/** The plain form: taps as they are, skip weights added to those at lag 0. */
+export function spectrumByMoves(inputs: readonly Tensor[], params: FftConvSpectrumParams): Tensor[] {
+  const { k, skip } = named(params.inputs, inputs);
+  let rows = params.layout === "bdl" ? k! : transpose(k!);
+  const [channels, taps] = rows.shape as [number, number];
+  if (skip)
+    rows = add(
+      rows,
+      pad(unsqueeze(skip, -1), [
+        [0, 0],
+        [params.origin, taps - 1 - params.origin],
+      ]),
+    );
+  return [plainSpectrum(rows, spectrumShape(channels, params.length)[0])];
+}
+
+export function cachedByTransform(inputs: readonly Tensor[], params: FftConvCachedParams): Tensor[] {
+  const { layout, taps } = params;
+  const { u, spectrum, preGate, postGate } = named(params.inputs, inputs);
+  const rows = rowsOfPlain(spectrum!, u!.shape[layout === "bdl" ? 1 : 2]!, taps);
+  const { names, tensors } = present({ u, k: layout === "bdl" ? rows : transpose(rows), preGate, postGate });
+  return fftConvByTransform(tensors, { ...params, inputs: names });
+}

@@ -1,16 +1,18 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ones, tensor, withDevice, type Tensor } from "@everlong/core";
-import { Random, checkOp, relativeError, valuesOf } from "@everlong/testing";
+import { Random, checkCase, checkOp, relativeError, valuesOf, type OpCase } from "@everlong/testing";
+import { fftConvCachedOp, fftConvSpectrumOp, type FftConvCachedInput } from "./cached-op.ts";
 import { smoothLength } from "./decompose.ts";
+import { fftConv, fftConvFilter } from "./fft-conv.ts";
 import {
-  fftConv,
   fftConvFilterGradOp,
   fftConvOp,
   type FftConvGradInput,
   type FftConvInput,
   type FftConvParams,
 } from "./op.ts";
+import { spectrumShape } from "./plain-spectrum.ts";
 
 const uk: readonly FftConvInput[] = ["u", "k"];
 const all: readonly FftConvInput[] = ["u", "k", "skip", "preGate", "postGate"];
@@ -129,6 +131,84 @@ checkOp(fftConvFilterGradOp, {
   tolerance,
 });
 
+interface KeptParams extends Omit<FftConvParams, "inputs"> {
+  readonly length: number;
+  readonly taps: number;
+  readonly inputs: readonly FftConvInput[];
+}
+
+/** Both ops on kept filters at once: what lies between them is the device's own. */
+const kept = {
+  name: "fft-conv-spectrum, fft-conv-cached",
+  apply: (inputs: readonly Tensor[], params: KeptParams): Tensor => {
+    const at = (name: FftConvInput): Tensor | undefined => inputs[params.inputs.indexOf(name)];
+    const skip = at("skip");
+    const [spectrum] = fftConvSpectrumOp(skip ? [at("k")!, skip] : [at("k")!], {
+      ...params,
+      inputs: skip ? ["k", "skip"] : ["k"],
+    });
+    const gates = (["preGate", "postGate"] as const).filter((name) => at(name));
+    return fftConvCachedOp([at("u")!, spectrum!, ...gates.map((name) => at(name)!)], {
+      ...params,
+      inputs: ["u", "spectrum", ...gates],
+    })[0]!;
+  },
+};
+const keptCases: OpCase<KeptParams>[] = [
+  {
+    inputs: [
+      [2, 3, 5],
+      [3, 5],
+    ],
+    params: { ...causal, length: 5, taps: 5, inputs: uk },
+  },
+  {
+    inputs: [[2, 3, 17], [3, 4], [3], [2, 3, 17], [2, 3, 17]],
+    params: { ...causal, length: 17, taps: 4, inputs: all },
+  },
+  {
+    inputs: [[2, 7, 9], [11, 9], [9], [2, 7, 9], [2, 7, 9]],
+    params: { ...bld, origin: 5, adjoint: true, length: 7, taps: 11, inputs: all },
+  },
+  {
+    inputs: [
+      [1, 2, 6],
+      [2, 6],
+      [1, 2, 6],
+    ],
+    params: { ...causal, circular: true, length: 6, taps: 6, inputs: ["u", "k", "postGate"] },
+  },
+];
+checkOp(kept, { cases: keptCases, secondOrder: true, tolerance });
+
+describe.skipIf(process.env["EVERLONG_CHECKS"] === "devices")("kept filters in plain form", () => {
+  const inputs: readonly FftConvCachedInput[] = ["u", "spectrum", "preGate", "postGate"];
+  test("the spectrum op", async () => {
+    for (const layout of ["bdl", "bld"] as const)
+      await checkCase(
+        fftConvSpectrumOp,
+        {
+          inputs: [layout === "bdl" ? [3, 7] : [7, 3], [3]],
+          params: { layout, circular: false, origin: 2, length: 9, inputs: ["k", "skip"] },
+        },
+        { secondOrder: true },
+      );
+  });
+  test("the convolution", async () => {
+    for (const layout of ["bdl", "bld"] as const) {
+      const sequence = layout === "bdl" ? [2, 3, 9] : [2, 9, 3];
+      await checkCase(
+        fftConvCachedOp,
+        {
+          inputs: [sequence, spectrumShape(3, 9), sequence, sequence],
+          params: { layout, circular: false, origin: 2, taps: 7, adjoint: layout === "bld", inputs },
+        },
+        { secondOrder: true },
+      );
+    }
+  });
+});
+
 /** The definition by shifts, written apart from the op. */
 function direct(u: Float64Array, taps: ReadonlyMap<number, number>, circular = false): number[] {
   return Array.from(u, (_, t) => {
@@ -188,6 +268,22 @@ describe("lags", () => {
       return agrees(y, direct(u, taps));
     }));
 
+  test("a kept filter does what the filter does, in every mode", () =>
+    withDevice("reference", async () => {
+      for (const options of [
+        {},
+        { mode: "circular" },
+        { mode: "two-sided", backward: at(back), firstBackwardLag: -1 },
+        { mode: "two-sided", backward: at(back), firstBackwardLag: 0, skip: ones([1]) },
+      ] as const) {
+        const gates = { preGate: row(back.slice(0, 6)), postGate: row(u) };
+        const filter = fftConvFilter(at(k), 6, options);
+        const got = await valuesOf(fftConv(row(u), filter, gates));
+        const want = await valuesOf(fftConv(row(u), at(k), { ...options, ...gates }));
+        expect(relativeError(got, want)).toBeLessThan(1e-13);
+      }
+    }));
+
   test("half precision is stored only: one rounding of the f32 result", () =>
     withDevice("reference", async () => {
       const y = fftConv(row(u).cast("bf16"), at(k), { preGate: row(u).cast("bf16") });
@@ -204,6 +300,11 @@ describe("lags", () => {
       expect(() => fftConv(row(u), at(k), { skip: ones([2]) })).toThrow(/skip has the wrong shape/);
       expect(() => fftConv(row(u), at(k), { modus: "causal" } as never)).toThrow(/unknown option "modus"/);
       expect(() => fftConv(ones([2, 3]), at(k))).toThrow(/wrong ranks/);
+      const filter = fftConvFilter(at(k), 6);
+      expect(() => fftConv(ones([1, 1, 7]), filter)).toThrow(/made for other sequences/);
+      expect(() => fftConv(row(u), filter, { skip: ones([1]) } as never)).toThrow(/unknown option "skip"/);
+      expect(() => fftConvFilter(at(k), 0)).toThrow(/bad length/);
+      expect(() => fftConvFilter(at(k), 6, { preGate: row(u) } as never)).toThrow(/unknown option "preGate"/);
     }));
 });
 

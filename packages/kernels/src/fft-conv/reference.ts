@@ -2,7 +2,9 @@
 
 import type { HostArray } from "@everlong/core";
 import { named } from "../inputs.ts";
-import type { FftConvGradParams, FftConvParams, Layout } from "./op.ts";
+import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
+import type { FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
+import { SPECTRUM_HEADER } from "./plain-spectrum.ts";
 
 /** Sizes and element positions of the sequences `[B, D, L]` or `[B, L, D]`. */
 export function sequenceIndex(
@@ -92,4 +94,42 @@ export function fftConvFilterGradReference(
       }
     }
   }
+}
+
+/** The taps `[D, J]` in plain form, skip weights added to those at lag 0. */
+export function spectrumReference(
+  inputs: readonly HostArray[],
+  outputs: readonly HostArray[],
+  params: FftConvSpectrumParams,
+): void {
+  const { k, skip } = named(params.inputs, inputs);
+  const out = outputs[0]!.data.fill(0);
+  const [channels, taps] = params.layout === "bdl" ? k!.shape : [k!.shape[1], k!.shape[0]];
+  const tap = filterIndex(params.layout, channels!, taps!);
+  for (let d = 0; d < channels!; d++) {
+    const row = SPECTRUM_HEADER + d * taps!;
+    for (let j = 0; j < taps!; j++) out[row + j] = k!.data[tap(d, j)]!;
+    if (skip) out[row + params.origin]! += skip.data[d]!;
+  }
+}
+
+/** {@link fftConvReference} with the taps of a plain spectrum. */
+export function cachedReference(
+  inputs: readonly HostArray[],
+  outputs: readonly HostArray[],
+  params: FftConvCachedParams,
+): void {
+  const { u, spectrum, preGate, postGate } = named(params.inputs, inputs);
+  const { taps, layout } = params;
+  const channels = u!.shape[layout === "bdl" ? 1 : 2]!;
+  const rows = spectrum!.data.subarray(SPECTRUM_HEADER, SPECTRUM_HEADER + channels * taps);
+  const k = {
+    shape: layout === "bdl" ? [channels, taps] : [taps, channels],
+    data: new Float64Array(rows.length),
+  };
+  const tap = filterIndex(layout, channels, taps);
+  for (let d = 0; d < channels; d++) for (let j = 0; j < taps; j++) k.data[tap(d, j)] = rows[d * taps + j]!;
+  const list = { u: u!, k, ...(preGate ? { preGate } : {}), ...(postGate ? { postGate } : {}) };
+  const names = Object.keys(list) as FftConvInput[];
+  fftConvReference(Object.values(list), outputs, { ...params, inputs: names });
 }

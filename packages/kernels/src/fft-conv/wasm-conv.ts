@@ -1,6 +1,7 @@
 // The entries of the long convolution: filters to spectra, convolution of a group of channels over its batch, gradient of filters.
 
 import type { FunctionBuilder, ModuleBuilder, Value, Variable } from "@everlong/wasm";
+import { SPECTRUM_HEADER } from "./plain-spectrum.ts";
 import { defineStaging } from "./wasm-staging.ts";
 import { elementBytes, type Leaf } from "./wasm-lengths.ts";
 import { MODE, defineTransforms } from "./wasm-transform.ts";
@@ -53,12 +54,16 @@ export const CONV_ARGS = [
   "batchesPerUnit",
   // parts of the filter gradient's batch sum; 0 or the address of their spectra
   "partSpectra",
-  // address of the filters' spectra where they are made once and kept, else 0
+  // address of the filters' spectra (behind their header) where they are made once and kept, else 0
   "spectra",
 ] as const;
 export type ConvArg = (typeof CONV_ARGS)[number];
 
 type I32Value = Value<"i32">;
+
+/** Bytes in front of kept spectra: two words say how they lie, the rest is empty. */
+export const SPECTRA_HEADER: number = 4 * SPECTRUM_HEADER;
+const SPECTRA_MAGIC = 0x5bec_7a00;
 
 /** Buffers end in a line of their own, so that powers of two do not share cache sets. */
 const PAD = 64;
@@ -109,6 +114,11 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
       work: (index: I32Value | number): I32Value =>
         f.i32.add(f.i32.mul(f.i32.add(workBytes, PAD), index), works),
       workBytes,
+      /** Kept spectra of the group at `index`; absent: 0. */
+      spectraOf: (index: I32Value): I32Value => {
+        const behind = f.i32.add(f.i32.add(arg("spectra"), SPECTRA_HEADER), f.i32.mul(index, workBytes));
+        return f.select(arg("spectra"), behind, 0);
+      },
       /** Zeros from index `from` to the end of a sequence of M, or of 2 M where `both`. */
       clearFrom: (sequence: I32Value, from: I32Value, both: I32Value): void =>
         void f.call(staging.clear, at(sequence, from), at(sequence, f.i32.shl(size, both))),
@@ -250,12 +260,20 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
       const { arg, at, back } = s;
       const [length, taps] = [arg("length"), arg("taps")];
       const work = s.work(arg("cluster"));
+      // spectra of another width, length or device would give wrong numbers in silence
+      f.if(arg("spectra"), () => {
+        const wrong = f.i32.or(
+          f.i32.ne(f.mem.i32.load(arg("spectra")), SPECTRA_MAGIC + f.width),
+          f.i32.ne(f.mem.i32.load(arg("spectra"), 4), arg("size")),
+        );
+        f.if(wrong, () => f.trap());
+      });
       f.loop(begin, end, 1, (unit) => {
         const index = f.i32.divU(unit, arg("batchBlocks"));
         const cluster = s.cluster(index);
         const { channel, present, groups } = cluster;
         const kept = arg("spectra");
-        const keptHere = f.i32.add(kept, f.i32.mul(f.i32.mul(index, arg("cluster")), s.workBytes));
+        const keptHere = s.spectraOf(f.i32.mul(index, arg("cluster")));
         const spectrumOf = (g: I32Value): I32Value =>
           f.select(kept, f.i32.add(keptHere, f.i32.mul(s.workBytes, g)), s.work(g));
         const [firstBatch, batchEnd] = s.batches(unit, index);
@@ -390,9 +408,12 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
     { params: ["i32", "i32", "i32", "i32"], exported: true },
     (f, args, begin, end, scratch) => {
       const s = setup(f, args, scratch, 1);
+      f.if(f.i32.eqz(begin), () => {
+        f.mem.i32.store(s.arg("spectra"), 0, SPECTRA_MAGIC + f.width);
+        f.mem.i32.store(s.arg("spectra"), 4, s.arg("size"));
+      });
       f.loop(begin, end, 1, (index) => {
-        const first = f.i32.mul(f.i32.mul(index, s.arg("cluster")), s.workBytes);
-        const at = f.i32.add(s.arg("spectra"), first);
+        const at = s.spectraOf(f.i32.mul(index, s.arg("cluster")));
         transformFilters(f, s, s.cluster(index), (g) => f.i32.add(at, f.i32.mul(s.workBytes, g)), 0);
       });
     },

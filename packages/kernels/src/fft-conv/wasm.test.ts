@@ -4,14 +4,9 @@ import type { WasmTarget, WasmView } from "../wasm-step.ts";
 import { contiguous, prepare, runChecked } from "../wasm-step-runner.ts";
 import type { FftConvGradInput, FftConvInput, Layout } from "./op.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
+import { spectrumShape } from "./plain-spectrum.ts";
 import { leafOf, niceLength } from "./wasm-lengths.ts";
-import {
-  fftConvCachedWasm,
-  fftConvFilterGradWasm,
-  fftConvSpectrumWasm,
-  fftConvWasm,
-  spectrumShape,
-} from "./wasm.ts";
+import { fftConvCachedWasm, fftConvFilterGradWasm, fftConvSpectrumWasm, fftConvWasm } from "./wasm.ts";
 
 const TARGETS: WasmTarget[] = [
   { width: 1, relaxed: true },
@@ -244,7 +239,7 @@ test("kept spectra give the bits of the convolution that makes them", () => {
         const { sequence, filter } = shapes(c);
         const [u, k, skip, gate] = [tensor(sequence), tensor(filter), tensor([channels]), tensor(sequence)];
         const shared = { layout, circular, origin };
-        const spectrum = spectrumShape(channels, { length: 50, taps: c.taps, origin, circular });
+        const spectrum = spectrumShape(channels, 50);
         const whole = prepare(
           fftConvSpectrumWasm,
           [k, skip],
@@ -266,6 +261,32 @@ test("kept spectra give the bits of the convolution that makes them", () => {
         const [want] = runChecked(fftConvWasm, [u, k, skip, gate], [sequence], direct, target);
         expect(fromKept).toEqual(want);
       }
+});
+
+test("kept spectra of another width or filter length are refused", () => {
+  const [narrow, wide] = TARGETS as [WasmTarget, WasmTarget];
+  const shared = { layout: "bdl", circular: false, origin: 0 } as const;
+  const [u, k] = [tensor([1, 8, 50]), tensor([8, 50])];
+  const made = prepare(
+    fftConvSpectrumWasm,
+    [k],
+    [spectrumShape(8, 50)],
+    { ...shared, length: 50, inputs: ["k"] },
+    narrow,
+  );
+  made.run();
+  const kept = { view: contiguous(spectrumShape(8, 50)), data: made.outputs[0]! };
+  const convolve = (taps: number, target: WasmTarget): unknown =>
+    runChecked(
+      fftConvCachedWasm,
+      [u, kept],
+      [[1, 8, 50]],
+      { ...shared, taps, adjoint: false, inputs: ["u", "spectrum"] },
+      target,
+    );
+  expect(() => convolve(50, narrow)).not.toThrow();
+  expect(() => convolve(50, wide)).toThrow(WebAssembly.RuntimeError);
+  expect(() => convolve(2, narrow)).toThrow(WebAssembly.RuntimeError);
 });
 
 test("long sequences recurse", () => {

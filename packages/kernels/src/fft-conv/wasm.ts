@@ -11,8 +11,16 @@ import type {
   WasmTarget,
   WasmView,
 } from "../wasm-step.ts";
+import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
 import type { FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
-import { buildConv, CONV_ARGS, scratchBytes, sequenceStride, type ConvArg } from "./wasm-conv.ts";
+import {
+  buildConv,
+  CONV_ARGS,
+  scratchBytes,
+  sequenceStride,
+  SPECTRA_HEADER,
+  type ConvArg,
+} from "./wasm-conv.ts";
 import { clusterOf } from "./wasm-staging.ts";
 import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-lengths.ts";
 
@@ -166,7 +174,7 @@ const input =
 
 /** Bytes of the kept spectra of all groups. */
 const spectraBytes = (plan: Plan, target: WasmTarget): number =>
-  plan.clusters * plan.cluster * plan.size * elementBytes(target.width);
+  SPECTRA_HEADER + plan.clusters * plan.cluster * plan.size * elementBytes(target.width);
 
 /** The filters of a call, as words; or the reason why they cannot be read. */
 function filters(
@@ -254,23 +262,7 @@ export const fftConvWasm: WasmSource<FftConvParams> = {
   },
 };
 
-/** Filters and skip weights as spectra, to be used many times. */
-export interface FftConvSpectrumParams {
-  readonly layout: Layout;
-  readonly circular: boolean;
-  readonly origin: number;
-  /** Length of the sequences that will be convolved. */
-  readonly length: number;
-  readonly inputs: readonly ("k" | "skip")[];
-}
-
-/** Shape of the kept spectra of `channels` filters. Their contents belong to one device and one width. */
-export const spectrumShape = (channels: number, reach: Reach): [number, number] => [
-  8 * Math.ceil(channels / 8),
-  2 * transformLength(reach),
-];
-
-/** `(k, skip?) -> spectrum`, of the shape {@link spectrumShape}. */
+/** `(k, skip?) -> spectrum`, see `fftConvSpectrumOp`: a header, then the spectra of groups of 4 (8) channels. */
 export const fftConvSpectrumWasm: WasmSource<FftConvSpectrumParams> = {
   accepts: (_, view) => accepts(view),
   lower: (call, target) => {
@@ -289,17 +281,7 @@ export const fftConvSpectrumWasm: WasmSource<FftConvSpectrumParams> = {
   },
 };
 
-/** A convolution with kept spectra. */
-export interface FftConvCachedParams {
-  readonly layout: Layout;
-  readonly circular: boolean;
-  readonly origin: number;
-  readonly taps: number;
-  readonly adjoint: boolean;
-  readonly inputs: readonly ("u" | "spectrum" | "preGate" | "postGate")[];
-}
-
-/** `(u, spectrum, preGate?, postGate?) -> y`, the spectrum from {@link fftConvSpectrumWasm} with the same lengths. */
+/** `(u, spectrum, preGate?, postGate?) -> y`, see `fftConvCachedOp`. */
 export const fftConvCachedWasm: WasmSource<FftConvCachedParams> = {
   accepts: (_, view) => accepts(view),
   lower: (call, target) => {
