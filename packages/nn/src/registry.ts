@@ -29,6 +29,7 @@ import { rtfHyenaEntry } from "./mixers/rtf-hyena-entry.ts";
 import { rwkv5TimeMixerEntry, rwkv6TimeMixerEntry } from "./mixers/rwkv-entries.ts";
 import { h3Entry, s4Entry, s4dEntry } from "./mixers/s4-entries.ts";
 import { shortConvEntry } from "./mixers/short-conv-entry.ts";
+import { hyenaLongEntry, hyenaMediumEntry, hyenaShortEntry } from "./mixers/striped-hyena-entries.ts";
 import type { ChannelMixer, Mixer } from "./mixer.ts";
 import type { LayerEntry } from "./registry-entry.ts";
 
@@ -42,6 +43,9 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   multiHeadHyenaEntry,
   hyenaExpertsEntry,
   rtfHyenaEntry,
+  hyenaShortEntry,
+  hyenaMediumEntry,
+  hyenaLongEntry,
   linearAttentionEntry,
   multiHeadLinearAttentionEntry,
   gatedLinearAttentionEntry,
