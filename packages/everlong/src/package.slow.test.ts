@@ -1,22 +1,11 @@
 // The published form: packed tarballs installed into an empty strict-TypeScript project.
 
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { packedProject, root, run } from "./packed-project.ts";
 
-const root = new URL("../../../", import.meta.url).pathname;
-const project = mkdtempSync(join(tmpdir(), "everlong-packed-"));
-const run = (command: string, args: readonly string[], cwd: string): string =>
-  execFileSync(command, args, { cwd, encoding: "utf8", stdio: "pipe" });
-
-/** Publishable workspaces: all that are not private. */
-const published = (): string[] =>
-  readdirSync(join(root, "packages")).filter((name) => {
-    const text = readFileSync(join(root, "packages", name, "package.json"), "utf8");
-    return (JSON.parse(text) as { private?: boolean }).private !== true;
-  });
+let project: string;
 
 const SAMPLE = `
 import { tensor, grad, cpu, type Tensor } from "everlong";
@@ -27,15 +16,7 @@ console.log(JSON.stringify(Array.from(await slope.data())));
 `;
 
 beforeAll(() => {
-  run("npx", ["tsc", "-b"], root);
-  const workspaces = published().flatMap((name) => ["--workspace", `packages/${name}`]);
-  run("npm", ["pack", "--pack-destination", project, ...workspaces], root);
-  const tarballs = readdirSync(project).filter((f) => f.endsWith(".tgz"));
-  writeFileSync(
-    join(project, "package.json"),
-    JSON.stringify({ name: "empty", private: true, type: "module" }),
-  );
-  run("npm", ["install", "--no-audit", "--no-fund", ...tarballs.map((t) => `./${t}`)], project);
+  project = packedProject();
   const compilerOptions = {
     strict: true,
     module: "nodenext",

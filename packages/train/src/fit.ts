@@ -90,6 +90,8 @@ function strictly<R>(fn: () => R): R {
 
 /** The event loop gets a turn at least this often, for timers, progress and the freeing of memory. */
 const YIELD_MS = 30;
+/** Browsers have no `setImmediate`. */
+const later: (resume: () => void) => unknown = globalThis.setImmediate ?? setTimeout;
 
 /**
  * Trains for `steps` steps. The step is compiled once; the learning rate is a Variable, so a schedule never retraces.
@@ -143,7 +145,7 @@ export async function fit(options: FitOptions): Promise<FitResult> {
     if ((await onStep?.(report)) === false) return end("callback");
     if (step === steps) return end("done");
     if (performance.now() - turn > YIELD_MS) {
-      await new Promise((resolve) => setImmediate(resolve));
+      await new Promise<void>((resolve) => void later(resolve));
       turn = performance.now();
     }
   }
