@@ -29,6 +29,8 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   adamw: adamwWasm,
   attention: attentionWasm,
   "attention-grad": attentionGradWasm,
+  "block-sparse-attention": attentionWasm,
+  "block-sparse-attention-grad": attentionGradWasm,
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,
   "fft-conv": fftConvWasm,

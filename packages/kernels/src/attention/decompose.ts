@@ -25,12 +25,18 @@ import {
   where,
   cast,
   clamp,
+  cumsum,
+  greater,
+  narrow,
+  repeat,
+  scatterAdd,
+  zeros,
   type Tensor,
 } from "@everlong/core";
 import { named, wideDtype, type Named } from "../inputs.ts";
-import type { AttentionGradParams, AttentionInput, AttentionParams, Visibility } from "./op.ts";
+import type { AttentionGradParams, AttentionInput, AttentionParams } from "./op.ts";
 
-type Common = Visibility & { readonly scale: number; readonly softCap: number };
+type Common = Omit<AttentionParams, "inputs">;
 type Inputs = { readonly [K in AttentionInput]?: Tensor };
 
 // [B, T, H, K] -> [B, Hk, G, T, K]: query heads beside the key head they share.
@@ -76,8 +82,30 @@ function scores(t: Inputs, params: Common): { value: Tensor; mask: Tensor; capSl
     const slopes = reshape(t.slopes, [t.slopes.rank === 2 ? b : 1, keyHeads, heads / keyHeads, 1, 1]);
     value = sub(value, mul(slopes, cast(abs(sub(own, j)), q.dtype)));
   }
+  if (t.blockStarts) mask = and(mask, listedPairs(t, params.blockSize!, shape));
   mask = broadcastTo(mask, shape);
   return { value: where(mask, value, 0), mask, capSlope };
+}
+
+/** Where the lists of blocks let queries `[.., Hk, G, Tq, Tk]` see keys. */
+function listedPairs(t: Inputs, size: readonly [number, number], shape: readonly number[]): Tensor {
+  const [starts, columns] = [t.blockStarts!, t.blockColumns!];
+  const [, keyHeads, group, queries, keys] = shape as [number, number, number, number, number];
+  const [patterns, rows] = [starts.shape[0]!, starts.shape[1]! - 1];
+  const width = Math.ceil(keys / size[1]);
+  const on = { dtype: "i32" as const, device: starts.device };
+  const entries = columns.shape[0]!;
+  // the row of an entry is the number of lists that end before it
+  const ends = reshape(narrow(starts, 1, 1, rows + 1), [patterns * rows]);
+  const ended = scatterAdd(zeros([entries + 1], on), ends, full([patterns * rows], 1, on));
+  const row = narrow(cumsum(ended, 0), 0, 0, entries);
+  const nowhere = patterns * rows * width;
+  const at = where(less(columns, width), add(mul(row, width), columns), nowhere);
+  const listed = scatterAdd(zeros([nowhere], on), at, full([entries], 1, on));
+  const grid = reshape(greater(listed, 0), [patterns, rows, width]);
+  const pairs = repeat(narrow(repeat(grid, size[0], 1), 1, 0, queries), size[1], 2);
+  const heads = patterns === 1 ? [1, 1, 1] : [1, keyHeads, group];
+  return reshape(narrow(pairs, 2, 0, keys), [...heads, queries, keys]);
 }
 
 const hide = (value: Tensor, mask: Tensor): Tensor => where(mask, value, -Infinity);

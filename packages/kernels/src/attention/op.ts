@@ -19,14 +19,34 @@ import {
   zerosLike,
   type BatchContext,
   type Op,
+  type OpSpec,
   type Tensor,
   type TensorType,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { computeDtype, inOrder, named, need, needFloat, present, widened, wideDtype } from "../inputs.ts";
+import {
+  computeDtype,
+  inOrder,
+  named,
+  need,
+  needFloat,
+  present,
+  widened,
+  wideDtype,
+  type Named,
+} from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
+import { checkLists, listedPairs, type AttentionBlocks } from "./block-lists.ts";
 import { decomposeAttention, decomposeAttentionGrad, probabilities } from "./decompose.ts";
 import { attentionGradReference, attentionReference } from "./reference.ts";
+
+export {
+  attentionBlocks,
+  attentionBlocksOf,
+  type AttentionBlocks,
+  type BlockLists,
+  type BlockSize,
+} from "./block-lists.ts";
 
 /** Which keys a query sees around its own position; -1 is no limit. Causal attention has `right` 0. */
 export interface Visibility {
@@ -34,11 +54,21 @@ export interface Visibility {
   readonly right: number;
 }
 
-export type AttentionInput = "q" | "k" | "v" | "slopes" | "keyLengths" | "queryLengths";
+export type AttentionInput =
+  | "q"
+  | "k"
+  | "v"
+  | "slopes"
+  | "keyLengths"
+  | "queryLengths"
+  | "blockStarts"
+  | "blockColumns";
 export interface AttentionParams extends Visibility {
   readonly scale: number;
   /** `cap tanh(score / cap)`; 0 is none. */
   readonly softCap: number;
+  /** Queries and keys of a block, where lists of blocks are among the inputs. */
+  readonly blockSize?: readonly [queries: number, keys: number];
   readonly inputs: readonly AttentionInput[];
 }
 
@@ -46,10 +76,15 @@ export type AttentionGradInput = AttentionInput | "dy" | "lse" | "delta";
 export interface AttentionGradParams extends Visibility {
   readonly scale: number;
   readonly softCap: number;
+  readonly blockSize?: readonly [queries: number, keys: number];
   readonly inputs: readonly AttentionGradInput[];
 }
 
-function check(op: string, types: Readonly<Record<string, TensorType | undefined>>): void {
+function check(
+  op: string,
+  types: Readonly<Record<string, TensorType | undefined>>,
+  params: { readonly blockSize?: readonly [number, number] },
+): void {
   const { q, k, v } = types as Record<"q" | "k" | "v", TensorType>;
   const dtype = needFloat(op, "q", q);
   const wide = wideDtype(dtype);
@@ -71,6 +106,7 @@ function check(op: string, types: Readonly<Record<string, TensorType | undefined
   }
   if (keyLengths) need(op, "keyLengths", keyLengths, [b], "[B]", "i32");
   if (queryLengths) need(op, "queryLengths", queryLengths, [b], "[B]", "i32");
+  checkLists(op, types, heads, queries, params.blockSize);
   if (dy) need(op, "dy", dy, [b, queries, heads, v.shape[3]], "[B, Tq, H, V]", dtype);
   if (lse) need(op, "lse", lse, [b, heads, queries], "[B, H, Tq]", wide);
   if (delta) need(op, "delta", delta, [b, heads, queries], "[B, H, Tq]", wide);
@@ -88,23 +124,20 @@ export function visiblePairs(queries: number, keys: number, { left, right }: Vis
   return pairs;
 }
 
-function flops(
-  types: { readonly q?: TensorType; readonly k?: TensorType; readonly v?: TensorType },
-  v: Visibility,
-): number {
+function flops(types: Named<AttentionInput, TensorType>, params: Omit<AttentionParams, "inputs">): number {
   const [b, queries, heads, keyDim] = types.q!.shape as [number, number, number, number];
-  return 2 * b * heads * visiblePairs(queries, types.k!.shape[1]!, v) * (keyDim + types.v!.shape[3]!);
+  const pairs = visiblePairs(queries, types.k!.shape[1]!, params);
+  const listed = types.blockStarts
+    ? listedPairs(types.blockStarts, types.blockColumns!, params.blockSize!)
+    : pairs;
+  return 2 * b * heads * Math.min(pairs, listed) * (keyDim + types.v!.shape[3]!);
 }
 
-/**
- * `(q [B, Tq, H, K], k [B, Tk, Hk, K], v [B, Tk, Hk, V], ...) -> (y [B, Tq, H, V], log-sum-exp [B, H, Tq])`. q, k, v and y may be
- * half precision; sums, slopes and the log-sum-exp are f32 then.
- */
-export const attentionOp: Op<AttentionParams> = defineOp<AttentionParams>({
-  name: "attention",
+const forwardSpec = (name: string): OpSpec<AttentionParams> => ({
+  name,
   shape: (inputs, params) => {
     const types = named(params.inputs, inputs);
-    check("attention", types);
+    check(name, types, params);
     const [b, queries, heads] = types.q!.shape as [number, number, number];
     const { dtype } = types.q!;
     return [
@@ -125,22 +158,22 @@ export const attentionOp: Op<AttentionParams> = defineOp<AttentionParams>({
     let delta = permute(sum(mul(widened(dy), widened(y)), -1), [0, 2, 1]);
     if (cotangents[1]) delta = sub(delta, cotangents[1]);
     const { names, tensors } = present({ ...t, dy, lse, delta });
-    const [q, k, v] = attentionGradOp(tensors, { ...params, inputs: names });
+    const gradOp = params.blockSize ? blockSparseAttentionGradOp : attentionGradOp;
+    const [q, k, v] = gradOp(tensors, { ...params, inputs: names });
     return inOrder(params.inputs, { q: q!, k: k!, v: v! });
   },
-  batch: (context) => foldBatch(context, ["slopes"]),
+  batch: (context) => foldBatch(context),
   cost: (inputs, outputs, params) => {
     const types = named(params.inputs, inputs);
     return { flops: flops(types, params), bytes: bytesMoved(inputs, outputs) };
   },
 });
 
-/** `(q, k, v, dy, lse, delta, ...) -> (dq, dk, dv)`, with `delta[b, h, t] = dy . y - dlse`. */
-export const attentionGradOp: Op<AttentionGradParams> = defineOp<AttentionGradParams>({
-  name: "attention-grad",
+const gradSpec = (name: string): OpSpec<AttentionGradParams> => ({
+  name,
   shape: (inputs, params) => {
     const types = named(params.inputs, inputs);
-    check("attention-grad", types);
+    check(name, types, params);
     return [types.q!, types.k!, types.v!];
   },
   reference: attentionGradReference,
@@ -149,20 +182,43 @@ export const attentionGradOp: Op<AttentionGradParams> = defineOp<AttentionGradPa
     const cotangents = context.outputs.map((t, i) => context.cotangents[i] ?? zerosLike(t));
     return gradientsThrough(decomposeAttentionGrad, { ...context, cotangents });
   },
-  batch: (context) => foldBatch(context, ["slopes"]),
+  batch: (context) => foldBatch(context),
   cost: (inputs, outputs, params) => {
     const types = named(params.inputs, inputs);
     return { flops: 2.5 * flops(types, params), bytes: bytesMoved(inputs, outputs) };
   },
 });
 
+/**
+ * `(q [B, Tq, H, K], k [B, Tk, Hk, K], v [B, Tk, Hk, V], ...) -> (y [B, Tq, H, V], log-sum-exp [B, H, Tq])`. q, k, v and y may be
+ * half precision; sums, slopes and the log-sum-exp are f32 then.
+ */
+export const attentionOp: Op<AttentionParams> = defineOp(forwardSpec("attention"));
+
+/** `(q, k, v, dy, lse, delta, ...) -> (dq, dk, dv)`, with `delta[b, h, t] = dy . y - dlse`. */
+export const attentionGradOp: Op<AttentionGradParams> = defineOp(gradSpec("attention-grad"));
+
+/** {@link attentionOp} over lists of blocks: `blockStarts` and `blockColumns` are among the inputs, see {@link AttentionBlocks}. */
+export const blockSparseAttentionOp: Op<AttentionParams> = defineOp(forwardSpec("block-sparse-attention"));
+export const blockSparseAttentionGradOp: Op<AttentionGradParams> = defineOp(
+  gradSpec("block-sparse-attention-grad"),
+);
+
+/** Inputs that the batch shares. */
+const SHARED: readonly string[] = ["slopes", "blockStarts", "blockColumns"];
+
 /** The mapped axis joins the batch; per-head slopes `[H]` are shared, anything else of them runs once per example. */
-function foldBatch<P extends { readonly inputs: readonly string[] }>(
-  { inputs, mapped, size, params, apply }: BatchContext<P>,
-  shared: readonly string[],
-): Tensor[] | undefined {
-  const isShared = params.inputs.map((name) => shared.includes(name));
-  if (inputs.some((t, i) => isShared[i] && (mapped[i] || t.rank !== 1))) return undefined;
+function foldBatch<P extends { readonly inputs: readonly string[] }>({
+  inputs,
+  mapped,
+  size,
+  params,
+  apply,
+}: BatchContext<P>): Tensor[] | undefined {
+  const isShared = params.inputs.map((name) => SHARED.includes(name));
+  // slopes [B, H] belong to examples of the inner batch
+  const perExample = (name: string | undefined, t: Tensor): boolean => name === "slopes" && t.rank !== 1;
+  if (inputs.some((t, i) => isShared[i] && (mapped[i] || perExample(params.inputs[i], t)))) return undefined;
   const folded = inputs.map((t, i) => {
     if (isShared[i]) return t;
     const wide = mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape]);
@@ -186,9 +242,23 @@ export interface AttentionOptions {
   readonly keyLengths?: Tensor;
   /** i32 `[B]`: rows from this one on are padding and give zeros. Default: `keyLengths` where Tq = Tk, else Tq. */
   readonly queryLengths?: Tensor;
+  /**
+   * Blocks of queries and keys that meet (Dao et al. 2022, section 3.3); all else is hidden and costs nothing. What a window or
+   * causality hides within them stays hidden.
+   */
+  readonly blocks?: AttentionBlocks;
 }
 
-const OPTIONS = ["causal", "window", "scale", "softCap", "alibiSlopes", "keyLengths", "queryLengths"];
+const OPTIONS = [
+  "causal",
+  "window",
+  "scale",
+  "softCap",
+  "alibiSlopes",
+  "keyLengths",
+  "queryLengths",
+  "blocks",
+] as const satisfies readonly (keyof AttentionOptions)[];
 
 function prepare(
   q: Tensor,
@@ -222,7 +292,7 @@ function prepare(
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
   const slopes = options.alibiSlopes;
   const compute = dtype === "f32" && slopes ? computeDtype([slopes, q]) : dtype;
-  const { keyLengths } = options;
+  const { keyLengths, blocks } = options;
   const queryLengths = options.queryLengths ?? (q.shape[1] === k.shape[1] ? keyLengths : undefined);
   return {
     dtype,
@@ -233,8 +303,11 @@ function prepare(
       slopes: slopes && cast(slopes, wideDtype(compute)),
       keyLengths,
       queryLengths,
+      blockStarts: blocks?.starts,
+      blockColumns: blocks?.columns,
     },
     params: {
+      ...(blocks ? { blockSize: [blocks.queries, blocks.keys] as const } : {}),
       left,
       right: options.causal ? (right < 0 ? 0 : Math.min(right, 0)) : right,
       scale: options.scale ?? 1 / Math.sqrt(q.shape[3]!),
@@ -265,7 +338,8 @@ export function attentionWithLogSumExp(
 ): { y: Tensor; logSumExp: Tensor } {
   const { tensors, params, dtype } = prepare(q, k, v, options);
   const { names, tensors: list } = present(tensors);
-  const [y, lse] = attentionOp(list, { ...params, inputs: names });
+  const op = params.blockSize ? blockSparseAttentionOp : attentionOp;
+  const [y, lse] = op(list, { ...params, inputs: names });
   return { y: cast(y!, dtype), logSumExp: lse! };
 }
 

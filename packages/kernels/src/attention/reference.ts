@@ -30,6 +30,31 @@ interface Optional {
   readonly slopes?: HostArray;
   readonly keyLengths?: HostArray;
   readonly queryLengths?: HostArray;
+  readonly blockStarts?: HostArray;
+  readonly blockColumns?: HostArray;
+}
+
+/** Which columns of blocks query i of head h sees, or undefined without lists. */
+function listedBlocks(
+  o: Optional,
+  size: readonly [number, number] | undefined,
+  h: number,
+  i: number,
+): ReadonlySet<number> | undefined {
+  if (!o.blockStarts || !size) return undefined;
+  const [patterns, width] = o.blockStarts.shape as [number, number];
+  const at = (patterns === 1 ? 0 : h) * width + Math.floor(i / size[0]);
+  return new Set(o.blockColumns!.data.subarray(o.blockStarts.data[at], o.blockStarts.data[at + 1]));
+}
+
+/** The keys `from <= j < to` that the lists leave. */
+function* keysOf(
+  from: number,
+  to: number,
+  listed: ReadonlySet<number> | undefined,
+  size: readonly [number, number] | undefined,
+): Generator<number> {
+  for (let j = from; j < to; j++) if (!listed || listed.has(Math.floor(j / size![1]))) yield j;
 }
 
 /** The range of keys that query `i` of example `b` sees, and the key that stands at its own position. */
@@ -88,15 +113,17 @@ export function attentionReference(
         const qAt = ((b * s.queries + i) * s.heads + h) * s.keyDim;
         const rowAt = ((b * s.queries + i) * s.heads + h) * s.valueDim;
         let top = -Infinity;
-        for (let j = from; j < to; j++) {
+        const listed = listedBlocks(optional, params.blockSize, h, i);
+        const seen = [...keysOf(from, to, listed, params.blockSize)];
+        for (const j of seen) {
           const kAt = ((b * s.keys + j) * (s.heads / s.group) + hk) * s.keyDim;
           scores[j] = score(q!, qAt, k!, kAt, s, params).value - slope * Math.abs(own - j);
           top = Math.max(top, scores[j]!);
         }
         let total = 0;
-        for (let j = from; j < to; j++) total += Math.exp(scores[j]! - top);
-        lse!.data[(b * s.heads + h) * s.queries + i] = from < to ? top + Math.log(total) : -Infinity;
-        for (let j = from; j < to; j++) {
+        for (const j of seen) total += Math.exp(scores[j]! - top);
+        lse!.data[(b * s.heads + h) * s.queries + i] = seen.length > 0 ? top + Math.log(total) : -Infinity;
+        for (const j of seen) {
           const p = Math.exp(scores[j]! - top) / total;
           const vAt = ((b * s.keys + j) * (s.heads / s.group) + hk) * s.valueDim;
           for (let c = 0; c < s.valueDim; c++) y!.data[rowAt + c]! += p * v!.data[vAt + c]!;
@@ -124,7 +151,8 @@ export function attentionGradReference(
         const row = (b * s.heads + h) * s.queries + i;
         const qAt = ((b * s.queries + i) * s.heads + h) * s.keyDim;
         const yAt = ((b * s.queries + i) * s.heads + h) * s.valueDim;
-        for (let j = from; j < to; j++) {
+        const listed = listedBlocks(optional, params.blockSize, h, i);
+        for (const j of keysOf(from, to, listed, params.blockSize)) {
           const kRow = (b * s.keys + j) * (s.heads / s.group) + hk;
           const { value, slope: capSlope } = score(q!, qAt, k!, kRow * s.keyDim, s, params);
           const p = Math.exp(value - slope * Math.abs(own - j) - lse!.data[row]!);

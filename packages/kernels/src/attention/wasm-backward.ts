@@ -4,16 +4,15 @@
 import type { FunctionBuilder, FunctionRef, ModuleBuilder, Target } from "@everlong/wasm";
 import { argFloat, argReader, smaller, type I32Value } from "../wasm-emit.ts";
 import { powerOfTwo } from "../wasm-power.ts";
+import { bentScore, visibility, type ScoreTile } from "./wasm-forward.ts";
 import {
   COMMON_ARGS,
-  bentScore,
-  blockLength,
+  eachKeyBlock,
+  ifRows,
   spanOf,
-  visibility,
   type AttentionKind,
   type CommonArg,
-  type ScoreTile,
-} from "./wasm-forward.ts";
+} from "./wasm-key-walk.ts";
 import {
   KEY_BLOCK,
   defineBounds,
@@ -250,59 +249,46 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
             f.set(slope, f.f32.mul(f.mem.f32.load(at), Math.LOG2E));
           }
           f.loop(firstTile, lastTile, 1, (tile) => {
-            const span = spanOf(f, arg, b, tile);
-            const first = f.i32.mul(tile, queries);
-            const start = (name: "q" | "dy"): I32Value =>
-              sum(
-                arg(name),
-                f.i32.mul(b, arg(`${name}Batch`)),
-                f.i32.mul(h, arg(`${name}Head`)),
-                f.i32.mul(first, arg(`${name}Time`)),
+            const span = spanOf(f, kind, arg, b, tile);
+            ifRows(f, kind, span, () => {
+              const { first } = span;
+              const start = (name: "q" | "dy"): I32Value =>
+                sum(
+                  arg(name),
+                  f.i32.mul(b, arg(`${name}Batch`)),
+                  f.i32.mul(h, arg(`${name}Head`)),
+                  f.i32.mul(first, arg(`${name}Time`)),
+                );
+              const [q, dy] = [start("q"), start("dy")];
+              f.call(pack, q, arg("qTime"), span.rows, keyDim, qTile, float("scoreScale"));
+              f.call(pack, dy, arg("dyTime"), span.rows, valueDim, dyTile, 1);
+              f.call(padRows, q, arg("qTime"), span.rows, keyDim, qRows, keyPitch, float("scale"));
+              f.call(padRows, dy, arg("dyTime"), span.rows, valueDim, dyRows, valuePitch, 1);
+              f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
+              clear(f, dqTile, f.i32.mul(keyDim, line));
+              // lanes without a row: no weight, so that they add nothing to keys and values
+              const row = f.i32.shl(
+                f.i32.add(f.i32.mul(f.i32.add(f.i32.mul(b, heads), h), arg("queries")), first),
+                2,
               );
-            const [q, dy] = [start("q"), start("dy")];
-            f.call(pack, q, arg("qTime"), span.rows, keyDim, qTile, float("scoreScale"));
-            f.call(pack, dy, arg("dyTime"), span.rows, valueDim, dyTile, 1);
-            f.call(padRows, q, arg("qTime"), span.rows, keyDim, qRows, keyPitch, float("scale"));
-            f.call(padRows, dy, arg("dyTime"), span.rows, valueDim, dyRows, valuePitch, 1);
-            f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
-            clear(f, dqTile, f.i32.mul(keyDim, line));
-            // lanes without a row: no weight, so that they add nothing to keys and values
-            const row = f.i32.shl(
-              f.i32.add(f.i32.mul(f.i32.add(f.i32.mul(b, heads), h), arg("queries")), first),
-              2,
-            );
-            const rowBytes = f.i32.shl(span.rows, 2);
-            f.loop(0, rowBytes, 4, (at) => {
-              const to = f.i32.add(state, at);
-              const logSum = f.mem.f32.load(f.i32.add(f.i32.add(arg("lse"), row), at));
-              f.mem.f32.store(to, 0, f.f32.mul(logSum, Math.LOG2E));
-              f.mem.f32.store(to, line, f.mem.f32.load(f.i32.add(f.i32.add(arg("delta"), row), at)));
-            });
-            f.loop(rowBytes, line, 4, (at) => {
-              f.mem.f32.store(f.i32.add(state, at), 0, 3e38);
-              f.mem.f32.store(f.i32.add(state, at), line, 0);
-            });
-            const key = f.variable("i32", span.from);
-            f.block((done) => {
-              f.doWhile(() => {
-                f.brIf(done, f.i32.geS(key, span.to));
-                const n = blockLength(f, span, key);
+              const rowBytes = f.i32.shl(span.rows, 2);
+              f.loop(0, rowBytes, 4, (at) => {
+                const to = f.i32.add(state, at);
+                const logSum = f.mem.f32.load(f.i32.add(f.i32.add(arg("lse"), row), at));
+                f.mem.f32.store(to, 0, f.f32.mul(logSum, Math.LOG2E));
+                f.mem.f32.store(to, line, f.mem.f32.load(f.i32.add(f.i32.add(arg("delta"), row), at)));
+              });
+              f.loop(rowBytes, line, 4, (at) => {
+                f.mem.f32.store(f.i32.add(state, at), 0, 3e38);
+                f.mem.f32.store(f.i32.add(state, at), line, 0);
+              });
+              eachKeyBlock(f, kind, arg, span, h, (key, n, all) => {
                 const kAt = f.i32.add(k, f.i32.mul(key, kTime));
                 const vAt = f.i32.add(v, f.i32.mul(key, vTime));
                 f.call(scores, kAt, kTime, qTile, line, weights, line, n, keyDim, 0);
                 f.call(scores, vAt, vTime, dyTile, line, products, line, n, valueDim, 0);
-                const all = f.i32.and(f.i32.geS(key, span.allFrom), f.i32.leS(f.i32.add(key, n), span.allTo));
-                const rest = [
-                  weights,
-                  products,
-                  n,
-                  key,
-                  limits,
-                  state,
-                  float("cap"),
-                  float("capInverse"),
-                  slope,
-                ] as const;
+                const factors = [float("cap"), float("capInverse"), slope] as const;
+                const rest = [weights, products, n, key, limits, state, ...factors] as const;
                 f.if(
                   all,
                   () => f.call(slopes, ...rest),
@@ -311,14 +297,12 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
                 f.call(mix, kAt, kTime, products, line, dqTile, line, keyDim, n, 1);
                 f.call(spread, products, qRows, f.i32.add(dk, f.i32.mul(key, keyPitch)), keyPitch, n);
                 f.call(spread, weights, dyRows, f.i32.add(dv, f.i32.mul(key, valuePitch)), valuePitch, n);
-                f.advance(key, n);
-                return 1;
               });
+              const pitch = f.i32.shl(f.i32.mul(heads, keyDim), 2);
+              const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
+              const dq = sum(arg("dq"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, keyDim), 2));
+              f.call(unpack, dqTile, keyDim, ones, dq, pitch, span.rows);
             });
-            const pitch = f.i32.shl(f.i32.mul(heads, keyDim), 2);
-            const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
-            const dq = sum(arg("dq"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, keyDim), 2));
-            f.call(unpack, dqTile, keyDim, ones, dq, pitch, span.rows);
           });
         });
         const place = (to: I32Value, partBytes: I32Value, channels: I32Value): I32Value => {

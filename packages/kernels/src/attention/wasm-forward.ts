@@ -8,8 +8,16 @@ import {
   type ModuleBuilder,
   type Vec,
 } from "@everlong/wasm";
-import { argFloat, argReader, larger, smaller, type I32Value } from "../wasm-emit.ts";
+import { argFloat, argReader, type I32Value } from "../wasm-emit.ts";
 import { powerOfTwo } from "../wasm-power.ts";
+import {
+  COMMON_ARGS,
+  eachKeyBlock,
+  ifRows,
+  spanOf,
+  type AttentionKind,
+  type CommonArg,
+} from "./wasm-key-walk.ts";
 import {
   HIDDEN,
   KEY_BLOCK,
@@ -21,108 +29,7 @@ import {
   tileQueries,
 } from "./wasm-tiles.ts";
 
-/** What a kernel is built for. */
-export interface AttentionKind {
-  readonly softCap: boolean;
-  readonly slopes: boolean;
-}
-
-/**
- * Words that both directions share. Strides are in bytes; `left` and `right` are large where there is no limit; `scoreScale`, `cap`
- * and `capInverse` are for scores in units of ln 2.
- */
-export const COMMON_ARGS = [
-  "q",
-  "k",
-  "v",
-  "lse",
-  "slopes",
-  "keyLengths",
-  "queryLengths",
-  "iota",
-  "qBatch",
-  "qTime",
-  "qHead",
-  "kBatch",
-  "kTime",
-  "kHead",
-  "vBatch",
-  "vTime",
-  "vHead",
-  "heads",
-  "group",
-  "queries",
-  "keys",
-  "keyDim",
-  "valueDim",
-  "tiles",
-  "left",
-  "right",
-  "slopeBatch",
-  "scale",
-  "scoreScale",
-  "cap",
-  "capInverse",
-] as const;
-export type CommonArg = (typeof COMMON_ARGS)[number];
 export const FORWARD_ARGS: readonly (CommonArg | "y")[] = [...COMMON_ARGS, "y"];
-
-/** How a tile of queries stands to the keys. */
-export interface Span {
-  /** Position of the tile's first query among the keys. */
-  readonly own: I32Value;
-  /** Rows of the tile that exist, and those of them that are no padding. */
-  readonly rows: I32Value;
-  readonly valid: I32Value;
-  /** Keys that some query sees, and those that every query sees. */
-  readonly from: I32Value;
-  readonly to: I32Value;
-  readonly allFrom: I32Value;
-  readonly allTo: I32Value;
-  readonly keys: I32Value;
-}
-
-type Reader = (name: CommonArg) => I32Value;
-
-export function spanOf(f: FunctionBuilder, arg: Reader, batch: I32Value, tile: I32Value): Span {
-  const lengthOf = (lengths: I32Value, size: I32Value): I32Value => {
-    const found = f.variable("i32", size);
-    f.if(lengths, () => {
-      const given = f.mem.i32.load(f.i32.muladd(batch, 4, lengths));
-      f.set(found, smaller(f, larger(f, given, 0), size));
-    });
-    return f.i32.add(found, 0);
-  };
-  const keys = lengthOf(arg("keyLengths"), arg("keys"));
-  const queries = lengthOf(arg("queryLengths"), arg("queries"));
-  const first = f.i32.mul(tile, tileQueries(f.target));
-  const rows = smaller(f, f.i32.sub(arg("queries"), first), tileQueries(f.target));
-  const valid = larger(f, smaller(f, f.i32.sub(queries, first), rows), 0);
-  const own = f.i32.add(first, f.i32.sub(keys, queries));
-  const ownLast = f.i32.add(own, f.i32.sub(rows, 1));
-  const none = f.i32.eqz(valid);
-  const after = (position: I32Value): I32Value =>
-    smaller(f, f.i32.add(f.i32.add(position, arg("right")), 1), keys);
-  const whole = f.i32.eq(valid, rows);
-  return {
-    own,
-    rows,
-    valid,
-    keys,
-    from: larger(f, f.i32.sub(own, arg("left")), 0),
-    to: f.select<"i32">(none, 0, after(f.i32.add(own, f.i32.sub(valid, 1))), "i32"),
-    allFrom: larger(f, f.i32.sub(ownLast, arg("left")), 0),
-    allTo: f.select<"i32">(whole, after(own), 0, "i32"),
-  };
-}
-
-/** Keys of the next block: it ends where some query sees no further, so that few keys need a mask; a multiple of four rows. */
-export function blockLength(f: FunctionBuilder, span: Span, key: I32Value): I32Value {
-  const rest = smaller(f, f.i32.sub(span.to, key), KEY_BLOCK);
-  const open = f.i32.and(f.i32.sub(span.allTo, key), -4);
-  const seen = f.i32.and(f.i32.geS(key, span.allFrom), f.i32.gtS(open, 0));
-  return f.select(f.i32.and(seen, f.i32.ltS(open, rest)), open, rest);
-}
 
 export interface ScoreTile {
   /** Address of the int32 rows made by `bounds`. */
@@ -290,37 +197,33 @@ export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
         const b = f.i32.divU(head, heads);
         const h = f.i32.sub(head, f.i32.mul(b, heads));
         const hk = f.i32.divU(h, arg("group"));
-        const span = spanOf(f, arg, b, tileNumber);
-        const first = f.i32.mul(tileNumber, queries);
-        const sum = (...terms: I32Value[]): I32Value => terms.reduce((x, y) => f.i32.add(x, y));
-        const q = sum(
-          arg("q"),
-          f.i32.mul(b, arg("qBatch")),
-          f.i32.mul(h, arg("qHead")),
-          f.i32.mul(first, arg("qTime")),
-        );
-        const k = sum(arg("k"), f.i32.mul(b, arg("kBatch")), f.i32.mul(hk, arg("kHead")));
-        const v = sum(arg("v"), f.i32.mul(b, arg("vBatch")), f.i32.mul(hk, arg("vHead")));
-        const slope = f.variable("f32", 0);
-        if (kind.slopes) {
-          const at = sum(arg("slopes"), f.i32.mul(b, arg("slopeBatch")), f.i32.shl(h, 2));
-          f.set(slope, f.f32.mul(f.mem.f32.load(at), Math.LOG2E));
-        }
-        f.call(pack, q, arg("qTime"), span.rows, keyDim, packed, float("scoreScale"));
-        f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
-        for (let at = 0; at < line; at += 4 * f.lanes) {
-          f.mem.vec.store(state, at, HIDDEN);
-          f.mem.vec.store(state, line + at, 0);
-        }
-        const started = f.variable("i32", 0);
-        const key = f.variable("i32", span.from);
-        f.block((done) => {
-          f.doWhile(() => {
-            f.brIf(done, f.i32.geS(key, span.to));
-            const n = blockLength(f, span, key);
+        const span = spanOf(f, kind, arg, b, tileNumber);
+        ifRows(f, kind, span, () => {
+          const { first } = span;
+          const sum = (...terms: I32Value[]): I32Value => terms.reduce((x, y) => f.i32.add(x, y));
+          const q = sum(
+            arg("q"),
+            f.i32.mul(b, arg("qBatch")),
+            f.i32.mul(h, arg("qHead")),
+            f.i32.mul(first, arg("qTime")),
+          );
+          const k = sum(arg("k"), f.i32.mul(b, arg("kBatch")), f.i32.mul(hk, arg("kHead")));
+          const v = sum(arg("v"), f.i32.mul(b, arg("vBatch")), f.i32.mul(hk, arg("vHead")));
+          const slope = f.variable("f32", 0);
+          if (kind.slopes) {
+            const at = sum(arg("slopes"), f.i32.mul(b, arg("slopeBatch")), f.i32.shl(h, 2));
+            f.set(slope, f.f32.mul(f.mem.f32.load(at), Math.LOG2E));
+          }
+          f.call(pack, q, arg("qTime"), span.rows, keyDim, packed, float("scoreScale"));
+          f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
+          for (let at = 0; at < line; at += 4 * f.lanes) {
+            f.mem.vec.store(state, at, HIDDEN);
+            f.mem.vec.store(state, line + at, 0);
+          }
+          const started = f.variable("i32", 0);
+          eachKeyBlock(f, kind, arg, span, h, (key, n, all) => {
             const kAt = f.i32.add(k, f.i32.mul(key, kTime));
             f.call(scores, kAt, kTime, packed, line, tile, line, n, keyDim, 0);
-            const all = f.i32.and(f.i32.geS(key, span.allFrom), f.i32.leS(f.i32.add(key, n), span.allTo));
             const rest = [tile, n, key, limits, state, output, valueDim, started] as const;
             const factors = [float("cap"), float("capInverse"), slope] as const;
             f.if(
@@ -328,37 +231,25 @@ export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
               () => f.call(weigh, ...rest, ...factors),
               () => f.call(weighMasked, ...rest, ...factors),
             );
-            f.call(
-              mix,
-              f.i32.add(v, f.i32.mul(key, vTime)),
-              vTime,
-              tile,
-              line,
-              output,
-              line,
-              valueDim,
-              n,
-              started,
-            );
+            const vAt = f.i32.add(v, f.i32.mul(key, vTime));
+            f.call(mix, vAt, vTime, tile, line, output, line, valueDim, n, started);
             f.set(started, 1);
-            f.advance(key, n);
-            return 1;
           });
-        });
-        const row = f.i32.add(f.i32.mul(head, arg("queries")), first);
-        f.call(close, state, f.i32.muladd(row, 4, arg("lse")), span.rows);
-        // y is [B, T, H, V]
-        const pitch = f.i32.shl(f.i32.mul(heads, valueDim), 2);
-        const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
-        const y = sum(arg("y"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, valueDim), 2));
-        f.if(f.i32.eqz(started), () => {
-          const at = f.variable("i32", output);
-          f.loop(0, valueDim, 1, () => {
-            for (let o = 0; o < line; o += 4 * f.lanes) f.mem.vec.store(at, o, 0);
-            f.advance(at, line);
+          const row = f.i32.add(f.i32.mul(head, arg("queries")), first);
+          f.call(close, state, f.i32.muladd(row, 4, arg("lse")), span.rows);
+          // y is [B, T, H, V]
+          const pitch = f.i32.shl(f.i32.mul(heads, valueDim), 2);
+          const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
+          const y = sum(arg("y"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, valueDim), 2));
+          f.if(f.i32.eqz(started), () => {
+            const at = f.variable("i32", output);
+            f.loop(0, valueDim, 1, () => {
+              for (let o = 0; o < line; o += 4 * f.lanes) f.mem.vec.store(at, o, 0);
+              f.advance(at, line);
+            });
           });
+          f.call(unpack, output, valueDim, f.i32.add(state, line), y, pitch, span.rows);
         });
-        f.call(unpack, output, valueDim, f.i32.add(state, line), y, pitch, span.rows);
       });
     },
   );

@@ -1,6 +1,13 @@
 import { uniform } from "@everlong/testing";
 import { checkWasm } from "../wasm-check.ts";
-import { attentionGradOp, attentionOp, type AttentionGradInput, type AttentionInput } from "./op.ts";
+import {
+  attentionGradOp,
+  attentionOp,
+  blockSparseAttentionGradOp,
+  blockSparseAttentionOp,
+  type AttentionGradInput,
+  type AttentionInput,
+} from "./op.ts";
 import { attentionGradWasm, attentionWasm } from "./wasm.ts";
 
 const qkv: readonly AttentionInput[] = ["q", "k", "v"];
@@ -109,5 +116,80 @@ checkWasm(attentionGradOp, attentionGradWasm, [
       lengths(37, 18, 37, 5),
     ],
     params: { ...causal, scale: 0.2, inputs: [...grad, "slopes", "keyLengths", "queryLengths"] },
+  },
+]);
+
+const ints = (shape: number[], values: readonly number[]) => ({ shape, dtype: "i32" as const, values });
+/** Rows of 16 queries and 24 keys: some see nothing, some everything, some blocks beyond the window. */
+const starts = ints([1, 6], [0, 2, 2, 7, 10, 11]);
+const columns = ints([11], [4, 0, 0, 1, 2, 3, 4, 3, 1, 0, 4]);
+const listed: readonly AttentionInput[] = [...qkv, "blockStarts", "blockColumns"];
+const listedGrad: readonly AttentionGradInput[] = [...grad, "blockStarts", "blockColumns"];
+
+checkWasm(blockSparseAttentionOp, attentionWasm, [
+  {
+    inputs: [[2, 75, 3, 8], [2, 110, 3, 8], [2, 110, 3, 8], starts, columns],
+    params: { ...free, blockSize: [16, 24], inputs: listed },
+  },
+  {
+    inputs: [[1, 75, 3, 8], [1, 110, 1, 8], [1, 110, 1, 5], starts, columns],
+    params: { ...causal, left: 50, softCap: 2, blockSize: [16, 24], inputs: listed },
+  },
+  // lists of each head; rows of blocks that are no multiple of a tile
+  {
+    inputs: [
+      [1, 50, 2, 8],
+      [1, 50, 2, 8],
+      [1, 50, 2, 8],
+      { shape: [2], sample: uniform(0.1, 0.5) },
+      ints([2, 4], [0, 1, 2, 4, 4, 4, 7, 8]),
+      ints([8], [2, 0, 4, 1, 9, 2, 0, 4]),
+    ],
+    params: { ...free, blockSize: [21, 10], inputs: [...qkv, "slopes", "blockStarts", "blockColumns"] },
+  },
+  {
+    inputs: [
+      [3, 75, 1, 8],
+      [3, 110, 1, 8],
+      [3, 110, 1, 8],
+      lengths(110, 43, 0),
+      lengths(75, 33, 20),
+      starts,
+      columns,
+    ],
+    params: {
+      ...causal,
+      blockSize: [16, 24],
+      inputs: [...qkv, "keyLengths", "queryLengths", "blockStarts", "blockColumns"],
+    },
+  },
+]);
+
+checkWasm(blockSparseAttentionGradOp, attentionGradWasm, [
+  {
+    inputs: [
+      [2, 75, 4, 8],
+      [2, 110, 2, 8],
+      [2, 110, 2, 13],
+      [2, 75, 4, 13],
+      lse(2, 4, 75),
+      [2, 4, 75],
+      starts,
+      columns,
+    ],
+    params: { ...free, blockSize: [16, 24], inputs: listedGrad },
+  },
+  {
+    inputs: [
+      [1, 50, 2, 8],
+      [1, 50, 2, 8],
+      [1, 50, 2, 8],
+      [1, 50, 2, 8],
+      lse(1, 2, 50),
+      [1, 2, 50],
+      ints([2, 4], [0, 1, 2, 4, 4, 4, 7, 8]),
+      ints([8], [2, 0, 4, 1, 9, 2, 0, 4]),
+    ],
+    params: { ...causal, softCap: 2, blockSize: [21, 10], inputs: listedGrad },
   },
 ]);

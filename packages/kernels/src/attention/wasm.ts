@@ -14,7 +14,8 @@ import type {
 } from "../wasm-step.ts";
 import type { AttentionGradParams, AttentionParams } from "./op.ts";
 import { BACKWARD_ARGS, backwardScratch, buildBackward } from "./wasm-backward.ts";
-import { FORWARD_ARGS, buildForward, forwardScratch, type CommonArg } from "./wasm-forward.ts";
+import { FORWARD_ARGS, buildForward, forwardScratch } from "./wasm-forward.ts";
+import type { AttentionKind, CommonArg } from "./wasm-key-walk.ts";
 import { tileQueries } from "./wasm-tiles.ts";
 
 const UNLIMITED = 2 ** 29;
@@ -26,6 +27,8 @@ const IOTA: WasmTable = {
     for (let i = 0; i < 64; i++) memory.setInt32(at + 4 * i, i, true);
   },
 };
+
+const INTEGERS = ["keyLengths", "queryLengths", "blockStarts", "blockColumns"];
 
 type Common = { readonly [K in CommonArg]: ArgWord };
 interface Sizes {
@@ -57,8 +60,8 @@ export function commonWords(
     params.inputs,
     inputs.map((_, i) => i),
   ) as Record<string, number>;
-  const lengths = new Set([at["keyLengths"], at["queryLengths"]]);
-  if (inputs.some((v, i) => v.dtype !== (lengths.has(i) ? "i32" : "f32"))) return "computes in f32 only";
+  const integers = new Set(INTEGERS.map((name) => at[name]));
+  if (inputs.some((v, i) => v.dtype !== (integers.has(i) ? "i32" : "f32"))) return "computes in f32 only";
   const [q, k, v] = (["q", "k", "v"] as const).map((name) => inputs[at[name]!]!) as [
     WasmView,
     WasmView,
@@ -69,7 +72,10 @@ export function commonWords(
   const word = (name: string): ArgWord =>
     at[name] === undefined ? 0 : inputWord(at[name], inputs[at[name]]!);
   const slopes = at["slopes"] === undefined ? undefined : inputs[at["slopes"]]!;
-  const tiles = Math.ceil(queries / tileQueries(target));
+  const starts = at["blockStarts"] === undefined ? undefined : inputs[at["blockStarts"]]!;
+  const [blockQueries, blockKeys] = params.blockSize ?? [1, 1];
+  const tilesPerRow = Math.ceil(blockQueries / tileQueries(target));
+  const tiles = starts ? (starts.shape[1]! - 1) * tilesPerRow : Math.ceil(queries / tileQueries(target));
   const strides = (name: "q" | "k" | "v", view: WasmView): Record<string, number> => ({
     [`${name}Batch`]: byteStride(view, 0),
     [`${name}Time`]: byteStride(view, 1),
@@ -100,14 +106,29 @@ export function commonWords(
     scoreScale: { f32: params.scale * Math.LOG2E },
     cap: { f32: params.softCap * Math.LOG2E },
     capInverse: { f32: params.softCap > 0 ? Math.LN2 / params.softCap : 0 },
+    blockStarts: word("blockStarts"),
+    blockColumns: word("blockColumns"),
+    blockHead: starts && starts.shape[0]! > 1 ? byteStride(starts, 0) : 0,
+    blockEntries: starts ? inputs[at["blockColumns"]!]!.shape[0]! : 0,
+    blockQueries,
+    blockKeys,
+    tilesPerRow,
   } as unknown as Omit<Common, "lse">;
   return { words, sizes: { batch, heads, keyHeads, queries, keys, keyDim, valueDim, tiles }, at };
 }
 
+const kindOf = (params: AnyParams): AttentionKind => ({
+  softCap: params.softCap > 0,
+  slopes: params.inputs.includes("slopes"),
+  blocks: params.blockSize !== undefined,
+});
+const nameOf = ({ softCap, slopes, blocks }: AttentionKind): string =>
+  `${softCap ? "cap" : ""}${slopes ? "slopes" : ""}${blocks ? "blocks" : ""}`;
+
 /** q, k, v and dy may lie anywhere as long as the channels of a head are next to each other. */
 export const acceptsHeads = (input: number, view: WasmView, call: WasmCall<AnyParams>): boolean => {
   const name = call.params.inputs[input]!;
-  if (view.dtype === "i32") return view.strides[0] === 1 || view.shape[0] === 1;
+  if (view.dtype === "i32") return denseRows(view);
   return ["q", "k", "v", "dy"].includes(name) && view.dtype === "f32" && denseRows(view);
 };
 
@@ -116,14 +137,14 @@ export const attentionWasm: WasmSource<AttentionParams> = {
   lower: (call, target) => {
     const common = commonWords(call, target);
     if (typeof common === "string") return common;
-    const { words, sizes, at } = common;
-    const kind = { softCap: call.params.softCap > 0, slopes: at["slopes"] !== undefined };
+    const { words, sizes } = common;
+    const kind = kindOf(call.params);
     const queries = tileQueries(target);
     return {
       steps: [
         {
           kernel: {
-            key: `attention/${kind.softCap ? "cap" : ""}${kind.slopes ? "slopes" : ""}/${targetKey(target)}`,
+            key: `attention/${nameOf(kind)}/${targetKey(target)}`,
             build: (module) => buildForward(module, kind),
           },
           entry: "attention",
@@ -149,7 +170,7 @@ export const attentionGradWasm: WasmSource<AttentionGradParams> = {
     if (typeof common === "string") return common;
     const { words, sizes, at } = common;
     const { batch, heads, keyHeads, queries, keys, keyDim, valueDim, tiles } = sizes;
-    const kind = { softCap: call.params.softCap > 0, slopes: at["slopes"] !== undefined };
+    const kind = kindOf(call.params);
     const units = batch * keyHeads;
     const parts =
       units >= 16 ? 1 : Math.max(1, Math.min(Math.ceil(16 / Math.max(1, units)), Math.ceil(tiles / 8)));
@@ -176,7 +197,7 @@ export const attentionGradWasm: WasmSource<AttentionGradParams> = {
     const steps: WasmStep[] = [
       {
         kernel: {
-          key: `attentionGrad/${kind.softCap ? "cap" : ""}${kind.slopes ? "slopes" : ""}/${targetKey(target)}`,
+          key: `attentionGrad/${nameOf(kind)}/${targetKey(target)}`,
           build: (module) => buildBackward(module, kind),
         },
         entry: "attentionGrad",
