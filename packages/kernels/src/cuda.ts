@@ -1,6 +1,7 @@
 // CUDA sources by op, for devices that run them. A separate entry: other bundles do not carry it.
 
 import { adamwCuda } from "./adamw/cuda.ts";
+import { attentionCuda, attentionGradCuda } from "./attention/cuda.ts";
 import { crossEntropyCuda, crossEntropyGradCuda } from "./cross-entropy/cuda.ts";
 import type { CudaSource } from "./cuda-step.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
@@ -18,6 +19,8 @@ export { matmulCuda } from "./matmul/cuda.ts";
 /** Sources of fused ops, keyed by the op's name. */
 export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   adamw: adamwCuda,
+  attention: attentionCuda,
+  "attention-grad": attentionGradCuda,
   "cross-entropy": crossEntropyCuda,
   "cross-entropy-grad": crossEntropyGradCuda,
   embedding: embeddingCuda,
