@@ -56,6 +56,7 @@ function attempt(
     shape: view.shape,
     strides: view.strides,
     offset: 0,
+    aligned: (view.offset * bytesOf(dtype)) % 16 === 0,
   }));
   const outViews = outputs.map(({ dtype, view }): CudaView => ({
     dtype: half(dtype) ? "f32" : dtype,
@@ -73,7 +74,7 @@ function attempt(
     before.push(
       ...copySteps(operand, { input: i }, { buffer: -1, dtype, view: contiguousView(view.shape) }, { temp }),
     );
-    return { dtype, ...contiguousView(view.shape) };
+    return { dtype, ...contiguousView(view.shape), aligned: true };
   });
   const outputTemp = outputs.map((operand, i): number | undefined => {
     if (!half(operand.dtype)) return undefined;
@@ -95,11 +96,12 @@ function attempt(
   const rename: Renamer = (word) => {
     if (typeof word === "number" || "f32" in word || "table" in word) return word;
     const byteOffset = word.byteOffset ?? 0;
-    if ("temp" in word) return { temp: word.temp + own, byteOffset };
+    if ("temp" in word) return { ...word, temp: word.temp + own };
+    const map = word.map && { map: word.map };
     const temp = "input" in word ? inputTemp[word.input] : outputTemp[word.output];
-    if (temp !== undefined) return { temp, byteOffset };
-    if ("input" in word) return { input: word.input, byteOffset: byteOffset + offsetOf(inputs[word.input]!) };
-    return { output: word.output, byteOffset: byteOffset + offsetOf(outputs[word.output]!) };
+    if (temp !== undefined) return { temp, byteOffset, ...map };
+    if ("input" in word) return { ...word, byteOffset: byteOffset + offsetOf(inputs[word.input]!) };
+    return { ...word, byteOffset: byteOffset + offsetOf(outputs[word.output]!) };
   };
   return {
     inputs,

@@ -2,6 +2,7 @@
 
 import { createRequire } from "node:module";
 import { DeviceError } from "@everlong/core";
+import type { CudaTileMap } from "@everlong/kernels/cuda";
 
 /** What is used of koffi. */
 interface Koffi {
@@ -43,6 +44,8 @@ const DRIVER_SIGNATURES = {
   cuFuncSetAttribute: "int cuFuncSetAttribute(uint64_t, int, int)",
   cuLaunchKernel:
     "int cuLaunchKernel(uint64_t, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, uint64_t, void *, void *)",
+  cuTensorMapEncodeTiled:
+    "int cuTensorMapEncodeTiled(uint64_t, int, unsigned int, uint64_t, void *, void *, void *, void *, int, int, int, int)",
   cuGetErrorName: "int cuGetErrorName(int, void *)",
   cuStreamBeginCapture: "int cuStreamBeginCapture_v2(uint64_t, int)",
   cuStreamEndCapture: "int cuStreamEndCapture(uint64_t, void *)",
@@ -63,6 +66,13 @@ export const ATTRIBUTE = {
   minor: 76,
 } as const;
 const FUNC_MAX_DYNAMIC_SHARED = 8;
+const TILE_MAP = {
+  dtype: { f16: 6, bf16: 9 },
+  noInterleave: 0,
+  swizzle128: 3,
+  promote256: 3,
+  zerosOutside: 0,
+} as const;
 export const ERROR_NOT_READY = 600;
 export const ERROR_OUT_OF_MEMORY = 2;
 
@@ -103,6 +113,7 @@ export class Driver {
   private readonly fn: { readonly [K in keyof typeof DRIVER_SIGNATURES]: DriverFunction };
   private readonly cell = new BigUint64Array(new ArrayBuffer(8));
   private readonly int = new Int32Array(new ArrayBuffer(4));
+  private tileMap: Uint8Array | undefined;
 
   constructor() {
     koffi();
@@ -284,6 +295,32 @@ export class Driver {
       parameters,
       null,
     );
+  }
+
+  /** The 128 bytes that describe a buffer to the copy engine. They stay valid until the next call. */
+  encodeTileMap(map: CudaTileMap, address: Handle): Uint8Array {
+    // The driver wants the result on a multiple of 64 bytes.
+    this.tileMap ??= new Uint8Array(new ArrayBuffer(128 + 64));
+    const base = koffi().address(this.tileMap);
+    const skip = Number((64n - (base % 64n)) % 64n);
+    const longs = (values: readonly number[]): BigUint64Array => BigUint64Array.from(values.map(BigInt));
+    const words = (values: readonly number[]): Uint32Array => Uint32Array.from(values);
+    const code = this.fn.cuTensorMapEncodeTiled(
+      base + BigInt(skip),
+      TILE_MAP.dtype[map.dtype],
+      map.sizes.length,
+      address,
+      longs(map.sizes),
+      longs(map.strides),
+      words(map.box),
+      words(map.box.map(() => 1)),
+      TILE_MAP.noInterleave,
+      TILE_MAP.swizzle128,
+      TILE_MAP.promote256,
+      TILE_MAP.zerosOutside,
+    );
+    this.check("cuTensorMapEncodeTiled", code);
+    return this.tileMap.subarray(skip, skip + 128);
   }
 
   /** Records what `work` launches on the stream into a graph that can be replayed. */

@@ -1,7 +1,7 @@
 // The launches of a program with their argument words, and the addresses that fill them in.
 
 import { DeviceError } from "@everlong/core";
-import type { CudaProduct, CudaWord } from "@everlong/kernels/cuda";
+import { TILE_MAP_WORDS, type CudaProduct, type CudaTileMap, type CudaWord } from "@everlong/kernels/cuda";
 import type { Cublas } from "./cublas.ts";
 import { koffi, type Driver, type Handle } from "./driver.ts";
 import type { Kernel } from "./kernel-cache.ts";
@@ -17,6 +17,8 @@ export interface Engine {
 export interface BufferWord {
   readonly buffer: number;
   readonly offset: number;
+  /** A tile map of the buffer, which takes more words. */
+  readonly map?: CudaTileMap;
 }
 
 interface KernelLaunch {
@@ -64,8 +66,12 @@ export class FrameBuilder {
     resolve: (word: Exclude<CudaWord, number | { f32: number }>) => number | BufferWord,
   ): number {
     const at = this.words.length;
-    for (const word of words)
-      this.words.push(typeof word === "number" || "f32" in word ? word : resolve(word));
+    for (const word of words) {
+      const resolved = typeof word === "number" || "f32" in word ? word : resolve(word);
+      this.words.push(resolved);
+      if (typeof resolved !== "number" && "map" in resolved)
+        for (let i = 1; i < TILE_MAP_WORDS; i++) this.words.push(0);
+    }
     return at;
   }
 }
@@ -76,7 +82,7 @@ export class Frame {
   private readonly engine: Engine;
   private readonly view: DataView;
   private readonly parameters: (BigUint64Array | undefined)[];
-  private readonly patches: { readonly at: number; readonly offset: number }[][];
+  private readonly patches: (Omit<BufferWord, "buffer"> & { readonly at: number })[][];
 
   constructor(engine: Engine, builder: FrameBuilder, buffers: number) {
     this.engine = engine;
@@ -87,7 +93,7 @@ export class Frame {
     builder.words.forEach((word, i) => {
       if (typeof word === "number") this.view.setBigInt64(i * WORD, BigInt(word), true);
       else if ("f32" in word) this.view.setFloat32(i * WORD, word.f32, true);
-      else this.patches[word.buffer]!.push({ at: i * WORD, offset: word.offset });
+      else this.patches[word.buffer]!.push({ ...word, at: i * WORD });
     });
     const base = builder.launches.length > 0 ? koffi().address(this.view) : 0n;
     this.parameters = this.launches.map((l) => {
@@ -101,8 +107,14 @@ export class Frame {
   /** Sets where a buffer lies. */
   bind(buffer: number, address: Handle): void {
     this.addresses[buffer] = address;
-    for (const { at, offset } of this.patches[buffer]!) {
+    for (const { at, offset, map } of this.patches[buffer]!) {
       const target = address + offset;
+      if (map) {
+        new Uint8Array(this.view.buffer, at, TILE_MAP_WORDS * WORD).set(
+          this.engine.driver.encodeTileMap(map, target),
+        );
+        continue;
+      }
       this.view.setUint32(at, target % 2 ** 32, true);
       this.view.setUint32(at + 4, Math.floor(target / 2 ** 32), true);
     }

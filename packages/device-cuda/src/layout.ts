@@ -104,10 +104,10 @@ function addLaunch(
     (tables: readonly CudaTable[] | undefined) =>
     (word: Exclude<CudaWord, number | { f32: number }>): number | BufferWord => {
       if ("table" in word) return device.table(tables![word.table]!);
-      const offset = word.byteOffset ?? 0;
-      if ("input" in word) return { buffer: lowered.inputs[word.input]!.buffer, offset };
-      if ("output" in word) return { buffer: lowered.outputs[word.output]!.buffer, offset };
-      return { buffer: firstTemp + word.temp, offset };
+      const place = { offset: word.byteOffset ?? 0, ...(word.map && { map: word.map }) };
+      if ("input" in word) return { buffer: lowered.inputs[word.input]!.buffer, ...place };
+      if ("output" in word) return { buffer: lowered.outputs[word.output]!.buffer, ...place };
+      return { buffer: firstTemp + word.temp, ...place };
     };
   if ("library" in one) {
     const { library } = device;

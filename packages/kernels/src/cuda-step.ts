@@ -9,16 +9,38 @@ export interface CudaView {
   readonly shape: readonly number[];
   readonly strides: readonly number[];
   readonly offset: number;
+  /** Whether the first element lies on a multiple of 16 bytes; unknown where absent. */
+  readonly aligned?: boolean;
 }
 
-/** One 64-bit word of a launch's arguments: an integer, an f32 in its low half, or an address resolved by the device. */
+/**
+ * How the copy engine of sm_90 sees a buffer: axes with the fastest first, strides of all axes but that one in bytes (multiples of 16),
+ * and the box that one copy brings to shared memory, 128 bytes a row, in the engine's 128-byte swizzle. Outside of the sizes are zeros.
+ */
+export interface CudaTileMap {
+  readonly dtype: "f16" | "bf16";
+  readonly sizes: readonly number[];
+  readonly strides: readonly number[];
+  readonly box: readonly number[];
+}
+
+/** Words that a {@link CudaTileMap} takes; it must begin on a multiple of 8 words, in a parameter aligned to 64 bytes. */
+export const TILE_MAP_WORDS = 16;
+
+/** One 64-bit word of a launch's arguments: an integer, an f32 in its low half, or an address resolved by the device (or, longer, a tile map). */
 export type CudaWord =
   | number
   | { readonly f32: number }
-  | { readonly input: number; readonly byteOffset?: number }
-  | { readonly output: number; readonly byteOffset?: number }
-  | { readonly temp: number; readonly byteOffset?: number }
+  | ({ readonly input: number } & CudaPlace)
+  | ({ readonly output: number } & CudaPlace)
+  | ({ readonly temp: number } & CudaPlace)
   | { readonly table: number };
+
+interface CudaPlace {
+  readonly byteOffset?: number;
+  /** Passes a tile map of the buffer instead of its address. */
+  readonly map?: CudaTileMap;
+}
 
 /** Constant data (twiddles and the like), made once per device and shared by every step that names its key. */
 export interface CudaTable {

@@ -12,7 +12,7 @@ import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
 import { softmaxCuda, softmaxGradCuda } from "./softmax/cuda.ts";
 
 export type * from "./cuda-step.ts";
-export { blocksFor } from "./cuda-step.ts";
+export { blocksFor, TILE_MAP_WORDS } from "./cuda-step.ts";
 export { cudaPrelude, cudaType } from "./cuda-prelude.ts";
 export { matmulCuda } from "./matmul/cuda.ts";
 
