@@ -11,7 +11,39 @@ export { parity, type ParityRun } from "./parity.ts";
 export { parityModules } from "./parity-modules.ts";
 export type { CurvePoint, RunRecord } from "./run-record.ts";
 export { layerNames, type Architecture } from "./train/architecture.ts";
-export { Evaluator, type TokenModel } from "./train/evaluate.ts";
+export { Evaluator, type ForEachModel, type TokenModel } from "./train/evaluate.ts";
+export {
+  COMPAT_CHANGES,
+  hyperParameters,
+  makeRecipe,
+  PROTOCOL_RECIPE,
+  rateAt,
+  stepsOf,
+  stepsPerEpoch,
+  type HyperParameters,
+  type Recipe,
+} from "./benchmark/recipe.ts";
+export { findSuite, makeSetting, selectSettings, SUITES, type Suite } from "./benchmark/suites.ts";
+export {
+  parseArchitecture,
+  resolveLayers,
+  shorthandOf,
+  type ResolvedLayer,
+} from "./benchmark/architecture-name.ts";
+export { loadPlugin, loadPlugins, type Plugin } from "./benchmark/plugin.ts";
+export { makeCell, sliceOf, type Cell } from "./benchmark/cell.ts";
+export * from "./benchmark/result.ts";
+export { ResultStore, type Claim } from "./benchmark/store.ts";
+export { trainCell, type TrainCellOptions } from "./benchmark/train-cell.ts";
+export { runCells, type CellFailure, type RunCellsOptions, type RunCellsReport } from "./benchmark/runner.ts";
+export * from "./benchmark/scores.ts";
+export {
+  ISO_STATE,
+  isoState,
+  type IsoStateLayer,
+  type IsoStateOptions,
+  type IsoStateReport,
+} from "./benchmark/iso-state.ts";
 export { trainRun, type OnPoint, type RunConfig } from "./train/run.ts";
 export { runAll, serveRuns, type PoolOptions } from "./train/pool.ts";
 export { QUICK_ARCHITECTURES, quickConfigs } from "./train/quick.ts";

@@ -24,8 +24,17 @@ export function gatherRows(data: TaskData, order: ArrayLike<number>, from: numbe
   return { inputs, targets, rows };
 }
 
-/** Full batches for ever; rows that do not fill a batch wait for the next epoch's order. */
-export function* shuffledBatches(data: TaskData, batch: number, seed: number): Generator<RowBatch> {
+/**
+ * Full batches for ever; rows that do not fill a batch wait for the next epoch's order.
+ *
+ * @param from batches to leave out at the start, for a run that goes on
+ */
+export function* shuffledBatches(
+  data: TaskData,
+  batch: number,
+  seed: number,
+  from: number = 0,
+): Generator<RowBatch> {
   if (data.count < batch) {
     throw new ConfigError("mad run", "fewer rows than a batch", {
       expected: `at least ${batch}`,
@@ -33,8 +42,9 @@ export function* shuffledBatches(data: TaskData, batch: number, seed: number): G
     });
   }
   const rng = defaultRng(seed);
-  for (;;) {
+  for (let made = 0; ;) {
     const order = Int32Array.from(rng.permutation(data.count));
-    for (let at = 0; at + batch <= data.count; at += batch) yield gatherRows(data, order, at, batch);
+    for (let at = 0; at + batch <= data.count; at += batch)
+      if (made++ >= from) yield gatherRows(data, order, at, batch);
   }
 }

@@ -1,30 +1,93 @@
-// Several runs side by side, one worker thread each. Which device a worker computes on is decided by its entry file, which
-// the host brings (the facade's registers the CPU device).
+// Work side by side, one worker thread each. Which device a worker computes on is decided by its entry file, which the
+// host brings (the facade's registers the CPU device).
 
 import type { MessagePort, Worker } from "node:worker_threads";
 import { EverlongError } from "@everlong/core";
+import type { Cell } from "../benchmark/cell.ts";
+import type { CellResult, EpochPoint } from "../benchmark/result.ts";
+import { trainCell, type TrainCellOptions } from "../benchmark/train-cell.ts";
 import type { CurvePoint, RunRecord } from "../run-record.ts";
 import { trainRun, type RunConfig } from "./run.ts";
 
-interface Job {
+/** What workers can be asked for: arguments and the answer, by kind. */
+interface Work {
+  readonly run: { readonly ask: RunConfig; readonly answer: RunRecord; readonly point: CurvePoint };
+  readonly cell: {
+    readonly ask: { readonly cell: Cell; readonly together: NonNullable<TrainCellOptions["together"]> };
+    readonly answer: CellResult;
+    readonly point: { readonly run: number; readonly point: EpochPoint };
+  };
+}
+
+type Kind = keyof Work;
+
+interface Job<K extends Kind = Kind> {
+  readonly kind: K;
   readonly id: number;
-  readonly config: RunConfig;
+  readonly ask: Work[K]["ask"];
 }
 
 type Message =
-  | { readonly kind: "point"; readonly id: number; readonly point: CurvePoint; readonly done: number }
-  | { readonly kind: "record"; readonly id: number; readonly record: RunRecord }
+  | { readonly kind: "point"; readonly id: number; readonly point: unknown; readonly done: number }
+  | { readonly kind: "answer"; readonly id: number; readonly answer: unknown }
   | { readonly kind: "error"; readonly id: number; readonly message: string };
 
-/** In a worker: runs the jobs that arrive. */
+type Post = (point: unknown, done: number) => void;
+
+const does: { readonly [K in Kind]: (ask: Work[K]["ask"], post: Post) => Promise<Work[K]["answer"]> } = {
+  run: (config, post) => trainRun(config, post),
+  cell: ({ cell, together }, post) =>
+    trainCell(cell, { together, onPoint: (run, point, done) => post({ run, point }, done) }),
+};
+
+/** In a worker: does the jobs that arrive. */
 export function serveRuns(port: MessagePort): void {
-  port.on("message", ({ id, config }: Job) => {
+  port.on("message", (job: Job) => {
     const post = (m: Message): void => port.postMessage(m);
-    trainRun(config, (point, done) => post({ kind: "point", id, point, done })).then(
-      (record) => post({ kind: "record", id, record }),
+    const { id } = job;
+    const doing = (does[job.kind] as (ask: unknown, post: Post) => Promise<unknown>)(job.ask, (point, done) =>
+      post({ kind: "point", id, point, done }),
+    );
+    doing.then(
+      (answer) => post({ kind: "answer", id, answer }),
       (error: unknown) =>
         post({ kind: "error", id, message: error instanceof Error ? error.message : String(error) }),
     );
+  });
+}
+
+let jobs = 0;
+
+/** Sends a worker one job. @throws EverlongError with the worker's message, also when the worker itself breaks */
+export function askWorker<K extends Kind>(
+  worker: Worker,
+  kind: K,
+  ask: Work[K]["ask"],
+  onPoint: (point: Work[K]["point"], done: number) => void = () => {},
+): Promise<Work[K]["answer"]> {
+  const id = jobs++;
+  return new Promise((resolve, reject) => {
+    const finish = (settle: () => void): void => {
+      worker.off("message", hear);
+      worker.off("error", broken);
+      worker.off("exit", ended);
+      settle();
+    };
+    const fail = (what: string, cause?: unknown): void =>
+      finish(() => reject(new EverlongError("mad worker", what, { cause })));
+    const broken = (error: unknown): void =>
+      fail(`the worker broke: ${error instanceof Error ? error.message : String(error)}`, error);
+    const ended = (code: number): void => fail(`the worker ended with code ${code}`);
+    const hear = (m: Message): void => {
+      if (m.id !== id) return;
+      if (m.kind === "point") onPoint(m.point as Work[K]["point"], m.done);
+      else if (m.kind === "answer") finish(() => resolve(m.answer as Work[K]["answer"]));
+      else fail(m.message);
+    };
+    worker.on("message", hear);
+    worker.on("error", broken);
+    worker.on("exit", ended);
+    worker.postMessage({ kind, id, ask } satisfies Job<K>);
   });
 }
 
@@ -43,7 +106,14 @@ export async function runAll(configs: readonly RunConfig[], options: PoolOptions
   const drain = async (worker: Worker): Promise<void> => {
     while (next < configs.length) {
       const id = next++;
-      records[id] = await runOn(worker, { id, config: configs[id]! }, options);
+      const config = configs[id]!;
+      try {
+        records[id] = await askWorker(worker, "run", config, (p, done) => options.onPoint?.(id, p, done));
+      } catch (cause) {
+        const { message } = cause as Error;
+        const what = `${config.architecture.name} on ${config.task} failed: ${message}`;
+        throw new EverlongError("mad run", what, { cause });
+      }
       options.onRecord?.(id, records[id]);
     }
   };
@@ -57,30 +127,4 @@ export async function runAll(configs: readonly RunConfig[], options: PoolOptions
     await Promise.all(workers.map((w) => w.terminate()));
   }
   return records;
-}
-
-function runOn(worker: Worker, job: Job, options: PoolOptions): Promise<RunRecord> {
-  return new Promise((resolve, reject) => {
-    const finish = (settle: () => void): void => {
-      worker.off("message", hear);
-      worker.off("error", reject);
-      settle();
-    };
-    const hear = (m: Message): void => {
-      if (m.kind === "point") options.onPoint?.(job.id, m.point, m.done);
-      else if (m.kind === "record") finish(() => resolve(m.record));
-      else
-        finish(() =>
-          reject(
-            new EverlongError(
-              "mad run",
-              `${job.config.architecture.name} on ${job.config.task} failed: ${m.message}`,
-            ),
-          ),
-        );
-    };
-    worker.on("message", hear);
-    worker.on("error", reject);
-    worker.postMessage(job);
-  });
 }

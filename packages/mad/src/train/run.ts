@@ -1,8 +1,8 @@
 // One MAD training run: data of a task, a model of an architecture, a loop, a record.
 
-import { checkOptions, ConfigError, random, tensor } from "@everlong/core";
+import { checkOptions, ConfigError, tensor } from "@everlong/core";
 import { crossEntropy } from "@everlong/kernels";
-import { AutoEncoder, LanguageModel, parameterCount, type Mixer } from "@everlong/nn";
+import { isSequenceMixer, parameterCount } from "@everlong/nn";
 import { AdamW, cosine, fit, type Batch } from "@everlong/train";
 import type { CurvePoint, RunRecord } from "../run-record.ts";
 import { generateSplits, type TaskData } from "../tasks/generate.ts";
@@ -12,6 +12,7 @@ import { IGNORE_INDEX } from "../tasks/task.ts";
 import { layerNames, type Architecture } from "./architecture.ts";
 import { Evaluator } from "./evaluate.ts";
 import { shuffledBatches } from "./batches.ts";
+import { makeModel, vocabularyOf } from "./model.ts";
 
 /** Everything that determines a run. */
 export interface RunConfig {
@@ -65,8 +66,6 @@ const KNOWN = [
 /** Called at every point of the curve. */
 export type OnPoint = (point: CurvePoint, done: number) => void;
 
-const hasState = (layer: object): layer is Mixer => "stateBytes" in layer;
-
 /** Trains and measures on the default device; two runs of one configuration give the same record but for the times. */
 export async function trainRun(config: RunConfig, onPoint: OnPoint = () => {}): Promise<RunRecord> {
   checkOptions("mad run", config, KNOWN);
@@ -77,10 +76,17 @@ export async function trainRun(config: RunConfig, onPoint: OnPoint = () => {}): 
   const task = findTask(config.task);
   const what = { task, ...(config.taskOptions ? { options: config.taskOptions } : {}), seed };
   const { train, test } = generateSplits(what, { train: trainRows, test: testRows });
-  const vocabSize = vocabularyOf(task.configure(config.taskOptions).options);
-  const key = random.key(seed);
-  const shape = { key, vocabSize, dim, maxLength: train.length, layers: config.architecture.layers };
-  const model = task.backbone === "autoencoder" ? new AutoEncoder(shape) : new LanguageModel(shape);
+  const { options } = task.configure(config.taskOptions);
+  const vocabSize = vocabularyOf(options);
+  const model = makeModel({
+    task: task.name,
+    options,
+    layers: config.architecture.layers,
+    dim,
+    norm: "layer",
+    seed,
+    maxLength: train.length,
+  });
   const optimizer = new AdamW(model, { learningRate, weightDecay });
   const evaluator = new Evaluator(model, test, vocabSize, batch);
 
@@ -132,7 +138,7 @@ export async function trainRun(config: RunConfig, onPoint: OnPoint = () => {}): 
   const training = (performance.now() - start - evaluating) / 1000;
   const scores = await evaluator.scores();
   evaluator.dispose();
-  const mixers = model.layers.map((b) => b.mixer).filter(hasState);
+  const mixers = model.layers.map((b) => b.mixer).filter(isSequenceMixer);
   return {
     architecture: config.architecture.name,
     layers: layerNames(config.architecture),
@@ -151,13 +157,9 @@ export async function trainRun(config: RunConfig, onPoint: OnPoint = () => {}): 
   };
 }
 
-/** Ids of a task's tokens run below its vocabulary size. */
-function vocabularyOf(options: Partial<TaskOptions>): number {
-  return options.vocabSize!;
-}
-
-function* toTensors(data: TaskData, batch: number, seed: number): Generator<Batch> {
-  for (const { inputs, targets, rows } of shuffledBatches(data, batch, seed)) {
+/** Shuffled batches as tensors `inputs` and `targets`, `[B, T]` each. */
+export function* toTensors(data: TaskData, batch: number, seed: number, from: number = 0): Generator<Batch> {
+  for (const { inputs, targets, rows } of shuffledBatches(data, batch, seed, from)) {
     const shape = [rows, data.length];
     yield { inputs: tensor(inputs, shape), targets: tensor(targets, shape) };
   }

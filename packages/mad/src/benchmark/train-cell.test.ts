@@ -1,0 +1,177 @@
+import "@everlong/device-cpu";
+import { setDefaultDevice } from "@everlong/core";
+import { beforeAll, describe, expect, test } from "vitest";
+import { parseArchitecture } from "./architecture-name.ts";
+import { makeCell, sliceOf, type Cell } from "./cell.ts";
+import { hyperParameters, makeRecipe, rateAt, stepsOf, type Recipe } from "./recipe.ts";
+import { bestRun, type CellResult } from "./result.ts";
+import { cellScore, scoreArchitectures } from "./scores.ts";
+import { findSuite, makeSetting, selectSettings, SUITES } from "./suites.ts";
+import { trainCell } from "./train-cell.ts";
+
+beforeAll(() => setDefaultDevice("cpu"));
+
+const TINY: Partial<Recipe> = {
+  dim: 16,
+  batch: 8,
+  epochs: 2,
+  learningRates: [1e-3, 1e-2],
+  weightDecays: [0, 0.1],
+};
+const setting = makeSetting(
+  "in-context-recall",
+  { vocabSize: 8, seqLen: 16 },
+  { trainCount: 40, testCount: 24 },
+);
+const tiny = (text: string, changes: Partial<Recipe> = {}): Cell =>
+  makeCell(parseArchitecture(text), setting, { ...TINY, ...changes });
+
+const figures = (r: CellResult): unknown => r.runs.map(({ curve, ...run }) => ({ ...run, points: curve }));
+
+describe("a cell", () => {
+  test.each(["mA(heads=4)-Sg", "H-M", "Mb"])("%s: together equals one by one", async (text) => {
+    const cell = tiny(text);
+    const together = await trainCell(cell, { together: "on" });
+    const apart = await trainCell(cell, { together: "off" });
+    expect([together.together, apart.together]).toEqual([true, false]);
+    expect(together.runs.length).toBe(4);
+    together.runs.forEach((run, i) => {
+      const other = apart.runs[i]!;
+      expect([run.learningRate, run.weightDecay]).toEqual([other.learningRate, other.weightDecay]);
+      expect(run.steps).toBe(10);
+      expect(run.curve.length).toBe(3);
+      run.curve.forEach((p, j) => expect(p.testLoss).toBeCloseTo(other.curve[j]!.testLoss, 4));
+    });
+    // The rates did tell.
+    const losses = new Set(together.runs.map((r) => r.test!.epoch.loss));
+    expect(losses.size).toBe(4);
+  });
+
+  test("repeats bit for bit", async () => {
+    const cell = tiny("mA(heads=2)-Sg", { learningRates: [1e-2] });
+    expect(figures(await trainCell(cell))).toEqual(figures(await trainCell(cell)));
+  });
+
+  test("a run that reaches the accuracy ends, the others go on", async () => {
+    const ended = await trainCell(tiny("M", { stopAt: 0 }));
+    expect(ended.runs.map((r) => `${r.stopped} ${r.steps}`)).toEqual(
+      Array.from({ length: 4 }, () => "accurate 5"),
+    );
+    const patient = await trainCell(tiny("M", { patience: 1, epochs: 9, learningRates: [1e-9] }), {
+      together: "off",
+    });
+    expect(patient.runs[0]!.stopped).toBe("steady");
+    expect(patient.runs[0]!.steps).toBeLessThan(45);
+  });
+
+  test("a run that diverges is left out of the score, together and alone", async () => {
+    for (const together of ["on", "off"] as const) {
+      const result = await trainCell(tiny("M", { learningRates: [1e-2, 1e30], epochs: 3 }), { together });
+      expect(result.runs.map((r) => r.stopped)).toEqual(["done", "done", "diverged", "diverged"]);
+      expect(result.runs[2]!.test).toBeNull();
+      expect(bestRun(result, "epoch")!.learningRate).toBe(1e-2);
+      expect(cellScore(result, "macro")).toBeGreaterThan(0);
+    }
+  });
+
+  test("test rows in the training set end it", async () => {
+    const leaking = makeSetting(
+      "in-context-recall",
+      { vocabSize: 2, seqLen: 4 },
+      { trainCount: 40, testCount: 24 },
+    );
+    const cell = makeCell(parseArchitecture("M"), leaking, TINY);
+    await expect(trainCell(cell)).rejects.toThrow(/stand in the training set/);
+  });
+
+  test("its key follows everything that decides the result, and nothing else", () => {
+    const { key } = tiny("mA-Sg");
+    expect(tiny("mh-attention swiglu").key).toBe(key);
+    expect(tiny("mA(heads=16)-Sg").key).toBe(key);
+    expect(makeCell({ ...parseArchitecture("mA-Sg"), name: "mine" }, setting, TINY).key).toBe(key);
+    const others = [
+      tiny("mA(heads=8)-Sg"),
+      tiny("Sg-mA"),
+      tiny("mA-Sg", { epochs: 3 }),
+      tiny("mA-Sg", { seed: 1 }),
+      tiny("mA-Sg", { schedule: "constant" }),
+      makeCell(parseArchitecture("mA-Sg"), makeSetting("in-context-recall", { vocabSize: 8 }), TINY),
+    ];
+    expect(new Set([key, ...others.map((c) => c.key)]).size).toBe(7);
+  });
+});
+
+describe("recipes", () => {
+  test("unknown keys and impossible values are refused", () => {
+    expect(() => makeRecipe({ epoch: 3 } as never)).toThrow(/Did you mean "epochs"/);
+    expect(() => makeRecipe({ learningRates: [] })).toThrow(/learningRates/);
+    expect(() => makeRecipe({ learningRates: [0] })).toThrow(/above 0/);
+    expect(() => makeRecipe({ batch: 1.5 })).toThrow(/whole number/);
+    expect(() => makeRecipe({ schedule: "step" as never })).toThrow(/cosine or constant/);
+  });
+
+  test("the protocol: six runs, 20,000 steps, a cosine by epochs from each rate to the minimum", () => {
+    const recipe = makeRecipe();
+    expect(hyperParameters(recipe).length).toBe(6);
+    expect(stepsOf(recipe, 12_800)).toBe(20_000);
+    expect(rateAt(recipe, 1e-3, 0, 100)).toBe(1e-3);
+    expect(rateAt(recipe, 1e-3, 99, 100)).toBe(1e-3);
+    expect(rateAt(recipe, 1e-3, 10_000, 100)).toBeCloseTo((1e-3 + 1e-6) / 2, 12);
+    expect(rateAt(recipe, 1e-4, 19_999, 100)).toBeLessThan(1.1e-6);
+    expect(rateAt(makeRecipe({ schedule: "constant" }), 1e-4, 19_999, 100)).toBe(1e-4);
+    expect(rateAt(makeRecipe({ warmup: 10 }), 1e-3, 4, 100)).toBe(5e-4);
+  });
+});
+
+describe("suites", () => {
+  test("settings are chosen by pattern", () => {
+    const { settings } = findSuite("full");
+    expect(settings.length).toBe(66);
+    expect(selectSettings(settings, ["CR"]).map((s) => s.id)).toEqual(["in-context-recall"]);
+    expect(selectSettings(settings, ["CR/vocabSize=*"]).length).toBe(3);
+    expect(selectSettings(settings, ["CR*", "M/*"]).length).toBe(16);
+    expect(() => selectSettings(settings, ["in-context-recal"])).toThrow(/Did you mean "in-context-recall"/);
+    expect(() => findSuite("ful")).toThrow(/Did you mean "full"/);
+    expect(new Set(SUITES.map((s) => s.name)).size).toBe(SUITES.length);
+  });
+
+  test("slices share the work out", () => {
+    const items = Array.from({ length: 10 }, (_, i) => i);
+    const parts = [1, 2, 3].map((p) => sliceOf(items, p, 3));
+    expect(parts.flat().toSorted((a, b) => a - b)).toEqual(items);
+    expect(() => sliceOf(items, 4, 3)).toThrow(/1 <= PART <= OF/);
+  });
+
+  test("scores: best of the sweep, mean of settings, mean of tasks", () => {
+    const run = (accuracy: number | null): unknown => ({
+      learningRate: 1,
+      weightDecay: 0,
+      test:
+        accuracy === null
+          ? null
+          : {
+              epoch: { macroAccuracy: accuracy, tokenAccuracy: accuracy / 2 },
+              batches: { macroAccuracy: accuracy / 4 },
+            },
+    });
+    const cell = (task: string, setting: string, accuracies: (number | null)[]): CellResult =>
+      ({
+        architecture: "x",
+        shorthand: "x",
+        task,
+        setting,
+        recipe: makeRecipe(),
+        runs: accuracies.map(run),
+      }) as unknown as CellResult;
+    const [score] = scoreArchitectures([
+      cell("a", "a1", [0.2, 0.8, null]),
+      cell("a", "a2", [0.4, 0.1]),
+      cell("b", "b1", [null, null]),
+    ]);
+    expect(score!.tasks.map((t) => t.score.macro)).toEqual([expect.closeTo(0.6), 0]);
+    expect(score!.total.macro).toBeCloseTo(0.3);
+    expect(score!.total.batches).toBeCloseTo(0.075);
+    expect(score!.total.token).toBeCloseTo(0.15);
+    expect(score!.diverged).toEqual(["b1"]);
+  });
+});
