@@ -13,6 +13,7 @@ import { embeddingGradWasm, embeddingWasm } from "./embedding/wasm.ts";
 import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
+import { onlineConvWasm } from "./online-conv/wasm.ts";
 import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
 import { rotaryWasm } from "./rotary/wasm.ts";
 import { selectiveScanGradWasm, selectiveScanWasm } from "./selective-scan/wasm.ts";
@@ -43,6 +44,7 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "layer-norm-grad": layerNormGradWasm,
   linear: linearWasm,
   "linear-scan": linearScanWasm,
+  "online-conv": onlineConvWasm,
   "rms-norm": rmsNormWasm,
   "rms-norm-grad": rmsNormGradWasm,
   rotary: rotaryWasm,
