@@ -15,6 +15,7 @@ import {
 } from "@everlong/core";
 import { describe, expect, test } from "vitest";
 import { parameterCount, parameters, stateDict } from "../layer.ts";
+import { Hyena } from "../mixers/hyena.ts";
 import { AutoEncoder } from "./auto-encoder.ts";
 import { LanguageModel, type LanguageModelOptions, type ModelState } from "./language-model.ts";
 import { sineTable } from "./position-table.ts";
@@ -79,9 +80,10 @@ describe("LanguageModel", () => {
         expect(await distance(logits, slice(whole, [null, t])), `position ${t}`).toBeLessThan(1e-12);
       }
       expect(step.traces).toBe(1);
-      expect(() => model().prefill(x, { capacity: 20 })).toThrow(
-        /Hyena cannot be run one position at a time/,
-      );
+      const twoSided = model({
+        layers: [({ key, dim, maxLength }) => new Hyena({ key, dim, maxLength, bidirectional: true })],
+      });
+      expect(() => twoSided.prefill(x, { capacity: 20 })).toThrow(/cannot be run one position at a time/);
     },
   );
 

@@ -1,6 +1,15 @@
 // Short causal depthwise convolution over time.
 
-import { ConfigError, random, type Tensor, type Variable } from "@everlong/core";
+import {
+  ConfigError,
+  concat,
+  narrow,
+  random,
+  squeeze,
+  unsqueeze,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
 import { fanInUniform } from "../initial.ts";
 import { parameter } from "../layer.ts";
 import { shortConv } from "@everlong/kernels";
@@ -35,5 +44,12 @@ export class ShortConv {
   /** @param x `[B, T, C]` */
   forward(x: Tensor): Tensor {
     return shortConv(x, this.weight.value, this.bias ? { bias: this.bias.value } : {});
+  }
+
+  /** One position: `x` and `y` `[B, C]`, `tail` the W - 1 inputs before it, `[B, W - 1, C]`. */
+  step(x: Tensor, tail: Tensor): { readonly y: Tensor; readonly tail: Tensor } {
+    const window = concat([tail, unsqueeze(x, 1)], 1);
+    const now = narrow(this.forward(window), 1, this.width - 1, this.width);
+    return { y: squeeze(now, 1), tail: narrow(window, 1, 1, this.width) };
   }
 }

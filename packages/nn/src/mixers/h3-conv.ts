@@ -8,6 +8,8 @@ import {
   permute,
   random,
   reshape,
+  squeeze,
+  unsqueeze,
   type Tensor,
   type Variable,
 } from "@everlong/core";
@@ -17,9 +19,10 @@ import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
-import type { Mixer } from "../mixer.ts";
+import { OnlineConvs } from "../filters/online-convs.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { h3Product } from "./h3-product.ts";
-import { zeroPadding } from "./padding.ts";
+import { lastReal, zeroPadding } from "./padding.ts";
 
 export interface H3ConvOptions {
   readonly key: Tensor;
@@ -89,6 +92,56 @@ export class H3Conv implements Mixer {
 
   /** @param x `[B, T, D]`, any T. */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.#run(x, options).y;
+  }
+
+  /** @throws ConfigError with `compat` */
+  prefill(x: Tensor, options: PrefillOptions): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const { mask, capacity } = options;
+    const { y, k, keys, v } = this.#run(x, options);
+    const last = (t: Tensor): Tensor => lastReal(t, x.shape[1]!, mask);
+    const pairs: Tensor[] = [];
+    const [ordered, values] = [last(keys), last(v)];
+    h3Product(ordered, ordered, values, this.headDim, (rows, gates) => {
+      pairs.push(gates ? mul(rows, gates.preGate) : rows);
+      return rows;
+    });
+    const convs = [
+      { inputs: last(k), taps: this.#taps(this.kKernel), skip: this.keySkip.value },
+      { inputs: pairs[0]!, taps: this.#taps(this.kernel), skip: this.skip.value },
+    ];
+    return { y, state: OnlineConvs.start("H3Conv", convs, { capacity }) };
+  }
+
+  /** @param x `[B, D]` */
+  step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const u = unsqueeze(x, 1);
+    const convs = new OnlineConvs(state);
+    const now = (t: Tensor): Tensor => unsqueeze(convs.next(squeeze(t, 1)), 1);
+    const keys = now(this.kProj.forward(u));
+    const y = h3Product(this.qProj.forward(u), keys, this.vProj.forward(u), this.headDim, (rows, gates) =>
+      gates ? mul(now(mul(rows, gates.preGate)), gates.postGate) : now(rows),
+    );
+    return { y: squeeze(this.outputLinear.forward(y), 1), state: convs.state };
+  }
+
+  #needSteps(): void {
+    if (!this.#compat) return;
+    throw new ConfigError("H3Conv", "this layer cannot be run one position at a time", {
+      got: "compat",
+      hint: "Use forward.",
+    });
+  }
+
+  /** Taps `[J, C]`. */
+  #taps(kernel: LongKernel, key?: Tensor): Tensor {
+    return permute(reshape(kernel.forward(key), [kernel.channels, kernel.taps]), [1, 0]);
+  }
+
+  /** The output, and keys before and after their filter and values, zero where padded. */
+  #run(x: Tensor, options: ForwardOptions): { y: Tensor; k: Tensor; keys: Tensor; v: Tensor } {
     if (x.rank !== 3 || x.shape[2] !== this.dim) {
       throw new ShapeError("H3Conv", "expected [B, T, D]", {
         expected: `[B, T, ${this.dim}]`,
@@ -99,10 +152,6 @@ export class H3Conv implements Mixer {
     const masked = (t: Tensor): Tensor => zeroPadding(t, mask);
     const u = masked(x);
     const [q, k, v] = [this.qProj.forward(u), masked(this.kProj.forward(u)), masked(this.vProj.forward(u))];
-    const taps = (kernel: LongKernel, site: number): Tensor => {
-      const k3 = kernel.forward(key && random.foldIn(key, site));
-      return permute(reshape(k3, [kernel.channels, kernel.taps]), [1, 0]);
-    };
     const conv = (
       rows: Tensor,
       filter: Tensor,
@@ -120,17 +169,18 @@ export class H3Conv implements Mixer {
       const y = circularConv(preGate ? mul(rows, preGate) : rows, filter, skip, 2 * rows.shape[1]!);
       return postGate ? mul(y, postGate) : y;
     };
-    const keys = masked(conv(k, taps(this.kKernel, 0), this.keySkip.value));
-    const filter = taps(this.kernel, 1);
+    const site = (i: number): Tensor | undefined => key && random.foldIn(key, i);
+    const keys = masked(conv(k, this.#taps(this.kKernel, site(0)), this.keySkip.value));
+    const filter = this.#taps(this.kernel, site(1));
     const y = h3Product(q, keys, v, this.headDim, (rows, gates) =>
       conv(rows, filter, this.skip.value, gates?.preGate, gates?.postGate),
     );
-    return this.outputLinear.forward(y);
+    return { y: this.outputLinear.forward(y), k, keys, v };
   }
 
-  /** Bytes of the inputs of both filters that an exact continuation needs. */
+  /** Bytes of the slots of both filters. */
   stateBytes(time: number): number {
-    return 4 * Math.min(time, this.maxLength - 1) * this.dim * (1 + this.headDim);
+    return 4 * time * this.dim * (1 + this.headDim);
   }
 
   flops(time: number): number {

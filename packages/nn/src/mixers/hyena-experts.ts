@@ -24,7 +24,7 @@ import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
-import { convolvedNow, inputHistory, remembered } from "./input-history.ts";
+import { OnlineConvs } from "../filters/online-convs.ts";
 import { needOneOf } from "./linear-attention.ts";
 import { tooLong } from "./multi-head-hyena.ts";
 import { appended, lastReal, zeroPadding } from "./padding.ts";
@@ -133,34 +133,24 @@ export class HyenaExperts implements Mixer {
     return this.#run(x, options).y;
   }
 
-  /** Steps keep the inputs of every long convolution at `capacity` positions, at most `maxLength`. */
   prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
     const { mask, capacity } = options;
     const { y, raw, inputs } = this.#run(x, options);
-    const held = inputs.map((u, o) => [
-      `inputs${o}`,
-      inputHistory("HyenaExperts", u, capacity, this.maxLength, mask),
-    ]);
+    const time = raw.shape[1]!;
+    const filters = this.#filters(Math.max(time, Math.min(capacity, this.maxLength)));
+    const convs = inputs.map((u, o) => ({ ...filters[o]!, inputs: lastReal(u, time, mask) }));
     const tail = lastReal(raw, this.shortFilter.width - 1, mask);
-    return { y, state: { tail, ...Object.fromEntries(held) } };
+    const held = OnlineConvs.start("HyenaExperts", convs, { capacity, longest: this.maxLength });
+    return { y, state: { tail, ...held } };
   }
 
   step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
-    const { width } = this.shortFilter;
-    const window = appended(state["tail"]!, this.inProj.forward(x));
-    const now = squeeze(narrow(this.shortFilter.forward(window), 1, width - 1, width), 1);
+    const { y: now, tail } = this.shortFilter.step(this.inProj.forward(x), state["tail"]!);
     const parts = split(now, this.order + 1, -1);
-    const next: Record<string, Tensor> = { tail: narrow(window, 1, 1, width) };
-    const filters = this.#filters(state["inputs0"]!.shape[1]!);
+    const convs = new OnlineConvs(state);
     let v = parts[this.order]!;
-    for (const [o, { taps, skip }] of filters.entries()) {
-      const gated = mul(v, parts[this.order - 1 - o]!);
-      const history = remembered(state[`inputs${o}`]!, gated);
-      next[`inputs${o}`] = history;
-      v = convolvedNow(history, taps);
-      if (skip) v = add(v, mul(gated, skip));
-    }
-    return { y: this.#choose(mul(v, parts[0]!), x), state: next };
+    for (let o = 0; o < this.order - 1; o++) v = convs.next(mul(v, parts[this.order - 1 - o]!));
+    return { y: this.#choose(mul(v, parts[0]!), x), state: { tail, ...convs.state } };
   }
 
   /** The output, projections before the short convolution, and the inputs of every long convolution. */
@@ -205,7 +195,7 @@ export class HyenaExperts implements Mixer {
     return this.outProj.forward(sum(mul(z, unsqueeze(weights, -2)), -1));
   }
 
-  /** Bytes of the inputs that an exact continuation needs: those of every long convolution, and of the short one. */
+  /** Bytes of the slots of every long convolution, and of the short one's inputs. */
   stateBytes(time: number): number {
     const channels = this.experts * this.inner;
     const long = Math.min(time, this.maxLength) * channels * (this.order - 1);

@@ -29,7 +29,9 @@ import { activate, activationName, type ActivationName } from "../layers/activat
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
-import type { Mixer } from "../mixer.ts";
+import { OnlineConvs } from "../filters/online-convs.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { lastReal } from "./padding.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
 
 /**
@@ -195,6 +197,56 @@ export class Hyena implements Mixer {
 
   /** @param x `[B, T, D]` */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.#run(x, options).y;
+  }
+
+  /** @throws ConfigError for blocks and for filters that read the future */
+  prefill(x: Tensor, options: PrefillOptions): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const { mask, capacity } = options;
+    const { y, raw, inputs } = this.#run(x, options);
+    const time = raw.shape[1]!;
+    const filters = this.#filters(Math.max(time, Math.min(capacity, this.maxLength)));
+    const convs = inputs.map((u, o) => ({
+      inputs: lastReal(u, time, mask),
+      taps: filters[o]!.ahead,
+      skip: filters[o]!.skip,
+    }));
+    const tail = lastReal(raw, this.shortFilter.width - 1, mask);
+    return {
+      y,
+      state: { tail, ...OnlineConvs.start("Hyena", convs, { capacity, longest: this.maxLength }) },
+    };
+  }
+
+  /** @param x `[B, D]` */
+  step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const { y: now, tail } = this.shortFilter.step(
+      repeatChannels(this.inProj.forward(x), this.#groups),
+      state["tail"]!,
+    );
+    const parts = split(now, this.order + 1, -1);
+    const convs = new OnlineConvs(state);
+    let v = parts[this.order]!;
+    for (let o = 0; o < this.order - 1; o++) {
+      v = convs.next(mul(v, this.#gate(parts[this.order - 1 - o]!)));
+      if (this.ordProjW) v = this.#mixHeads(v, o);
+    }
+    const y = this.outProj.forward(activate(this.activation, mul(v, parts[0]!)));
+    return { y, state: { tail, ...convs.state } };
+  }
+
+  #needSteps(): void {
+    if (this.causal && this.blocks === 1) return;
+    throw new ConfigError("Hyena", "this layer cannot be run one position at a time", {
+      got: this.bidirectional ? "two-sided filters" : `${this.blocks} blocks`,
+      hint: "Use forward.",
+    });
+  }
+
+  /** The output, projections before the short convolution, and the inputs of every long convolution. */
+  #run(x: Tensor, options: ForwardOptions): { y: Tensor; raw: Tensor; inputs: Tensor[] } {
     const time = x.shape[1]!;
     if (x.rank !== 3 || x.shape[2] !== this.dim) {
       throw new ShapeError("Hyena", "expected [B, T, D]", {
@@ -211,14 +263,15 @@ export class Hyena implements Mixer {
         });
       }
       const cut = options.mask ? { ...options, mask: narrow(options.mask, -1, 0, this.maxLength) } : options;
-      return this.forward(narrow(x, 1, 0, this.maxLength), cut);
+      return this.#run(narrow(x, 1, 0, this.maxLength), cut);
     }
     const { mask, key } = options;
     const real = mask && unsqueeze(mask, -1);
     const masked = (t: Tensor): Tensor => (real ? where(real, t, 0) : t);
-    const projected = masked(repeatChannels(this.inProj.forward(x), this.#groups));
-    const parts = split(masked(this.shortFilter.forward(projected)), this.order + 1, -1);
+    const raw = masked(repeatChannels(this.inProj.forward(x), this.#groups));
+    const parts = split(masked(this.shortFilter.forward(raw)), this.order + 1, -1);
     const filters = this.#filters(time);
+    const inputs: Tensor[] = [];
     let v = parts[this.order]!;
     for (let o = 0; o < this.order - 1; o++) {
       const last = o === this.order - 2;
@@ -227,15 +280,16 @@ export class Hyena implements Mixer {
         v = dropout(mul(v, gate), this.dropout, key, o);
         gate = undefined;
       }
+      inputs.push(gate ? mul(v, gate) : v);
       // The output gate joins the last convolution unless heads are mixed in between.
       v = this.#convolve(v, filters[o]!, gate, last && !this.ordProjW ? parts[0] : undefined);
       if (this.ordProjW) v = this.#mixHeads(v, o);
     }
     if (this.ordProjW) v = mul(v, parts[0]!);
-    return this.outProj.forward(activate(this.activation, v));
+    return { y: this.outProj.forward(activate(this.activation, v)), raw, inputs };
   }
 
-  /** Bytes of the inputs that an exact continuation needs: those of every long convolution, and of the short one. */
+  /** Bytes of the slots of every long convolution, and of the short one's inputs. */
   stateBytes(time: number): number {
     const long = Math.min(time, this.maxLength) * this.inner * (this.order - 1);
     const short = this.inner * (this.order + 1) * (this.shortFilter.width - 1);
@@ -275,16 +329,14 @@ export class Hyena implements Mixer {
 
   #gate(x: Tensor): Tensor {
     if (!this.#outerMixing) return x;
-    const [batch, time] = x.shape as [number, number, number];
-    const heads = [batch, time, this.heads, this.inner / this.heads];
+    const heads = [...x.shape.slice(0, -1), this.heads, this.inner / this.heads];
     return reshape(broadcastTo(sum(reshape(x, heads), -1, { keepDims: true }), heads), x.shape);
   }
 
   #mixHeads(v: Tensor, o: number): Tensor {
-    const [batch, time] = v.shape as [number, number, number];
     const w = reshape(narrow(this.ordProjW!.value, 0, o, o + 1), [this.heads, this.heads]);
-    const heads = reshape(v, [batch, time, this.heads, this.inner / this.heads]);
-    return reshape(einsum("bthd,hg->btgd", heads, w), v.shape);
+    const heads = reshape(v, [-1, this.heads, this.inner / this.heads]);
+    return reshape(einsum("nhd,hg->ngd", heads, w), v.shape);
   }
 
   #convolve(

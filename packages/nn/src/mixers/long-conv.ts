@@ -23,9 +23,10 @@ import { parameter, type ForwardOptions } from "../layer.ts";
 import { activate, activationName, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
-import type { Mixer } from "../mixer.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { circularConv } from "../filters/circular-conv.ts";
-import { zeroPadding } from "./padding.ts";
+import { OnlineConvs } from "../filters/online-convs.ts";
+import { lastReal, zeroPadding } from "./padding.ts";
 
 export const LONG_CONV_SIDES = ["causal", "two-sided", "folded"] as const;
 /**
@@ -157,9 +158,8 @@ export class LongConv implements Mixer {
     }
     const { mask, key } = options;
     const u = zeroPadding(x, mask);
-    const wide = this.channels === 1 ? u : tile(u, this.channels, 2);
     const filters = this.kernel.forward(key && random.foldIn(key, 1));
-    let y = activate(this.activation, this.#convolve(wide, filters));
+    let y = activate(this.activation, this.#convolve(this.#wide(u), filters));
     if (key && this.dropout > 0) {
       y = this.#tie
         ? mul(
@@ -173,12 +173,30 @@ export class LongConv implements Mixer {
           )
         : dropout(y, this.dropout, key, 0);
     }
-    return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(y)) : y;
+    return this.#out(y);
   }
 
-  /** Bytes of the inputs that an exact continuation needs. */
+  /** @throws ConfigError for filters that read the future */
+  prefill(x: Tensor, options: PrefillOptions): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const { mask, capacity } = options;
+    const taps = this.#rows(this.kernel.forward(), 0, this.maxLength);
+    const inputs = this.#wide(lastReal(x, x.shape[1]!, mask));
+    const convs = [{ inputs, taps, skip: reshape(this.skip.value, [-1]) }];
+    return { y: this.forward(x, options), state: OnlineConvs.start("LongConv", convs, { capacity }) };
+  }
+
+  /** @param x `[B, D]` */
+  step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const convs = new OnlineConvs(state);
+    const y = activate(this.activation, convs.next(this.#wide(x)));
+    return { y: this.#out(y), state: convs.state };
+  }
+
+  /** Bytes of the slots of every filter. */
   stateBytes(time: number): number {
-    return 4 * Math.min(time, this.maxLength - 1) * this.dim;
+    return 4 * time * this.dim * this.channels;
   }
 
   flops(time: number): number {
@@ -188,27 +206,45 @@ export class LongConv implements Mixer {
     return rows * (3 * transform + 14 * time) + out + this.kernel.flops();
   }
 
+  #needSteps(): void {
+    if (this.causal) return;
+    throw new ConfigError("LongConv", "this layer cannot be run one position at a time", {
+      got: this.#compat ?? `${this.sides} filters`,
+      hint: "Use forward.",
+    });
+  }
+
+  /** Inputs once for each filter: `[.., D]` to `[.., C D]`. */
+  #wide(x: Tensor): Tensor {
+    return this.channels === 1 ? x : tile(x, this.channels, -1);
+  }
+
+  #out(y: Tensor): Tensor {
+    return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(y)) : y;
+  }
+
+  /** Taps `from` to `to` of the C filters from set `first` on, time first: `[to - from, C D]`. */
+  #rows(filters: Tensor, from: number, to: number, first = 0): Tensor {
+    const part = narrow(narrow(filters, 0, first, first + this.channels), 2, from, to);
+    return permute(reshape(part, [this.channels * this.dim, to - from]), [1, 0]);
+  }
+
   /** `u` `[B, T, C D]` with filters `[C or 2 C, D, J]`, skip included. */
   #convolve(u: Tensor, filters: Tensor): Tensor {
     const skip = reshape(this.skip.value, [this.channels * this.dim]);
-    const side = (from: number, taps: readonly [number, number]): Tensor => {
-      const part = narrow(narrow(filters, 0, from, from + this.channels), 2, taps[0], taps[1]);
-      const rows = reshape(part, [this.channels * this.dim, taps[1] - taps[0]]);
-      return permute(rows, [1, 0]);
-    };
     const taps = filters.shape[2]!;
     const behind =
       this.sides === "two-sided"
-        ? side(this.channels, [0, taps])
+        ? this.#rows(filters, 0, taps, this.channels)
         : this.sides === "folded"
-          ? flip(side(0, [this.maxLength, taps]), 0)
+          ? flip(this.#rows(filters, this.maxLength, taps), 0)
           : undefined;
     if (this.#compat) {
       const time = u.shape[1]!;
       const period = this.#compat === "short-period" ? Math.min(time, this.maxLength) + time : 2 * time;
-      return circularConv(u, this.#periodic(side(0, [0, taps]), behind, time), skip, period);
+      return circularConv(u, this.#periodic(this.#rows(filters, 0, taps), behind, time), skip, period);
     }
-    return fftConv(u, this.sides === "folded" ? side(0, [0, this.maxLength]) : side(0, [0, taps]), {
+    return fftConv(u, this.#rows(filters, 0, this.sides === "folded" ? this.maxLength : taps), {
       layout: "bld",
       skip,
       ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag: this.#firstBackwardLag } : {}),

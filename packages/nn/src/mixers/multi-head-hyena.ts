@@ -27,7 +27,7 @@ import { ShortConv } from "../layers/short-conv.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
 import { needOneOf } from "./linear-attention.ts";
-import { inputHistory, remembered } from "./input-history.ts";
+import { OnlineConvs } from "../filters/online-convs.ts";
 import { appended, lastReal, zeroPadding } from "./padding.ts";
 
 /**
@@ -114,37 +114,31 @@ export class MultiHeadHyena implements Mixer {
     return this.#run(x, options).y;
   }
 
-  /** Steps keep the inputs of `capacity` positions, at most `maxLength`, and cost as much as one row of attention. */
   prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
+    const { mask, capacity } = options;
     const { y, raw, k, v } = this.#run(x, options);
-    const held = (t: Tensor): Tensor =>
-      inputHistory("MultiHeadHyena", t, options.capacity, this.maxLength, options.mask);
-    const tail = lastReal(raw, this.shortFilter.width - 1, options.mask);
-    return { y, state: { tail, keys: held(k), values: held(v) } };
+    const time = raw.shape[1]!;
+    const taps = this.filterFn.forward(Math.max(time, Math.min(capacity, this.maxLength)));
+    const inputs = this.#pairs(lastReal(k, time, mask), lastReal(v, time, mask));
+    const conv = { inputs, taps, skip: this.filterFn.skip() };
+    const tail = lastReal(raw, this.shortFilter.width - 1, mask);
+    const held = OnlineConvs.start("MultiHeadHyena", [conv], { capacity, longest: this.maxLength });
+    return { y, state: { tail, ...held } };
   }
 
   step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
-    const { width } = this.shortFilter;
-    const window = appended(state["tail"]!, tile(this.inProj.forward(x), this.#groups, -1));
-    const now = squeeze(narrow(this.shortFilter.forward(window), 1, width - 1, width), 1);
-    const [q, v, k] = split(now, 3, -1) as [Tensor, Tensor, Tensor];
-    const keys = remembered(state["keys"]!, k);
-    const values = remembered(state["values"]!, v);
-    const heads = (t: Tensor): Tensor => reshape(t, [...t.shape.slice(0, -1), this.heads, this.headSize]);
-    const skip = this.filterFn.skip();
-    const taps = this.filterFn.forward(keys.shape[1]!);
-    const first = skip ? add(narrow(taps, 0, 0, 1), skip) : narrow(taps, 0, 0, 1);
-    const weights = concat([first, narrow(taps, 0, 1, taps.shape[0]!)], 0);
-    const scores = mul(sum(mul(heads(keys), unsqueeze(heads(q), 1)), -1), weights);
-    const read = sum(mul(heads(values), unsqueeze(scores, -1)), 1);
-    return {
-      y: this.outProj.forward(reshape(read, [x.shape[0]!, this.inner])),
-      state: { tail: narrow(window, 1, 1, width), keys, values },
-    };
+    const { y: now, tail } = this.shortFilter.step(
+      tile(this.inProj.forward(x), this.#groups, -1),
+      state["tail"]!,
+    );
+    const [q, v, k] = split(unsqueeze(now, 1), 3, -1) as [Tensor, Tensor, Tensor];
+    const convs = new OnlineConvs(state);
+    const memory = convs.next(squeeze(this.#pairs(k, v), 1));
+    return { y: squeeze(this.#read(unsqueeze(memory, 1), q), 1), state: { tail, ...convs.state } };
   }
 
   #run(x: Tensor, options: ForwardOptions): { y: Tensor; raw: Tensor; k: Tensor; v: Tensor } {
-    const [batch, time] = x.shape as [number, number, number];
+    const time = x.shape[1]!;
     const { mask } = options;
     if (time > this.maxLength) {
       if (!this.#truncate) throw tooLong("MultiHeadHyena", time, this.maxLength);
@@ -154,24 +148,37 @@ export class MultiHeadHyena implements Mixer {
     const raw = zeroPadding(tile(this.inProj.forward(x), this.#groups, -1), mask);
     const convolved = zeroPadding(this.shortFilter.forward(raw), mask);
     const [q, v, k] = split(convolved, 3, -1) as [Tensor, Tensor, Tensor];
-    // Channels are (head, feature) with the feature fastest.
-    const heads = (t: Tensor): Tensor => reshape(t, [batch, time, this.heads, this.headSize]);
-    const d = this.headSize;
-    // A row per pair of features, so that the pairs of a head share its filter: [B, d, d, T, H] folded.
-    const pairs = permute(mul(unsqueeze(heads(k), -1), unsqueeze(heads(v), -2)), [0, 3, 4, 1, 2]);
-    const rows = reshape(pairs, [batch * d * d, time, this.heads]);
+    const rows = this.#pairs(k, v);
     const skip = this.filterFn.skip();
     const memory = fftConv(rows, this.filterFn.forward(time), { layout: "bld", ...(skip ? { skip } : {}) });
-    const queries = permute(heads(q), [0, 3, 1, 2]);
-    const shape = [batch, d, d, time, this.heads];
-    const read = sum(mul(reshape(memory, shape), broadcastTo(unsqueeze(queries, 2), shape)), 1);
-    const y = this.outProj.forward(reshape(permute(read, [0, 2, 3, 1]), [batch, time, this.inner]));
-    return { y, raw, k, v };
+    return { y: this.#read(memory, q), raw, k, v };
   }
 
-  /** Bytes of what an exact continuation needs: the inputs of the long convolution as vectors, and of the short one. */
+  /** `[B, T, H d]` as `[B, T, H, d]`: channels are (head, feature) with the feature fastest. */
+  #heads(t: Tensor): Tensor {
+    return reshape(t, [...t.shape.slice(0, 2), this.heads, this.headSize]);
+  }
+
+  /** Products of keys and values, a row per pair of features, so that the pairs of a head share its filter: `[B d d, T, H]`. */
+  #pairs(k: Tensor, v: Tensor): Tensor {
+    const [batch, time] = k.shape as [number, number, number];
+    const product = mul(unsqueeze(this.#heads(k), -1), unsqueeze(this.#heads(v), -2));
+    const rows = batch * this.headSize ** 2;
+    return reshape(permute(product, [0, 3, 4, 1, 2]), [rows, time, this.heads]);
+  }
+
+  /** The layer's output `[B, T, D]`: the memory `[B d d, T, H]` read by queries. */
+  #read(memory: Tensor, q: Tensor): Tensor {
+    const [batch, time] = q.shape as [number, number, number];
+    const shape = [batch, this.headSize, this.headSize, time, this.heads];
+    const queries = unsqueeze(permute(this.#heads(q), [0, 3, 1, 2]), 2);
+    const read = sum(mul(reshape(memory, shape), broadcastTo(queries, shape)), 1);
+    return this.outProj.forward(reshape(permute(read, [0, 2, 3, 1]), [batch, time, this.inner]));
+  }
+
+  /** Bytes of the long convolution's slots and of the short one's inputs. */
   stateBytes(time: number): number {
-    const long = 2 * Math.min(time, this.maxLength) * this.inner;
+    const long = Math.min(time, this.maxLength) * this.inner * this.headSize;
     return 4 * (long + 3 * this.inner * (this.shortFilter.width - 1));
   }
 
