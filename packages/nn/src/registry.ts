@@ -6,6 +6,7 @@ import { moeMlpEntry } from "./channel/moe-entry.ts";
 import { rwkv5ChannelMixerEntry, rwkv6ChannelMixerEntry } from "./channel/rwkv-entries.ts";
 import {
   attentionEntry,
+  blockSparseAttentionEntry,
   multiHeadAttentionEntry,
   multiHeadSlidingAttentionEntry,
   slidingAttentionEntry,
@@ -39,6 +40,7 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   multiHeadAttentionEntry,
   slidingAttentionEntry,
   multiHeadSlidingAttentionEntry,
+  blockSparseAttentionEntry,
   hyenaEntry,
   multiHeadHyenaEntry,
   hyenaExpertsEntry,

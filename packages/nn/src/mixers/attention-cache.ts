@@ -51,6 +51,8 @@ export interface CachedAttention {
   readonly reach: number;
   /** `[H]`. */
   readonly slopes: Tensor | undefined;
+  /** Bool `[B, 1 or H, 1, S]`: slots that a pattern of blocks leaves; default all. */
+  readonly listed: Tensor | undefined;
 }
 
 /** The cache after a prompt `[B, T, G, K]`, of which `how` names the real positions. */
@@ -101,8 +103,11 @@ export function attendCached(q: Tensor, cache: KeyValueCache, how: CachedAttenti
   }
   let seen = greaterEqual(positions, 0);
   if (how.reach >= 0) seen = and(seen, greaterEqual(lag, -how.reach));
-  const low = where(reshape(seen, [batch, 1, 1, slots]), scores, -1e30);
-  const e = exp(sub(low, max(low, -1, { keepDims: true })));
-  const weights = div(e, sum(e, -1, { keepDims: true }));
+  const each = reshape(seen, [batch, 1, 1, slots]);
+  const visible = how.listed ? and(each, how.listed) : each;
+  const low = where(visible, scores, -1e30);
+  // a position that sees nothing gives zeros
+  const e = where(visible, exp(sub(low, max(low, -1, { keepDims: true }))), 0);
+  const weights = div(e, maximum(sum(e, -1, { keepDims: true }), 1e-30));
   return permute(matmul(weights, wide(values)), [0, 2, 1, 3]);
 }

@@ -2,7 +2,14 @@
 
 import { defineMixer, type LayerEntry, type LayerShape, type OptionsOf } from "../registry-entry.ts";
 import type { Mixer } from "../mixer.ts";
-import { MultiHeadAttention } from "./attention.ts";
+import {
+  MultiHeadAttention,
+  butterflyBlocks,
+  localBlocks,
+  stridedBlocks,
+  unionOfBlocks,
+  type AttentionBlockOptions,
+} from "./attention.ts";
 
 const options = (heads: number, rotaryDim: number, window: readonly number[]) =>
   ({
@@ -21,7 +28,11 @@ const options = (heads: number, rotaryDim: number, window: readonly number[]) =>
     shortConv: { default: false, doc: "three-tap causal convolution of queries, keys and values" },
   }) as const;
 
-function build(shape: LayerShape, o: OptionsOf<ReturnType<typeof options>>): Mixer {
+function build(
+  shape: LayerShape,
+  o: OptionsOf<ReturnType<typeof options>>,
+  blocks?: AttentionBlockOptions,
+): Mixer {
   const size = shape.dim / o.heads;
   return new MultiHeadAttention({
     key: shape.key,
@@ -39,6 +50,7 @@ function build(shape: LayerShape, o: OptionsOf<ReturnType<typeof options>>): Mix
     qkvBias: o.qkvBias,
     outBias: o.outBias,
     shortConv: o.shortConv,
+    ...(blocks ? { blocks } : {}),
   });
 }
 
@@ -79,4 +91,33 @@ export const multiHeadSlidingAttentionEntry: LayerEntry<Mixer> = defineMixer({
   source: WINDOW_SOURCE,
   options: options(16, -1, [32, 32]),
   build,
+});
+
+export const BLOCK_PATTERNS = ["local-strided", "butterfly"] as const;
+
+export const blockSparseAttentionEntry: LayerEntry<Mixer> = defineMixer({
+  name: "block-sparse-attention",
+  shorthand: "mAb",
+  summary:
+    "Attention of several heads between listed blocks of queries and keys; what is not listed costs nothing.",
+  source:
+    "Dao et al. 2022, arXiv 2205.14135; patterns: Child et al. 2019, arXiv 1904.10509, Dao et al. 2021, arXiv 2112.00029",
+  options: {
+    ...options(16, -1, [-1, -1]),
+    blockQueries: { default: 16, doc: "queries of a block" },
+    blockKeys: { default: 16, doc: "keys of a block" },
+    pattern: { default: "local-strided", doc: "which blocks meet", choices: BLOCK_PATTERNS },
+    local: { default: 1, doc: "blocks before and after its own that a block sees, with local-strided" },
+    stride: { default: 4, doc: "of so many blocks all rows see the last, with local-strided; 0: none" },
+    levels: { default: 32, doc: "binary digits in which blocks may differ, with butterfly" },
+  },
+  build: (shape, o) => {
+    const { blockQueries, blockKeys, pattern, local, stride, levels, ...rest } = o;
+    const near = localBlocks(local);
+    const strided = stride > 0 ? unionOfBlocks(near, stridedBlocks(stride)) : near;
+    return build(shape, rest, {
+      size: { queries: blockQueries, keys: blockKeys },
+      pattern: pattern === "butterfly" ? butterflyBlocks(levels) : strided,
+    });
+  },
 });

@@ -21,9 +21,13 @@ import { Linear } from "../layers/linear.ts";
 import { Rotary, type RotaryMath } from "../layers/rotary.ts";
 import { ShortConv } from "../layers/short-conv.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { AttentionBlockPatterns, type AttentionBlockOptions } from "./attention-blocks.ts";
 import { attendCached, extendCache, fillCache, type KeyValueCache } from "./attention-cache.ts";
 import { compactPositions, fullLengths, pack, packing, unpack, weightedValues } from "./attention-padding.ts";
 import { lastReal } from "./padding.ts";
+
+export type { AttentionBlockOptions } from "./attention-blocks.ts";
+export * from "./block-patterns.ts";
 
 export interface MultiHeadAttentionOptions {
   readonly key: Tensor;
@@ -63,6 +67,8 @@ export interface MultiHeadAttentionOptions {
   readonly shortConv?: boolean;
   /** Queries from `x`, keys and values from another sequence (`context`). Default false. */
   readonly cross?: boolean;
+  /** Blocks of queries and keys that meet; all else costs nothing. Default: all pairs. */
+  readonly blocks?: AttentionBlockOptions;
 }
 
 const OPTIONS = [
@@ -85,6 +91,7 @@ const OPTIONS = [
   "softcap",
   "shortConv",
   "cross",
+  "blocks",
 ] as const satisfies readonly (keyof MultiHeadAttentionOptions)[];
 
 export interface AttentionForwardOptions extends ForwardOptions {
@@ -114,6 +121,7 @@ export class MultiHeadAttention implements Mixer {
   readonly dropout: number;
   readonly #rotary: Rotary | undefined;
   readonly #slopes: readonly number[] | undefined;
+  readonly #blocks: AttentionBlockPatterns | undefined;
 
   constructor(options: MultiHeadAttentionOptions) {
     checkOptions("MultiHeadAttention", options, OPTIONS);
@@ -141,6 +149,7 @@ export class MultiHeadAttention implements Mixer {
     this.softcap = options.softcap ?? 0;
     this.dropout = checkRate("MultiHeadAttention", options.dropout ?? 0);
     this.#slopes = alibi ? alibiSlopes(heads) : undefined;
+    this.#blocks = options.blocks && new AttentionBlockPatterns(options.blocks, heads);
     const keys = random.splitKey(key, 6) as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
     const kvWidth = 2 * headsKv * size;
     if (cross) {
@@ -179,7 +188,7 @@ export class MultiHeadAttention implements Mixer {
   /** Softmax weights `[B, H, T, S]` of a forward pass without masks. */
   weights(x: Tensor, options: AttentionForwardOptions = {}): Tensor {
     const { q, k } = this.#project(x, options);
-    return attentionProbabilities(q, k, this.#settings(q));
+    return attentionProbabilities(q, k, this.#settings(q, k));
   }
 
   prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
@@ -210,6 +219,7 @@ export class MultiHeadAttention implements Mixer {
       softcap: this.softcap,
       reach: this.window[0],
       slopes: this.#slopesOn(x),
+      listed: this.#blocks?.seen(cache.positions, cache.length),
     });
     return {
       y: this.outProj.forward(reshape(context, [x.shape[0]!, this.dim])),
@@ -228,12 +238,14 @@ export class MultiHeadAttention implements Mixer {
     const right = this.causal ? 0 : this.window[1] < 0 ? time - 1 : Math.min(this.window[1], time - 1);
     // Sum over queries of the keys in reach, cut at both ends of the sequence.
     const side = (reach: number): number => reach * time - (reach * (reach + 1)) / 2;
-    const pairs = time + side(left) + side(right);
+    const pairs = this.#blocks?.pairs(time, left, right) ?? time + side(left) + side(right);
     return 2 * time * this.dim * (width + this.dim) + 4 * pairs * this.dim;
   }
 
   #slots(capacity: number): number {
-    return this.window[0] < 0 ? capacity : Math.min(capacity, this.window[0] + 1);
+    // patterns are drawn on all positions
+    if (this.window[0] < 0 || this.#blocks) return capacity;
+    return Math.min(capacity, this.window[0] + 1);
   }
 
   #needsGeneration(what: string): void {
@@ -252,7 +264,7 @@ export class MultiHeadAttention implements Mixer {
     return this.#slopes && tensor([...this.#slopes], { dtype: like.dtype, device: like.device });
   }
 
-  #settings(q: Tensor): AttentionOptions {
+  #settings(q: Tensor, k: Tensor): AttentionOptions {
     const slopes = this.#slopesOn(q);
     return {
       causal: this.causal,
@@ -260,6 +272,7 @@ export class MultiHeadAttention implements Mixer {
       scale: this.scale,
       softCap: this.softcap,
       ...(slopes ? { alibiSlopes: slopes } : {}),
+      ...(this.#blocks ? { blocks: this.#blocks.on(q.device, q.shape[1]!, k.shape[1]!) } : {}),
     };
   }
 
@@ -268,7 +281,7 @@ export class MultiHeadAttention implements Mixer {
     const queries = packing(this.wqkv ? options.mask : undefined);
     const keys = packing(this.wqkv ? options.mask : options.contextMask);
     const settings: AttentionOptions = {
-      ...this.#settings(q),
+      ...this.#settings(q, k),
       ...(keys ? { keyLengths: keys.lengths } : {}),
       ...(queries ? { queryLengths: queries.lengths } : keys ? { queryLengths: fullLengths(q) } : {}),
     };

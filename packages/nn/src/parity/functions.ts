@@ -9,12 +9,19 @@ import {
   narrow,
   pad,
   rfft,
+  squeeze,
   sum,
   tensor,
   isFloat,
   type Tensor,
 } from "@everlong/core";
-import { attention, attentionProbabilities, fftConv, type AttentionOptions } from "@everlong/kernels";
+import {
+  attention,
+  attentionBlocksOf,
+  attentionProbabilities,
+  fftConv,
+  type AttentionOptions,
+} from "@everlong/kernels";
 import { rotate } from "../layers/rotary.ts";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
 import { booleanOr, numberOr, pairOr, required } from "./arguments.ts";
@@ -101,5 +108,30 @@ export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
       ...(queryLengths ? { queryLengths, keyLengths: keyLengths ?? every(k) } : {}),
     };
     return { y: attention(q, k, v, options), attention: attentionProbabilities(q, k, options) };
+  },
+});
+
+/** Block sizes of the original's masks, as a case writes them: "16 rows x 256 columns". */
+function blockSize(args: ParityRequest["args"]): { queries: number; keys: number } {
+  const found = /(\d+) rows x (\d+) columns/.exec(String(args["block"] ?? "16 rows x 256 columns"));
+  if (!found) throw new ConfigError("parity", "not a size of blocks", { got: String(args["block"]) });
+  return { queries: Number(found[1]), keys: Number(found[2]) };
+}
+
+/** `attention_blocksparse_ref`: self-attention over a mask of blocks; positions that `attn_mask` leaves out are a suffix. */
+export const blockSparseReference = ({ args }: ParityRequest): ParityModule => ({
+  call: ({ qkv, blockmask, attn_mask: mask }) => {
+    const size = blockSize(args);
+    const [q, k, v] = [0, 1, 2].map((i) => squeeze(narrow(qkv!, 2, i, i + 1), 2)) as [Tensor, Tensor, Tensor];
+    // the original's mask covers lengths rounded up to 256
+    const rows = Math.ceil(q.shape[1]! / size.queries);
+    const lengths = lengthsOf(args["lengths"], mask, q);
+    const options: AttentionOptions = {
+      blocks: attentionBlocksOf(narrow(blockmask!, 0, 0, rows), size),
+      ...(lengths ? { keyLengths: lengths } : {}),
+      ...(typeof args["softmax_scale"] === "number" ? { scale: args["softmax_scale"] } : {}),
+      causal: booleanOr(args, "causal", false),
+    };
+    return { y: attention(q, k, v, options) };
   },
 });
