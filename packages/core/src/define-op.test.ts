@@ -1,11 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { checkOp } from "@everlong/testing";
+import { checkOp, relativeError, valuesOf } from "@everlong/testing";
 import { gradients } from "./autodiff.ts";
 import { defineOp, definedOps } from "./define-op.ts";
 import type { OpSpec } from "./op.ts";
-import { mul } from "./ops/elementwise.ts";
+import { add, mul, square } from "./ops/elementwise.ts";
 import { tensor } from "./ops/creation.ts";
 import { sum } from "./ops/reduction.ts";
+import * as random from "./random.ts";
 import type { Tensor } from "./tensor.ts";
 import { vmap } from "./vmap.ts";
 
@@ -76,5 +77,40 @@ describe("defineOp", () => {
     ]);
     const [y] = vmap((v: Tensor) => weighted([x, v], { gain: 1 }))(w);
     expect(await y!.toArray()).toEqual([[[1, 2]], [[2, 6]]]);
+  });
+  test("examples of examples, and their gradients, equal single calls", async () => {
+    const x = random.normal(random.key(1), [2, 3, 4]);
+    const w = random.normal(random.key(2), [5, 4]);
+    const wide = random.normal(random.key(3), [2, 5, 4]);
+    const one = (a: Tensor, v: Tensor): Tensor => {
+      const [y, sums] = weighted([a, v], { gain: -0.5 });
+      return add(sum(mul(square(y!), a)), sum(square(sums!)));
+    };
+    const inner = (a: Tensor, v: Tensor): Tensor => sum(vmap((u: Tensor) => one(a, u))(v));
+    const pairs = [0, 1].flatMap((i) => [0, 1, 2, 3, 4].map((j) => [i, j] as const));
+    const total = (list: Tensor[]): Tensor => list.reduce((a, b) => add(a, b));
+    const forms: [string, Tensor, (a: Tensor, v: Tensor) => Tensor, (a: Tensor, v: Tensor) => Tensor][] = [
+      [
+        "outer over x, inner over w",
+        w,
+        (a, v) => sum(vmap((t: Tensor) => inner(t, v))(a)),
+        (a, v) => total(pairs.map(([i, j]) => one(a.slice([i]), v.slice([j])))),
+      ],
+      [
+        "outer over both, inner over w",
+        wide,
+        (a, v) => sum(vmap(inner)(a, v)),
+        (a, v) => total(pairs.map(([i, j]) => one(a.slice([i]), v.slice([i, j])))),
+      ],
+    ];
+    for (const [name, v, together, apart] of forms) {
+      const first = (f: typeof together): Tensor[] => [f(x, v), ...gradients(f(x, v), [x, v])];
+      const second = (f: typeof together): Tensor[] => gradients(sum(square(first(f)[2]!)), [x]);
+      const [got, want] = [together, apart].map((f) => [...first(f), ...second(f)]);
+      for (const [i, t] of got!.entries()) {
+        const error = relativeError(await valuesOf(t), await valuesOf(want![i]!));
+        expect(error, `${name}, result ${i}`).toBeLessThan(1e-13);
+      }
+    }
   });
 });

@@ -121,8 +121,14 @@ export interface PrimitiveParams {
     readonly sequences: number;
     readonly reverse: boolean;
   };
-  /** A fused op. */
-  readonly fused: { readonly def: OpDef; readonly params: unknown };
+  /** A fused op, or with `examples` one call of it per example. */
+  readonly fused: { readonly def: OpDef; readonly params: unknown; readonly examples?: Examples };
+}
+
+/** Calls of one op that differ in some inputs: those that are `mapped`, and all outputs, carry the axis of examples in front. */
+export interface Examples {
+  readonly size: number;
+  readonly mapped: readonly boolean[];
 }
 
 export type Primitive = keyof PrimitiveParams;

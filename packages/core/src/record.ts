@@ -5,7 +5,7 @@ import { DeviceError, DTypeError, ShapeError } from "./errors.ts";
 import { DTYPES } from "./dtype.ts";
 import { Node } from "./graph.ts";
 import type { OpDef, TensorType } from "./op.ts";
-import type { Operation, Primitive, PrimitiveParams } from "./primitives.ts";
+import type { Examples, Operation, Primitive, PrimitiveParams } from "./primitives.ts";
 import { bytesOf, shapeRules } from "./rules/shape.ts";
 import { debugFlag, defaultDevice } from "./settings.ts";
 import { show } from "./shape.ts";
@@ -54,8 +54,12 @@ export function record1<P extends Primitive>(
   return record(name, params, inputs, on)[0]!;
 }
 
-export const recordFused = (def: OpDef, inputs: readonly Tensor[], params: unknown): Tensor[] =>
-  record("fused", { def, params }, inputs);
+export const recordFused = (
+  def: OpDef,
+  inputs: readonly Tensor[],
+  params: unknown,
+  examples?: Examples,
+): Tensor[] => record("fused", { def, params, ...(examples ? { examples } : {}) }, inputs);
 
 /** What the user called: the function of an elementwise primitive, the name of a fused op. */
 function nameOf(operation: Operation): string {

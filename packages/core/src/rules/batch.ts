@@ -2,7 +2,7 @@
 
 import type { Graph } from "../graph.ts";
 import { inline, trace } from "../graph.ts";
-import type { Primitive, PrimitiveParams } from "../primitives.ts";
+import type { Examples, Primitive, PrimitiveParams } from "../primitives.ts";
 import { record, record1, recordFused } from "../record.ts";
 import type { Tensor } from "../tensor.ts";
 import { broadcastTo, permute, reshape, slice, stack, unsqueeze } from "../ops/movement.ts";
@@ -158,7 +158,8 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
     );
   },
   fused: (args) => {
-    const { def, params } = args.params;
+    const { def, params, examples } = args.params;
+    if (examples) return moreExamples(args, examples);
     const apply = (inputs: readonly Tensor[], p: unknown = params): Tensor[] => recordFused(def, inputs, p);
     const { batch } = def;
     if (typeof batch === "function") {
@@ -171,9 +172,27 @@ export const batchRules: { readonly [P in Primitive]: Rule<P> } = {
       );
       return apply(folded).map((t) => reshape(t, [args.size, t.shape[0]! / args.size, ...t.shape.slice(1)]));
     }
-    return unrolled(args, apply);
+    return recordFused(def, args.inputs, params, { size: args.size, mapped: args.mapped });
   },
 };
+
+/** vmap in vmap: the two axes of examples become one. */
+function moreExamples(args: BatchArgs<"fused">, { size: inner, mapped: own }: Examples): Tensor[] {
+  const { inputs, mapped, size, params } = args;
+  const joined = inputs.map((t, i) => {
+    if (!mapped[i] && !own[i]) return t;
+    const both = unsqueezeWhere(unsqueezeWhere(t, 0, !mapped[i]), 1, !own[i]);
+    const rest = both.shape.slice(2);
+    return reshape(broadcastTo(both, [size, inner, ...rest]), [size * inner, ...rest]);
+  });
+  const examples = { size: size * inner, mapped: inputs.map((_, i) => mapped[i]! || own[i]!) };
+  return recordFused(params.def, joined, params.params, examples).map((t) =>
+    reshape(t, [size, inner, ...t.shape.slice(1)]),
+  );
+}
+
+const unsqueezeWhere = (t: Tensor, axis: number, condition: boolean): Tensor =>
+  condition ? unsqueeze(t, axis) : t;
 
 const spreadFoldable = (args: BatchArgs<"fused">, fold: readonly boolean[]): Tensor[] =>
   args.inputs.map((t, i) =>

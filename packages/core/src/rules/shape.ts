@@ -3,7 +3,7 @@
 import { DTYPES, isFloat, type DType } from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import type { TensorType } from "../op.ts";
-import type { Primitive, PrimitiveParams } from "../primitives.ts";
+import type { Examples, Primitive, PrimitiveParams } from "../primitives.ts";
 import { sameShape, show, sizeOf, type Shape } from "../shape.ts";
 
 type Rule<P extends Primitive> = (inputs: readonly TensorType[], params: PrimitiveParams[P]) => TensorType[];
@@ -245,8 +245,15 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
     ...body.results.map((t, i) => ({ shape: i < carries ? t.shape : [length, ...t.shape], dtype: t.dtype })),
     ...inputs.slice(0, carries).map((t) => ({ shape: [length, ...t.shape], dtype: t.dtype })),
   ],
-  fused: (inputs, { def, params }) => def.shape(inputs, params as never),
+  fused: (inputs, { def, params, examples }) => {
+    const types = def.shape(typesOfExample(inputs, examples), params as never);
+    return examples ? types.map(({ shape, dtype }) => ({ shape: [examples.size, ...shape], dtype })) : types;
+  },
 };
+
+/** What one example of a fused op sees of its inputs. */
+export const typesOfExample = (inputs: readonly TensorType[], examples: Examples | undefined): TensorType[] =>
+  inputs.map(({ shape, dtype }, i) => ({ shape: examples?.mapped[i] ? shape.slice(1) : shape, dtype }));
 
 /** Bytes of a tensor of this type. */
 export const bytesOf = (t: TensorType): number => sizeOf(t.shape) * DTYPES[t.dtype].bytes;

@@ -3,7 +3,7 @@
 import { isFloat } from "../dtype.ts";
 import { EverlongError } from "../errors.ts";
 import { inline, type Graph } from "../graph.ts";
-import type { BinaryFn, Primitive, PrimitiveParams, UnaryFn } from "../primitives.ts";
+import type { BinaryFn, Examples, Primitive, PrimitiveParams, UnaryFn } from "../primitives.ts";
 import { record } from "../record.ts";
 import { sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
@@ -46,6 +46,7 @@ import { cumprod, cummax, cummin, cumsum, sum } from "../ops/reduction.ts";
 import { scatterAdd, scatterSet, takeAlong } from "../ops/indexing.ts";
 import { matmul } from "../ops/linalg.ts";
 import { after, scan } from "../ops/control.ts";
+import { vmap } from "../vmap.ts";
 
 export interface VjpArgs<P extends Primitive> {
   readonly inputs: readonly Tensor[];
@@ -372,16 +373,52 @@ export const vjpRules: { readonly [P in Primitive]: Rule<P> } = {
       ...last[1].map((t) => t ?? undefined),
     ];
   },
-  fused: ({ inputs, outputs, params, cotangents, needed }) => {
-    const { def } = params;
+  fused: (args) => {
+    const { inputs, outputs, params, cotangents, needed } = args;
+    const { def, examples } = params;
     if (!def.vjp) {
       throw new EverlongError(def.name, "has no gradient", {
         hint: "Use the reference form made of primitives where a second derivative is needed.",
       });
     }
+    if (examples) return gradientOfExamples(args, examples);
     return def.vjp({ inputs, outputs, params: params.params as never, cotangents, needed });
   },
 };
+
+/** The op's own gradient, mapped over its examples; what they share sums up. */
+function gradientOfExamples(
+  { inputs, outputs, params, cotangents, needed }: VjpArgs<"fused">,
+  { mapped }: Examples,
+): Gradients {
+  const used = cotangents.flatMap((t, i) => (t ? [i] : []));
+  const present: number[] = [];
+  const run = vmap(
+    (...given: readonly Tensor[]) => {
+      const slots: (Tensor | undefined)[] = cotangents.map(() => undefined);
+      used.forEach((i, n) => (slots[i] = given[inputs.length + outputs.length + n]));
+      const found = params.def.vjp!({
+        inputs: given.slice(0, inputs.length),
+        outputs: given.slice(inputs.length, inputs.length + outputs.length),
+        params: params.params as never,
+        cotangents: slots,
+        needed,
+      });
+      return found.flatMap((t, i) => {
+        if (!t) return [];
+        present.push(i);
+        return [t];
+      });
+    },
+    {
+      inAxes: [...mapped.map((m) => (m ? 0 : null)), ...outputs.map(() => 0), ...used.map(() => 0)],
+    },
+  );
+  const all = run(...inputs, ...outputs, ...used.map((i) => cotangents[i]!));
+  const slopes: (Tensor | undefined)[] = inputs.map(() => undefined);
+  present.forEach((i, n) => (slopes[i] = mapped[i] ? all[n]! : sum(all[n]!, 0)));
+  return slopes;
+}
 
 function splitBody(body: Graph, inputs: readonly Tensor[]): [Tensor[], Tensor[]] {
   return [inputs.slice(0, body.params.length), inputs.slice(body.params.length)];

@@ -183,8 +183,18 @@ class Scheduler {
     const inputs = node.inputs.map((t) => this.#code.operand(t));
     const outputs = node.outputs.map((_, i) => this.#draft.place(new Tensor(node, i)));
     if (operation.name === "fused") {
-      const { def, params } = operation.params;
-      this.#draft.emit({ kind: "fused", def, params, inputs, outputs });
+      const { def, params, examples } = operation.params;
+      if (!examples) this.#draft.emit({ kind: "fused", def, params, inputs, outputs });
+      // Each example reads and writes its part of the buffers.
+      for (let s = 0; s < (examples?.size ?? 0); s++) {
+        this.#draft.emit({
+          kind: "fused",
+          def,
+          params,
+          inputs: inputs.map((o, i) => (examples!.mapped[i] ? exampleOf(o, s) : o)),
+          outputs: outputs.map((o) => exampleOf(o, s)),
+        });
+      }
       return;
     }
     const primitive = { name: operation.name as KernelPrimitive, params: operation.params } as never;
@@ -231,6 +241,16 @@ class Scheduler {
     const buffer = this.#draft.buffer(t, { kind: "output", index });
     this.#code.copyInto(t, buffer, contiguousView(t.shape));
   }
+}
+
+/** Part `index` of an operand along its first axis. */
+function exampleOf({ buffer, dtype, view: { shape, strides, offset } }: Operand, index: number): Operand {
+  const view = {
+    shape: shape.slice(1),
+    strides: strides.slice(1),
+    offset: offset + index * strides[0]!,
+  };
+  return { buffer, dtype, view };
 }
 
 function window(view: View, starts: readonly number[], sizes: readonly number[]): View {

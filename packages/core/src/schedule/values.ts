@@ -4,13 +4,15 @@
 import type { FusedStep, Operand } from "../device.ts";
 import { inline, isRealised, Node, topologicalOrder } from "../graph.ts";
 import type { TensorType } from "../op.ts";
+import { typesOfExample } from "../rules/shape.ts";
 import { contiguousView } from "../view.ts";
+import { vmap } from "../vmap.ts";
 import { isMovement } from "../primitives.ts";
 import { Tensor } from "../tensor.ts";
 
 export const keyOf = (t: Tensor): string => `${t.node.id}.${t.index}`;
 
-/** A fused step on contiguous operands, to ask a device whether it has a kernel. */
+/** A fused step (of one example) on contiguous operands, to ask a device whether it has a kernel. */
 function asStep(node: Node): FusedStep | undefined {
   if (node.operation.name !== "fused") return undefined;
   const operand = (t: TensorType, buffer: number): Operand => ({
@@ -18,14 +20,17 @@ function asStep(node: Node): FusedStep | undefined {
     dtype: t.dtype,
     view: contiguousView(t.shape),
   });
-  const { def, params } = node.operation.params;
-  const inputs = node.inputs.map((t, i) => operand({ shape: t.shape, dtype: t.dtype }, i));
+  const { def, params, examples } = node.operation.params;
+  const inputs = typesOfExample(node.inputs, examples).map(operand);
+  const outputs = examples
+    ? node.outputs.map(({ shape, dtype }) => ({ shape: shape.slice(1), dtype }))
+    : node.outputs;
   return {
     kind: "fused",
     def,
     params,
     inputs,
-    outputs: node.outputs.map((t, i) => operand(t, inputs.length + i)),
+    outputs: outputs.map((t, i) => operand(t, inputs.length + i)),
   };
 }
 
@@ -39,7 +44,11 @@ function replacement(node: Node, inputs: readonly Tensor[]): Tensor[] | undefine
   }
   const step = asStep(node);
   if (!step?.def.decompose || node.device.supports(step) === true) return undefined;
-  return step.def.decompose(inputs, step.params as never);
+  const decompose = (...of: readonly Tensor[]): Tensor[] => step.def.decompose!(of, step.params as never);
+  const examples = operation.name === "fused" ? operation.params.examples : undefined;
+  return examples
+    ? vmap(decompose, { inAxes: examples.mapped.map((m) => (m ? 0 : null)) })(...inputs)
+    : decompose(...inputs);
 }
 
 /** Replaces `recompute` nodes by their bodies and fused ops that the device lacks by their primitives, at any depth. */
