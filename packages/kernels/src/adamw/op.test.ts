@@ -12,11 +12,20 @@ const inputs = (...shape: number[]) => [
   { shape: [], values: [3] },
 ];
 const params = { beta1: 0.9, beta2: 0.98, eps: 1e-8, weightDecay: 0.1 };
+const settings = (rate: number[], step: number[], decay: number[]) => [
+  { shape: rate, sample: uniform(0.001, 0.01) },
+  { shape: step, values: [3, 1, 70, 2, 1000] },
+  { shape: decay, sample: uniform(0, 0.5) },
+];
 checkOp(adamwOp, {
   cases: [
     { inputs: inputs(5), params },
     { inputs: inputs(3, 7), params },
     { inputs: inputs(401), params },
+    // One rate, step and decay for each slice, or for all.
+    { inputs: [...inputs(3, 5).slice(0, 4), ...settings([3], [3], [])], params },
+    { inputs: [...inputs(2, 3, 7).slice(0, 4), ...settings([], [2], [2])], params },
+    { inputs: [...inputs(5).slice(0, 4), ...settings([5], [], [5])], params },
   ],
 });
 

@@ -11,7 +11,7 @@ import {
   type Tensor,
   type TensorType,
 } from "@everlong/core";
-import { inOrder, named, need, needCompute, present } from "../inputs.ts";
+import { inOrder, isHalf, named, need, needCompute, present, wideDtype } from "../inputs.ts";
 import { foldIntoBatch } from "./batch.ts";
 import { cachedByTransform, spectrumByMoves } from "./decompose.ts";
 import { fftConvFilterGradOp, type FftConvGradParams } from "./op.ts";
@@ -25,6 +25,8 @@ export interface FftConvSpectrumParams {
   readonly origin: number;
   /** Length L of the sequences that will be convolved. */
   readonly length: number;
+  /** Whether they will be f16 or bf16. Default false. */
+  readonly half?: boolean;
   readonly inputs: readonly ("k" | "skip")[];
 }
 
@@ -41,7 +43,7 @@ export interface FftConvCachedParams {
 }
 
 /**
- * `(k, skip?) -> spectrum`, a tensor of `spectrumShape(D, L)` for {@link fftConvCachedOp}. A device that has a kernel for one of
+ * `(k, skip?) -> spectrum`, a tensor of `spectrumShape(D, L, half)` for {@link fftConvCachedOp}. A device that has a kernel for one of
  * the two must have one for the other under the same conditions: the contents are theirs alone.
  */
 export const fftConvSpectrumOp: Op<FftConvSpectrumParams> = defineOp<FftConvSpectrumParams>({
@@ -55,7 +57,7 @@ export const fftConvSpectrumOp: Op<FftConvSpectrumParams> = defineOp<FftConvSpec
     const channels = k!.shape[channel - 1]!;
     if (skip) need("fft-conv-spectrum", "skip", skip, [channels], "[D]", dtype);
     checkLags("fft-conv-spectrum", params, k!.shape[time - 1]!, params.length);
-    return [{ shape: spectrumShape(channels, params.length), dtype }];
+    return [{ shape: spectrumShape(channels, params.length, params.half), dtype }];
   },
   reference: spectrumReference,
   decompose: spectrumByMoves,
@@ -86,8 +88,8 @@ export const fftConvCachedOp: Op<FftConvCachedParams> = defineOp<FftConvCachedPa
     checkSequences("fft-conv-cached", params, types, params.taps);
     const u = types.u!;
     const { time, channel } = axesOf(params.layout);
-    const kept = spectrumShape(u.shape[channel]!, u.shape[time]!);
-    need("fft-conv-cached", "spectrum", types.spectrum!, kept, "[S]", u.dtype);
+    const kept = spectrumShape(u.shape[channel]!, u.shape[time]!, isHalf(u.dtype));
+    need("fft-conv-cached", "spectrum", types.spectrum!, kept, "[S]", wideDtype(u.dtype));
     return [u];
   },
   reference: cachedReference,
@@ -125,12 +127,12 @@ export const fftConvCachedOp: Op<FftConvCachedParams> = defineOp<FftConvCachedPa
     }
     return inOrder(params.inputs, out);
   },
-  batch: (context) => {
-    const isSpectrum = context.params.inputs.map((name) => name === "spectrum");
-    // Spectra of several examples cannot be joined: their contents are the device's.
-    if (context.mapped.some((m, i) => m && isSpectrum[i])) return undefined;
-    return foldIntoBatch(context, isSpectrum);
-  },
+  // Spectra of several examples could not be joined anyway: their contents are the device's.
+  batch: (context) =>
+    foldIntoBatch(
+      context,
+      context.params.inputs.map((name) => name === "spectrum"),
+    ),
   cost: (inputs, outputs, params) =>
     convolutionCost(named(params.inputs, inputs).u!, params.layout, 2, [...inputs, ...outputs]),
 });

@@ -1,9 +1,10 @@
 // Long depthwise convolution with gates and a skip, and its gradient with respect to the filter. Both are linear in each
-// of their inputs, and every gradient is one of the two again: they can be differentiated any number of times.
+// of their inputs, and every gradient is one of the two again: they can be differentiated any number of times. Sequences may be
+// stored in half precision; filters, skips and their gradients are f32 then.
 
 import { ShapeError, defineOp, mul, show, sum, type Op, type Tensor } from "@everlong/core";
-import { inOrder, named, need, present } from "../inputs.ts";
-import { batchRule, foldSequences, unfoldFilters } from "./batch.ts";
+import { inOrder, named, need, present, wideDtype, widened } from "../inputs.ts";
+import { foldIntoBatch } from "./batch.ts";
 import { fftConvByTransform, filterGradByTransform } from "./decompose.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 import { axesOf, checkSequences, convolutionCost, type Layout } from "./sequences.ts";
@@ -45,7 +46,7 @@ export const fftConvOp: Op<FftConvParams> = defineOp<FftConvParams>({
       k,
       [undefined, undefined],
       params.layout === "bdl" ? "[D, J]" : "[J, D]",
-      types.u!.dtype,
+      wideDtype(types.u!.dtype),
     );
     checkSequences("fft-conv", params, types, k.shape[time - 1]!);
     const channels = types.u!.shape[channel]!;
@@ -84,8 +85,8 @@ export const fftConvOp: Op<FftConvParams> = defineOp<FftConvParams>({
         : filterGrad({ u, dy, preGate, postGate }, { ...shared, taps });
     }
     if (want.skip) {
-      const z = preGate ? mul(u!, preGate) : u!;
-      const dc = postGate ? mul(dy, postGate) : dy;
+      const z = preGate ? mul(widened(u!), widened(preGate)) : widened(u!);
+      const dc = postGate ? mul(widened(dy), widened(postGate)) : widened(dy);
       out.skip = sum(mul(z, dc), [0, axesOf(layout).time]);
     }
     if (want.postGate) {
@@ -94,7 +95,11 @@ export const fftConvOp: Op<FftConvParams> = defineOp<FftConvParams>({
     }
     return inOrder(params.inputs, out);
   },
-  batch: (context) => batchRule(context, ["k", "skip"], context.params.layout),
+  batch: (context) =>
+    foldIntoBatch(
+      context,
+      context.params.inputs.map((name) => name === "k" || name === "skip"),
+    ),
   cost: (inputs, outputs, params) =>
     convolutionCost(named(params.inputs, inputs).u!, params.layout, 3, [...inputs, ...outputs]),
 });
@@ -106,7 +111,7 @@ export const fftConvFilterGradOp: Op<FftConvGradParams> = defineOp<FftConvGradPa
     checkSequences("fft-conv-filter-grad", params, types, params.taps);
     const channels = types.u!.shape[axesOf(params.layout).channel]!;
     const shape = params.layout === "bdl" ? [channels, params.taps] : [params.taps, channels];
-    return [{ shape, dtype: types.u!.dtype }];
+    return [{ shape, dtype: wideDtype(types.u!.dtype) }];
   },
   reference: fftConvFilterGradReference,
   decompose: filterGradByTransform,
@@ -139,13 +144,6 @@ export const fftConvFilterGradOp: Op<FftConvGradParams> = defineOp<FftConvGradPa
     side("dy", "postGate", dy!, postGate, u!, preGate, false);
     side("u", "preGate", u!, preGate, dy!, postGate, true);
     return inOrder(params.inputs, out);
-  },
-  batch: (context) => {
-    // Every mapped example has its own filter: the new axis becomes channels.
-    const { inputs, mapped, size, params } = context;
-    const folded = inputs.map((t, i) => foldSequences(t, mapped[i]!, size, params.layout));
-    const [dk] = context.apply(folded);
-    return [unfoldFilters(dk!, size, params.layout)];
   },
   cost: (inputs, outputs, params) =>
     convolutionCost(named(params.inputs, inputs).u!, params.layout, 3, [...inputs, ...outputs]),

@@ -24,7 +24,7 @@ import {
 import { bytesMoved } from "../cost.ts";
 import { inOrder, named, need, needCompute, inOneDtype, present } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
-import { batchThrough } from "../batch-rows.ts";
+import { batchRows } from "../batch-rows.ts";
 import { layerNormGradReference, layerNormReference } from "./reference.ts";
 
 export type NormInput = "x" | "weight" | "bias";
@@ -108,7 +108,7 @@ export const layerNormOp: Op<NormParams> = defineOp<NormParams>({
     };
     return inOrder(params.inputs, found);
   },
-  batch: (context) => batchThrough(context, context.params.inputs, ["x"], decompose),
+  batch: (context) => batchRows(context, context.params.inputs, ["x"]),
   cost: (inputs, outputs) => ({ flops: 8 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
 });
 

@@ -25,7 +25,6 @@ import {
   sum,
   tanh,
   transpose,
-  unsqueeze,
   type Op,
   type Tensor,
 } from "@everlong/core";
@@ -114,20 +113,14 @@ export const linearOp: Op<LinearParams> = defineOp<LinearParams>({
   },
   batch: ({ inputs, mapped, params, apply: call }) => {
     const names = named(params.inputs, mapped);
-    const { x } = named(params.inputs, inputs);
-    if (!names.w && !names.bias) {
-      // One shared weight: the new axis is more rows.
-      const flat = reshape(x!, [x!.shape[0]! * x!.shape[1]!, x!.shape[2]!]);
-      return call([flat, ...inputs.slice(1)]).map((y) =>
-        reshape(y, [x!.shape[0]!, x!.shape[1]!, y.shape[1]!]),
-      );
-    }
-    const { w, bias } = named(params.inputs, inputs);
-    const wide = bias && (names.bias ? unsqueeze(bias, 1) : bias);
-    return decompose([x!, w!, ...(wide ? [wide] : [])], {
-      ...params,
-      inputs: ["x", "w", ...(wide ? ["bias" as const] : [])],
-    });
+    // Weights of its own: a product for each example.
+    if (names.w || names.bias) return undefined;
+    // One shared weight: the new axis is more rows.
+    const x = named(params.inputs, inputs).x!;
+    const flat = reshape(x, [x.shape[0]! * x.shape[1]!, x.shape[2]!]);
+    return call(inputs.map((t) => (t === x ? flat : t))).map((y) =>
+      reshape(y, [x.shape[0]!, x.shape[1]!, y.shape[1]!]),
+    );
   },
   cost: (inputs, outputs, params) => {
     const { x, w } = named(params.inputs, inputs);

@@ -18,7 +18,7 @@ import {
   type Op,
   type Tensor,
 } from "@everlong/core";
-import { batchThrough } from "../batch-rows.ts";
+import { batchRows } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import { inOrder, named, inOneDtype, present } from "../inputs.ts";
 import { checkNorm, type NormInput, type NormOptions } from "../layer-norm/op.ts";
@@ -82,7 +82,7 @@ export const rmsNormOp: Op<RmsNormParams> = defineOp<RmsNormParams>({
     };
     return inOrder(params.inputs, found);
   },
-  batch: (context) => batchThrough(context, context.params.inputs, ["x"], decompose),
+  batch: (context) => batchRows(context, context.params.inputs, ["x"]),
   cost: (inputs, outputs) => ({ flops: 5 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
 });
 

@@ -8,6 +8,14 @@ checkOp(sgdOp, {
   cases: [
     { inputs: inputs(5), params: { momentum: 0, weightDecay: 0, nesterov: false } },
     { inputs: inputs(3, 7), params: { momentum: 0.9, weightDecay: 0.1, nesterov: false } },
+    {
+      inputs: [...inputs(3, 5).slice(0, 3), { shape: [3] }, { shape: [] }],
+      params: { momentum: 0.9, weightDecay: 0, nesterov: true },
+    },
+    {
+      inputs: [...inputs(2, 3, 7).slice(0, 3), { shape: [] }, { shape: [2] }],
+      params: { momentum: 0.9, weightDecay: 0, nesterov: false },
+    },
     { inputs: inputs(401), params: { momentum: 0.9, weightDecay: 0.1, nesterov: true } },
   ],
 });
