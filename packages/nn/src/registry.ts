@@ -3,6 +3,7 @@
 import { ConfigError, nearest } from "@everlong/core";
 import { gluEntry, mlpEntry, swigluEntry } from "./channel/entries.ts";
 import { moeMlpEntry } from "./channel/moe-entry.ts";
+import { monarchMlpEntry } from "./channel/monarch-entry.ts";
 import { rwkv5ChannelMixerEntry, rwkv6ChannelMixerEntry } from "./channel/rwkv-entries.ts";
 import {
   attentionEntry,
@@ -20,6 +21,7 @@ import { hyenaEntry } from "./mixers/hyena-entry.ts";
 import { linearAttentionEntry, multiHeadLinearAttentionEntry } from "./mixers/linear-attention-entries.ts";
 import { h3ConvEntry, longConvEntry } from "./mixers/long-conv-entries.ts";
 import { mambaEntry } from "./mixers/mamba-entry.ts";
+import { monarchMixerEntry } from "./mixers/monarch-entry.ts";
 import {
   deltaNetEntry,
   gatedDeltaNetEntry,
@@ -48,6 +50,7 @@ export const mixers: readonly LayerEntry<Mixer>[] = [
   hyenaShortEntry,
   hyenaMediumEntry,
   hyenaLongEntry,
+  monarchMixerEntry,
   linearAttentionEntry,
   multiHeadLinearAttentionEntry,
   gatedLinearAttentionEntry,
@@ -73,6 +76,7 @@ export const channelMixers: readonly LayerEntry<ChannelMixer>[] = [
   swigluEntry,
   gluEntry,
   moeMlpEntry,
+  monarchMlpEntry,
   rwkv5ChannelMixerEntry,
   rwkv6ChannelMixerEntry,
 ];

@@ -34,6 +34,8 @@ export interface HyenaFilterSettings {
   readonly innerLayers?: number;
   /** Initial frequency of the sines. Default 1 (published: 10 for DNA and recall, 14 for language). */
   readonly frequency?: number;
+  /** Fixed factor on the frequencies. Default 1. */
+  readonly frequencyScale?: number;
   /** One linear map of the features instead of the network. Default false. */
   readonly linear?: boolean;
   /** Multiply by the exponential window. Default true. */
@@ -62,6 +64,7 @@ export const FILTER_SETTINGS: readonly (keyof HyenaFilterSettings)[] = [
   "width",
   "innerLayers",
   "frequency",
+  "frequencyScale",
   "linear",
   "modulate",
   "fastDecay",
@@ -82,24 +85,30 @@ export interface HyenaFilterOptions extends HyenaFilterSettings {
   readonly channels: number;
   /** Longest filter; features and windows scale with it, not with the input. */
   readonly maxLength: number;
+  /** A second network for lags -1, -2, ..., with the features, frequencies and windows of the first. Default false. */
+  readonly reverse?: boolean;
 }
 
-/** `sin(freq * x)` with a frequency per feature. */
+/** `sin(scale * freq * x)` with a frequency per feature. */
 class Sine {
   /** `[1, width]`. */
   readonly freq: Variable;
+  readonly #scale: number;
 
   constructor(
     width: number,
     frequency: number,
+    scale: number,
     like: Tensor,
     hints: { learningRate: number; weightDecay: number },
   ) {
+    this.#scale = scale;
     this.freq = parameter(mul(ones([1, width], { device: like.device }), frequency), hints);
   }
 
   forward(x: Tensor): Tensor {
-    return sin(mul(x, this.freq.value));
+    const frequency = this.#scale === 1 ? this.freq.value : mul(this.freq.value, this.#scale);
+    return sin(mul(x, frequency));
   }
 }
 
@@ -166,6 +175,7 @@ export class HyenaFilter {
   readonly bias: Variable | undefined;
   readonly posEmb: PositionFeatures;
   readonly implicitFilter: readonly (Linear | Sine)[];
+  readonly implicitFilterRev: readonly (Linear | Sine)[] | undefined;
   readonly modulation: ExponentialWindow;
   readonly postModulationNorm: LayerNorm | undefined;
   readonly channels: number;
@@ -175,7 +185,7 @@ export class HyenaFilter {
   readonly #zeroedBias: boolean;
 
   constructor(options: HyenaFilterOptions) {
-    checkOptions("HyenaFilter", options, ["key", "channels", "maxLength", ...FILTER_SETTINGS]);
+    checkOptions("HyenaFilter", options, ["key", "channels", "maxLength", "reverse", ...FILTER_SETTINGS]);
     const {
       key,
       channels,
@@ -209,22 +219,25 @@ export class HyenaFilter {
     if (bias !== false) this.bias = parameter(gaussian(keys[0]!, [channels], 1));
     this.posEmb = new PositionFeatures(embeddingDim, maxLength, positionLearningRate, key);
     const hints = { learningRate, weightDecay };
-    const layer = (i: number, inputs: number, outputs: number, withBias: boolean): Linear =>
-      new Linear({ key: keys[1 + i]!, inputs, outputs, bias: withBias, hints });
-    if (linear) this.implicitFilter = [layer(0, embeddingDim, channels, false)];
-    else {
-      const sine = new Sine(width, frequency, key, hints);
+    const sine = new Sine(width, frequency, options.frequencyScale ?? 1, key, hints);
+    const network = (parts: readonly Tensor[]): (Linear | Sine)[] => {
+      const layer = (i: number, inputs: number, outputs: number, withBias: boolean): Linear =>
+        new Linear({ key: parts[1 + i]!, inputs, outputs, bias: withBias, hints });
+      if (linear) return [layer(0, embeddingDim, channels, false)];
       const inner = Array.from({ length: innerLayers }, (_, i) => [
         layer(1 + i, width, width, true),
         sine,
       ]).flat();
-      this.implicitFilter = [
+      return [
         layer(0, embeddingDim, width, true),
         sine,
         ...inner,
         layer(1 + innerLayers, width, channels, false),
       ];
-    }
+    };
+    this.implicitFilter = network(keys);
+    if (options.reverse)
+      this.implicitFilterRev = network(random.splitKey(random.foldIn(key, 1), innerLayers + 3));
     const rate = (fraction: number): number => Math.log(target) / fraction;
     this.modulation = new ExponentialWindow(
       channels,
@@ -240,6 +253,19 @@ export class HyenaFilter {
 
   /** The first `length` taps `[length, C]`. */
   forward(length: number): Tensor {
+    return this.#taps(this.implicitFilter, length);
+  }
+
+  /** The taps at lags -1, -2, ... of a filter with `reverse`, `[length, C]`. */
+  backward(length: number): Tensor {
+    if (!this.implicitFilterRev)
+      throw new ConfigError("HyenaFilter", "this filter has no taps for the future", {
+        hint: "Build it with reverse: true.",
+      });
+    return this.#taps(this.implicitFilterRev, length);
+  }
+
+  #taps(network: readonly (Linear | Sine)[], length: number): Tensor {
     if (length > this.maxLength) {
       throw new ConfigError("HyenaFilter", "longer than the filter", {
         expected: `at most ${this.maxLength}`,
@@ -247,7 +273,7 @@ export class HyenaFilter {
       });
     }
     let h = narrow(this.posEmb.z.value, 1, 0, length);
-    for (const layer of this.implicitFilter) h = layer.forward(h);
+    for (const layer of network) h = layer.forward(h);
     if (this.#modulate) h = this.modulation.forward(narrow(this.posEmb.t.value, 1, 0, length), h);
     if (this.#l1) h = div(h, sum(abs(h), -1, { keepDims: true }));
     if (this.postModulationNorm) h = this.postModulationNorm.forward(h);
@@ -262,7 +288,8 @@ export class HyenaFilter {
 
   /** As {@link Mixer.flops}: of making `length` taps. */
   flops(length: number): number {
-    const products = this.implicitFilter.reduce(
+    const layers = [...this.implicitFilter, ...(this.implicitFilterRev ?? [])];
+    const products = layers.reduce(
       (n, l) => n + (l instanceof Linear ? l.weight.shape[0]! * l.weight.shape[1]! : 0),
       0,
     );

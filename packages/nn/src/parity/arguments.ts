@@ -47,3 +47,33 @@ export function pairOr(
   if (!Array.isArray(value) || value.length !== 2) throw wrong(name, value, "two numbers");
   return [Number(value[0]), Number(value[1])];
 }
+
+/** What is known about the constructor arguments of an original class. */
+export interface KnownArguments {
+  /** Those that are read. */
+  readonly used: readonly string[];
+  /** Those that choose kernels, devices or training behaviour: any value gives the same function in evaluation. */
+  readonly withoutEffect?: readonly string[];
+  /** Those of which only some values are available. */
+  readonly only?: Readonly<Record<string, readonly unknown[]>>;
+}
+
+/** @throws ConfigError `unsupported: ...` for an argument that would be ignored, or a value that is not available */
+export function checkArguments(args: Arguments, known: KnownArguments, inside = ""): void {
+  const { used, withoutEffect = [], only = {} } = known;
+  const path = (name: string): string => (inside === "" ? name : `${inside}.${name}`);
+  for (const [name, value] of Object.entries(args)) {
+    if (used.includes(name) || withoutEffect.includes(name)) continue;
+    const allowed = only[name];
+    if (!allowed) {
+      throw new ConfigError("parity", `unsupported: argument "${path(name)}"`, {
+        got: JSON.stringify(value),
+      });
+    }
+    if (value === null || allowed.includes(value)) continue;
+    throw new ConfigError("parity", `unsupported: argument "${path(name)}"`, {
+      expected: allowed.map((v) => JSON.stringify(v)).join(" or "),
+      got: JSON.stringify(value),
+    });
+  }
+}
