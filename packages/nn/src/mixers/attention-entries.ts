@@ -93,7 +93,7 @@ export const multiHeadSlidingAttentionEntry: LayerEntry<Mixer> = defineMixer({
   build,
 });
 
-export const BLOCK_PATTERNS = ["local-strided", "butterfly"] as const;
+const BLOCK_PATTERNS = ["local-strided", "butterfly"] as const;
 
 export const blockSparseAttentionEntry: LayerEntry<Mixer> = defineMixer({
   name: "block-sparse-attention",

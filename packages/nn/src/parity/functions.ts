@@ -24,7 +24,7 @@ import {
 } from "@everlong/kernels";
 import { rotate } from "../layers/rotary.ts";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, numberOr, pairOr, required } from "./arguments.ts";
+import { booleanOr, numberOr, pairOr, required, stringOr } from "./arguments.ts";
 
 /** Period-n convolution of `u` `[B, D, L]` with `k` `[D, J]`, first L outputs, in the dtype of `u`. */
 function convolve(u: Tensor, k: Tensor, n: number): Tensor {
@@ -113,8 +113,9 @@ export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
 
 /** Block sizes of the original's masks, as a case writes them: "16 rows x 256 columns". */
 function blockSize(args: ParityRequest["args"]): { queries: number; keys: number } {
-  const found = /(\d+) rows x (\d+) columns/.exec(String(args["block"] ?? "16 rows x 256 columns"));
-  if (!found) throw new ConfigError("parity", "not a size of blocks", { got: String(args["block"]) });
+  const text = stringOr(args, "block", "16 rows x 256 columns");
+  const found = /(\d+) rows x (\d+) columns/.exec(text);
+  if (!found) throw new ConfigError("parity", "not a size of blocks", { got: text });
   return { queries: Number(found[1]), keys: Number(found[2]) };
 }
 
