@@ -32,14 +32,14 @@ export interface Sizes {
   readonly dtype: "f16" | "bf16" | "f32";
 }
 
+export interface ReadCall {
+  readonly sizes: Sizes;
+  readonly views: Readonly<Record<string, CudaView>>;
+  readonly words: Readonly<Record<string, CudaWord>>;
+}
+
 /** A call taken apart, or the reason why no kernel computes it. */
-export function readCall({ inputs, params }: AttentionCall):
-  | {
-      readonly sizes: Sizes;
-      readonly views: Readonly<Record<string, CudaView>>;
-      readonly words: Readonly<Record<string, CudaWord>>;
-    }
-  | string {
+export function readCall({ inputs, params }: AttentionCall): ReadCall | string {
   const views = named(params.inputs, inputs) as Record<string, CudaView>;
   const at = named(params.inputs, [...inputs.keys()]) as Record<string, number>;
   const unknown = params.inputs.find((name) => !INPUTS.includes(name));

@@ -16,6 +16,7 @@ import {
   type Build,
   type Sizes,
 } from "./cuda-call.ts";
+import { wgmmaBackward, wgmmaForward, wgmmaRefusal } from "./cuda-wgmma.ts";
 import type { AttentionGradParams, AttentionParams } from "./op.ts";
 
 const WARPS = 4;
@@ -47,6 +48,7 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
   const { sizes, words } = read;
   const count = sizes.batch * sizes.heads;
   if (count * sizes.queries === 0) return { steps: [] };
+  if (wgmmaRefusal(call, read, target) === undefined) return { steps: [wgmmaForward(call, read, target)] };
   const half = sizes.dtype !== "f32";
   const rows = half && sizes.queries >= 2 * TILE ? 2 : 1;
   const tiles = fitTiles(sizes, target, rows, [1, 0], half || !wideHeads(sizes) ? 64 : 32);
@@ -75,6 +77,7 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   const read = readCall(call);
   if (typeof read === "string") return read;
   const { sizes } = read;
+  if (wgmmaRefusal(call, read, target) === undefined) return wgmmaBackward(call, read, target);
   const words = { ...read.words, dq: { output: 0 }, dk: { output: 1 }, dv: { output: 2 } };
   const largest = wideHeads(sizes) || sizes.dtype === "f32" ? 32 : 64;
   const tiles = fitTiles(sizes, target, 1, [1, 1], largest);

@@ -1,0 +1,295 @@
+// Gradient of attention on sm_90. A block owns 128 keys, 64 a warpgroup, and walks the queries that see them, with everything transposed:
+// S^T = K Q^T, dP^T = V dO^T, dV += P^T dO, dK += dS^T Q take their left operand from registers; dQ = dS K reads dS^T from shared
+// memory and is added to a scratch in the order in which fragments hold it, so that every warp adds to 512 neighbouring bytes.
+//
+// Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
+// the blocks that add to a query's dQ wait for each other, so that sums keep an order).
+
+constexpr int KEYS = 128, STAGES = 2, DQ_COLUMNS = HEAD / 2;
+constexpr u32 KV_BYTES = KEYS * HEAD * 2, Q_BYTES = QUERIES * HEAD * 2, DS_BYTES = QUERIES * KEYS * 2;
+/** dS from the rounded P where registers are short. */
+constexpr bool ROUNDED = HEAD == 128;
+
+// Descriptors made from uniform registers are faster with K and V in registers, and slower without (measured).
+__device__ __forceinline__ int maybe_uniform(int x) { if constexpr (HELD) return uniform(x); else return x; }
+__device__ __forceinline__ u64 operand(u32 base16, u32 offset, u32 leading) {
+  if constexpr (HELD) return descriptor(base16, offset, leading);
+  else return (u64)((((base16 << 4) + offset) & 0x3FFFF) >> 4) | ((u64)(leading >> 4) << 16) | ((u64)(1024 >> 4) << 32) | (1ull << 62);
+}
+__device__ __forceinline__ void load_fragment(u32* r, u32 at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
+}
+__device__ __forceinline__ void store_fragment(u32 at, u32 r0, u32 r1, u32 r2, u32 r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
+}
+__device__ __forceinline__ float2 load_two(u32 at) { float2 v; asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory"); return v; }
+__device__ __forceinline__ void add_four(float* p, float a, float b, float c, float d) {
+  asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" :: "l"(p), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+__device__ __forceinline__ float low_half(u32 x) { E e = {(u16)x}; return get(e); }
+__device__ __forceinline__ float high_half(u32 x) { E e = {(u16)(x >> 16)}; return get(e); }
+
+struct Tile { int k0, b, hk, first, last; };
+
+/** The key heads of a group side by side, early keys (which causal queries see most) first. */
+__device__ __forceinline__ Tile tile_of(const Args& w, const Sight& sight, int t) {
+  const int tiles = (sight.keys + KEYS - 1) / KEYS, together = integer(w, w_together), heads = integer(w, w_keyHeads);
+  const int per = tiles * together, group = t / per, r = t - group * per, row = group * together + r % together;
+  Tile x;
+  x.k0 = r / together * KEYS;
+  x.b = row / heads;
+  x.hk = row - x.b * heads;
+  const int from = max(0, x.k0 - sight.offset - sight.right), to = min(sight.queries, min(x.k0 + KEYS, sight.keys) - sight.offset + sight.left);
+  x.first = from / QUERIES;
+  x.last = max(x.first, (to + QUERIES - 1) / QUERIES);
+  return x;
+}
+
+/** Ordered sums walk backwards, so that the blocks of a head stay one step apart; others spread over the queries. */
+__device__ __forceinline__ int walk(const Tile& x, int i) { return ORDERED ? x.first + x.last - 1 - i : i; }
+
+extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const __grid_constant__ Args w) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(1024) u8 memory[];
+  const u32 base = (shared_address(memory) + 1023) & ~1023u;
+  const u32 at_k = base, at_v = at_k + KV_BYTES, at_q = at_v + KV_BYTES, at_dy = at_q + STAGES * Q_BYTES, at_ds = at_dy + STAGES * Q_BYTES;
+  const u32 at_lse = at_ds + 2 * DS_BYTES, at_delta = at_lse + STAGES * QUERIES * 4, barriers = at_delta + STAGES * QUERIES * 4;
+  const u32 kv_full = barriers, kv_free = barriers + 8, q_full = barriers + 16, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
+    dy_free = dy_full + 8 * STAGES, next_tile = dy_free + 8 * STAGES;
+  const int thread = threadIdx.x, side = maybe_uniform(thread >> 7);
+  const Sight sight(w);
+  const int share = integer(w, w_group), heads = integer(w, w_heads), blocks = (sight.queries + QUERIES - 1) / QUERIES;
+  if (thread == 0) {
+    barrier_make(kv_full, 1);
+    barrier_make(kv_free, 8);
+    for (int i = 0; i < STAGES; i++) {
+      barrier_make(q_full + 8 * i, 1);
+      barrier_make(dy_full + 8 * i, 1);
+      barrier_make(q_free + 8 * i, 8);
+      barrier_make(dy_free + 8 * i, 8);
+    }
+    barriers_visible();
+  }
+  __syncthreads();
+
+  if (side == 2) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    if (thread == 256) {
+      int* const counter = pointer<int>(w, w_counters);
+      const int tiles = integer(w, w_tiles);
+      int t = blockIdx.x, s = 0;
+      u32 parity = 1, kv_parity = 1;
+      for (;;) {
+        barrier_wait(kv_free, kv_parity);
+        kv_parity ^= 1;
+        asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile), "r"(t < tiles ? t : -1) : "memory");
+        if (t >= tiles) { barrier_arrive(kv_full); break; }
+        const Tile x = tile_of(w, sight, t);
+        barrier_expect(kv_full, 2 * KV_BYTES);
+        copy_rows<KEYS>(at_k, &w.word[w_kMap], kv_full, x.k0, x.hk, x.b);
+        copy_rows<KEYS>(at_v, &w.word[w_vMap], kv_full, x.k0, x.hk, x.b);
+        t = atomicAdd(counter, 1) + gridDim.x;
+        for (int h = x.hk * share; h < (x.hk + 1) * share; h++) {
+          const i64 row = ((i64)x.b * heads + h) * blocks;
+          for (int i = x.first; i < x.last; i++) {
+            const int m = walk(x, i);
+            barrier_wait(q_free + 8 * s, parity);
+            barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
+            copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
+            copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (row + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
+            barrier_wait(dy_free + 8 * s, parity);
+            barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
+            copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
+            copy_bytes(at_delta + s * QUERIES * 4, pointer<const float>(w, w_rowDelta) + (row + m) * QUERIES, QUERIES * 4, dy_full + 8 * s);
+            if (++s == STAGES) { s = 0; parity ^= 1; }
+          }
+        }
+      }
+      // The last block leaves the counters as it found them.
+      if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
+    }
+  } else {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    const int lane = thread & 31, in_side = (thread >> 5) & 3, q = lane & 3;
+    const float scale = number(w, w_scoreScale);
+    float s[QUERIES / 2], dp[QUERIES / 2], dk[HEAD / 2], dv[HEAD / 2], dq[DQ_COLUMNS / 2];
+    u32 p[QUERIES / 4], ds[QUERIES / 4], k_held[HELD ? HEAD / 4 : 1], v_held[HELD ? HEAD / 4 : 1];
+    int stage = 0;
+    u32 parity = 0, kv_parity = 0, buffer = 0;
+    const u32 k_rows = (at_k + side * 64 * 128) >> 4, v_rows = (at_v + side * 64 * 128) >> 4;
+    const int own = side * 64 + in_side * 16;
+    // Where this lane's rows go in dS^T: key row, and what its chunks are swizzled by.
+    const u32 ds_row = own + (lane & 7) + ((lane >> 3) & 1) * 8, ds_swizzle = lane & 7;
+    for (;;) {
+      barrier_wait(kv_full, kv_parity);
+      kv_parity ^= 1;
+      int t;
+      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
+      t = maybe_uniform(t);
+      if (t < 0) break;
+      const Tile x = tile_of(w, sight, t);
+      #pragma unroll
+      for (int i = 0; i < HEAD / 2; i++) dk[i] = dv[i] = 0.f;
+      if constexpr (HELD) {
+        #pragma unroll
+        for (int k = 0; k < HEAD / 16; k++) {
+          const u32 row = own + (lane & 15), offset = (k >> 2) * KEYS * 128 + row * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (row & 7)) << 4);
+          load_fragment(k_held + 4 * k, at_k + offset);
+          load_fragment(v_held + 4 * k, at_v + offset);
+        }
+      }
+      auto step = [&](int h, int m) {
+        barrier_wait(q_full + 8 * stage, parity);
+        const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4), dy_rows = maybe_uniform((at_dy + stage * Q_BYTES) >> 4);
+        pin(s);
+        products_begin();
+        #pragma unroll
+        for (int k = 0; k < HEAD / 16; k++) {
+          const u64 right = operand(q_rows, columns16<QUERIES>(k), 16);
+          if constexpr (HELD) Product<QUERIES>::template registers<0>(s, k_held[4 * k], k_held[4 * k + 1], k_held[4 * k + 2], k_held[4 * k + 3], right, k > 0);
+          else Product<QUERIES>::template shared<0, 0>(s, operand(k_rows, columns16<KEYS>(k), 16), right, k > 0);
+        }
+        products_commit();
+        barrier_wait(dy_full + 8 * stage, parity);
+        pin(dp);
+        products_begin();
+        #pragma unroll
+        for (int k = 0; k < HEAD / 16; k++) {
+          const u64 right = operand(dy_rows, columns16<QUERIES>(k), 16);
+          if constexpr (HELD) Product<QUERIES>::template registers<0>(dp, v_held[4 * k], v_held[4 * k + 1], v_held[4 * k + 2], v_held[4 * k + 3], right, k > 0);
+          else Product<QUERIES>::template shared<0, 0>(dp, operand(v_rows, columns16<KEYS>(k), 16), right, k > 0);
+        }
+        products_commit();
+        products_wait<1>();
+        pin(s);
+        const int key0 = x.k0 + side * 64, query0 = m * QUERIES;
+        if (query0 < key0 + 63 - sight.offset - sight.right || query0 + QUERIES - 1 > key0 - sight.offset + sight.left || key0 + 64 > sight.keys) {
+          const int key = x.k0 + own + (lane >> 2), from = key - sight.offset - sight.right, to = key - sight.offset + sight.left;
+          const bool none0 = key >= sight.keys, none1 = key + 8 >= sight.keys;
+          const float hidden = -__int_as_float(0x7f800000);
+          #pragma unroll
+          for (int i = 0; i < QUERIES / 8; i++) {
+            const int c = query0 + 8 * i + 2 * q;
+            if (none0 || c < from || c > to) s[4 * i] = hidden;
+            if (none0 || c + 1 < from || c + 1 > to) s[4 * i + 1] = hidden;
+            if (none1 || c < from + 8 || c > to + 8) s[4 * i + 2] = hidden;
+            if (none1 || c + 1 < from + 8 || c + 1 > to + 8) s[4 * i + 3] = hidden;
+          }
+        }
+        #pragma unroll
+        for (int i = 0; i < QUERIES / 8; i++) {
+          const float2 l = load_two(at_lse + (stage * QUERIES + 8 * i + 2 * q) * 4);
+          s[4 * i] = exp2_(__fmaf_rn(s[4 * i], scale, -l.x));
+          s[4 * i + 1] = exp2_(__fmaf_rn(s[4 * i + 1], scale, -l.y));
+          s[4 * i + 2] = exp2_(__fmaf_rn(s[4 * i + 2], scale, -l.x));
+          s[4 * i + 3] = exp2_(__fmaf_rn(s[4 * i + 3], scale, -l.y));
+          p[2 * i] = pair(s[4 * i], s[4 * i + 1]);
+          p[2 * i + 1] = pair(s[4 * i + 2], s[4 * i + 3]);
+        }
+        pin(dv);
+        pin(p);
+        products_begin();
+        #pragma unroll
+        for (int k = 0; k < QUERIES / 16; k++)
+          Product<HEAD>::template registers<1>(dv, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], operand(dy_rows, k * 2048, QUERIES * 128), 1);
+        products_commit();
+        products_wait<1>();
+        pin(dp);
+        #pragma unroll
+        for (int i = 0; i < QUERIES / 8; i++) {
+          const float2 d = load_two(at_delta + (stage * QUERIES + 8 * i + 2 * q) * 4);
+          float p0 = s[4 * i], p1 = s[4 * i + 1], p2 = s[4 * i + 2], p3 = s[4 * i + 3];
+          if constexpr (ROUNDED) {
+            p0 = low_half(p[2 * i]);
+            p1 = high_half(p[2 * i]);
+            p2 = low_half(p[2 * i + 1]);
+            p3 = high_half(p[2 * i + 1]);
+          }
+          ds[2 * i] = pair(p0 * (dp[4 * i] - d.x), p1 * (dp[4 * i + 1] - d.y));
+          ds[2 * i + 1] = pair(p2 * (dp[4 * i + 2] - d.x), p3 * (dp[4 * i + 3] - d.y));
+        }
+        const u32 at = at_ds + buffer * DS_BYTES;
+        #pragma unroll
+        for (int k = 0; k < QUERIES / 16; k++)
+          store_fragment(at + ds_row * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ ds_swizzle) << 4), ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3]);
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        pin(dk);
+        pin(ds);
+        products_begin();
+        #pragma unroll
+        for (int k = 0; k < QUERIES / 16; k++)
+          Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
+        products_commit();
+        meet(1, 256);
+        // Each side multiplies half of the columns of dQ.
+        const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (at_k + (HEAD == 128 ? side * KEYS * 128 : side * 64)) >> 4;
+        pin(dq);
+        products_begin();
+        #pragma unroll
+        for (int k = 0; k < KEYS / 16; k++)
+          Product<DQ_COLUMNS>::template shared<1, 1>(dq, operand(ds_rows, k * 2048, 1024), operand(k_columns, k * 2048, KEYS * 128), k > 0);
+        products_commit();
+        products_wait<2>();
+        pin(dv);
+        pin(p);
+        if (lane == 0) barrier_arrive(dy_free + 8 * stage);
+        const int used = stage;
+        if (++stage == STAGES) { stage = 0; parity ^= 1; }
+        buffer ^= 1;
+        products_wait<0>();
+        pin(dk);
+        pin(ds);
+        if (lane == 0) barrier_arrive(q_free + 8 * used);
+        pin(dq);
+        const i64 block = ((i64)x.b * heads + h) * blocks + m;
+        float* const sum = pointer<float>(w, w_scratch) + block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
+        int* const turn = pointer<int>(w, w_turns) + 2 * block + side;
+        if constexpr (ORDERED) {
+          // Key tiles add in order: this one is number `mine` of those that see the block.
+          const int mine = (x.k0 - sight.from(m * QUERIES) / KEYS * KEYS) / KEYS;
+          if ((thread & 127) == 0) {
+            int now;
+            do asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory"); while (now != mine);
+          }
+          meet(2 + side, 128);
+        }
+        #pragma unroll
+        for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+        if constexpr (ORDERED) {
+          __threadfence();
+          meet(2 + side, 128);
+          if ((thread & 127) == 0) asm volatile("red.release.gpu.global.add.s32 [%0], 1;" :: "l"(turn) : "memory");
+        }
+      };
+      for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
+        for (int i = x.first; i < x.last; i++) step(h, walk(x, i));
+      if (lane == 0) barrier_arrive(kv_free);
+      const float out_scale = number(w, w_scale);
+      const int key = x.k0 + own + (lane >> 2), keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);
+      const i64 at_row = ((i64)x.b * sight.keys + key) * keyHeads + x.hk, below = 8 * (i64)keyHeads;
+      const bool there0 = key < sight.keys, there1 = key + 8 < sight.keys;
+      E* const dk_row = pointer<E>(w, w_dk) + at_row * keyDim;
+      E* const dv_row = pointer<E>(w, w_dv) + at_row * valueDim;
+      #pragma unroll
+      for (int i = 0; i < HEAD / 32; i++) {
+        u32 a[4], b[4], c[4], d[4];
+        #pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int n = 4 * (4 * i + e);
+          a[e] = pair(dk[n] * out_scale, dk[n + 1] * out_scale);
+          b[e] = pair(dk[n + 2] * out_scale, dk[n + 3] * out_scale);
+          c[e] = pair(dv[n], dv[n + 1]);
+          d[e] = pair(dv[n + 2], dv[n + 3]);
+        }
+        const uint4 ra = quad_transpose(a[0], a[1], a[2], a[3], q), rb = quad_transpose(b[0], b[1], b[2], b[3], q);
+        const uint4 rc = quad_transpose(c[0], c[1], c[2], c[3], q), rd = quad_transpose(d[0], d[1], d[2], d[3], q);
+        const int column = (4 * i + q) * 8;
+        if (there0 && column < keyDim) *(uint4*)(dk_row + column) = ra;
+        if (there0 && column < valueDim) *(uint4*)(dv_row + column) = rc;
+        if (there1 && column < keyDim) *(uint4*)(dk_row + below * keyDim + column) = rb;
+        if (there1 && column < valueDim) *(uint4*)(dv_row + below * valueDim + column) = rd;
+      }
+    }
+  }
+#endif
+}

@@ -1,0 +1,259 @@
+// Attention on sm_90. Blocks stay; one warpgroup copies tiles, the others own 64 queries each and take turns: while one multiplies, the
+// next computes its softmax (Shah et al. 2024). Scores of a block are multiplied while the block before is added to the output.
+//
+// Defined before: GROUPS (warpgroups that compute), BLOCK (keys at a time), STAGES (such blocks in flight).
+
+constexpr int OWN = GROUPS * 64;
+constexpr u32 Q_BYTES = OWN * HEAD * 2, KV_BYTES = BLOCK * HEAD * 2;
+
+struct Tile { int first, last, q0, b, h; };
+
+/** The heads of a group side by side, long tiles first. */
+__device__ __forceinline__ Tile tile_of(const Args& w, const Sight& sight, int t) {
+  const int tiles = (sight.queries + OWN - 1) / OWN, together = integer(w, w_together), heads = integer(w, w_heads);
+  const int per = tiles * together, group = t / per, r = t - group * per, row = group * together + r % together;
+  Tile x;
+  x.q0 = (tiles - 1 - r / together) * OWN;
+  x.b = row / heads;
+  x.h = row - x.b * heads;
+  x.first = sight.from(x.q0) / BLOCK;
+  x.last = max(x.first, (sight.to(min(x.q0 + OWN, sight.queries) - 1) + BLOCK - 1) / BLOCK);
+  return x;
+}
+
+extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wgmma(const __grid_constant__ Args w) {
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+  extern __shared__ __align__(1024) u8 memory[];
+  const u32 base = (shared_address(memory) + 1023) & ~1023u;
+  const u32 at_q = base, at_k = at_q + Q_BYTES, at_v = at_k + STAGES * KV_BYTES, barriers = at_v + STAGES * KV_BYTES;
+  const u32 q_full = barriers, q_free = barriers + 8, k_full = barriers + 16, k_free = k_full + 8 * STAGES, v_full = k_free + 8 * STAGES,
+    v_free = v_full + 8 * STAGES, next_tile = v_free + 8 * STAGES;
+  const int thread = threadIdx.x, group = uniform(thread >> 7);
+  const Sight sight(w);
+  int* const counter = pointer<int>(w, w_counters);
+  if (thread == 0) {
+    barrier_make(q_full, 1);
+    barrier_make(q_free, GROUPS * 4);
+    for (int i = 0; i < STAGES; i++) {
+      barrier_make(k_full + 8 * i, 1);
+      barrier_make(v_full + 8 * i, 1);
+      barrier_make(k_free + 8 * i, GROUPS * 4);
+      barrier_make(v_free + 8 * i, GROUPS * 4);
+    }
+    barriers_visible();
+  }
+  __syncthreads();
+
+  if (group == GROUPS) {
+    if constexpr (GROUPS == 2) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    else asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
+    if (thread == GROUPS * 128) {
+      const u64 *q_map = &w.word[w_qMap], *k_map = &w.word[w_kMap], *v_map = &w.word[w_vMap];
+      const int tiles = integer(w, w_tiles);
+      int t = blockIdx.x, ks = 0, vs = 0;
+      u32 k_parity = 1, v_parity = 1, q_parity = 1;
+      for (;;) {
+        barrier_wait(q_free, q_parity);
+        q_parity ^= 1;
+        const int code = t < tiles ? t : -1;
+        asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile), "r"(code) : "memory");
+        if (code < 0) { barrier_arrive(q_full); break; }
+        const Tile x = tile_of(w, sight, t);
+        const int hk = x.h / integer(w, w_group);
+        barrier_expect(q_full, Q_BYTES);
+        copy_rows<OWN>(at_q, q_map, q_full, x.q0, x.h, x.b);
+        t = atomicAdd(counter, 1) + gridDim.x;
+        for (int j = x.last; j >= x.first; j--) {
+          if (j > x.first) {
+            barrier_wait(k_free + 8 * ks, k_parity);
+            barrier_expect(k_full + 8 * ks, KV_BYTES);
+            copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, (j - 1) * BLOCK, hk, x.b);
+            if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
+          }
+          if (j < x.last) {
+            barrier_wait(v_free + 8 * vs, v_parity);
+            barrier_expect(v_full + 8 * vs, KV_BYTES);
+            copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, j * BLOCK, hk, x.b);
+            if (++vs == STAGES) { vs = 0; v_parity ^= 1; }
+          }
+        }
+      }
+      // The last block leaves the counters as it found them.
+      if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
+    }
+  } else {
+    if constexpr (GROUPS == 2) asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    else asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
+    const int lane = thread & 31, q = lane & 3, in_group = (thread & 127) >> 5;
+    const float scale = number(w, w_scoreScale);
+    float o[HEAD / 2], s[BLOCK / 2];
+    u32 p[BLOCK / 4];
+    int ks = 0, vs = 0;
+    u32 k_parity = 0, v_parity = 0, q_parity = 0;
+    const u32 q_rows = (at_q + group * 64 * 128) >> 4;
+    const int my_turn = 1 + group, next_turn = 1 + (group + 1) % GROUPS;
+    if (group == GROUPS - 1) signal(1, 256);
+    for (;;) {
+      barrier_wait(q_full, q_parity);
+      q_parity ^= 1;
+      int t;
+      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
+      t = uniform(t);
+      if (t < 0) break;
+      const Tile x = tile_of(w, sight, t);
+      const int top = x.q0 + group * 64, row = top + in_group * 16 + (lane >> 2);
+      // The blocks that rows of this warpgroup see.
+      const int bottom = min(top + 64, sight.queries) - 1;
+      const int first = max(x.first, sight.from(top) / BLOCK), last = top < sight.queries ? min(x.last, (sight.to(bottom) + BLOCK - 1) / BLOCK) : first;
+      float m0 = -1e30f, m1 = -1e30f, l0 = 0.f, l1 = 0.f, c0, c1;
+      #pragma unroll
+      for (int i = 0; i < HEAD / 2; i++) o[i] = 0.f;
+
+      auto free_k = [&]() { if (lane == 0) barrier_arrive(k_free + 8 * ks); if (++ks == STAGES) { ks = 0; k_parity ^= 1; } };
+      auto free_v = [&]() { if (lane == 0) barrier_arrive(v_free + 8 * vs); if (++vs == STAGES) { vs = 0; v_parity ^= 1; } };
+      auto skip = [&]() {
+        barrier_wait(k_full + 8 * ks, k_parity);
+        free_k();
+        meet(my_turn, 256);
+        signal(next_turn, 256);
+        barrier_wait(v_full + 8 * vs, v_parity);
+        free_v();
+      };
+      auto multiply_scores = [&]() {
+        barrier_wait(k_full + 8 * ks, k_parity);
+        meet(my_turn, 256);
+        pin(s);
+        products_begin();
+        const u32 k_rows = uniform((at_k + ks * KV_BYTES) >> 4);
+        #pragma unroll
+        for (int k = 0; k < HEAD / 16; k++)
+          Product<BLOCK>::template shared<0, 0>(s, descriptor(q_rows, columns16<OWN>(k), 16), descriptor(k_rows, columns16<BLOCK>(k), 16), k > 0);
+        products_commit();
+      };
+      auto multiply_values = [&]() {
+        barrier_wait(v_full + 8 * vs, v_parity);
+        pin(o);
+        pin(p);
+        products_begin();
+        const u32 v_rows = uniform((at_v + vs * KV_BYTES) >> 4);
+        #pragma unroll
+        for (int k = 0; k < BLOCK / 16; k++)
+          Product<HEAD>::template registers<1>(o, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], descriptor(v_rows, k * 2048, BLOCK * 128), 1);
+        products_commit();
+      };
+      auto softmax = [&](int j) {
+        if (j * BLOCK < sight.from(top + 63) || (j + 1) * BLOCK > sight.to(top)) {
+          const int from0 = sight.from(row), to0 = sight.to(row), from1 = sight.from(row + 8), to1 = sight.to(row + 8);
+          const float hidden = -__int_as_float(0x7f800000);
+          #pragma unroll
+          for (int i = 0; i < BLOCK / 8; i++) {
+            const int c = j * BLOCK + i * 8 + 2 * q;
+            if (c < from0 || c >= to0) s[4 * i] = hidden;
+            if (c + 1 < from0 || c + 1 >= to0) s[4 * i + 1] = hidden;
+            if (c < from1 || c >= to1) s[4 * i + 2] = hidden;
+            if (c + 1 < from1 || c + 1 >= to1) s[4 * i + 3] = hidden;
+          }
+        }
+        float x0 = m0, x1 = m1;
+        #pragma unroll
+        for (int i = 0; i < BLOCK / 8; i++) {
+          x0 = fmaxf(x0, fmaxf(s[4 * i], s[4 * i + 1]));
+          x1 = fmaxf(x1, fmaxf(s[4 * i + 2], s[4 * i + 3]));
+        }
+        x0 = fmaxf(x0, __shfl_xor_sync(~0u, x0, 1));
+        x1 = fmaxf(x1, __shfl_xor_sync(~0u, x1, 1));
+        x0 = fmaxf(x0, __shfl_xor_sync(~0u, x0, 2));
+        x1 = fmaxf(x1, __shfl_xor_sync(~0u, x1, 2));
+        c0 = exp2_((m0 - x0) * scale);
+        c1 = exp2_((m1 - x1) * scale);
+        m0 = x0;
+        m1 = x1;
+        const float a0 = -x0 * scale, a1 = -x1 * scale;
+        l0 *= c0;
+        l1 *= c1;
+        #pragma unroll
+        for (int i = 0; i < BLOCK / 8; i++) {
+          s[4 * i] = exp2_(__fmaf_rn(s[4 * i], scale, a0));
+          s[4 * i + 1] = exp2_(__fmaf_rn(s[4 * i + 1], scale, a0));
+          s[4 * i + 2] = exp2_(__fmaf_rn(s[4 * i + 2], scale, a1));
+          s[4 * i + 3] = exp2_(__fmaf_rn(s[4 * i + 3], scale, a1));
+          l0 += s[4 * i] + s[4 * i + 1];
+          l1 += s[4 * i + 2] + s[4 * i + 3];
+        }
+      };
+      auto round_weights = [&]() {
+        #pragma unroll
+        for (int i = 0; i < BLOCK / 8; i++) { p[2 * i] = pair(s[4 * i], s[4 * i + 1]); p[2 * i + 1] = pair(s[4 * i + 2], s[4 * i + 3]); }
+      };
+
+      if (last > first) {
+        for (int j = x.last; j > last; j--) skip();
+        multiply_scores();
+        signal(next_turn, 256);
+        products_wait<0>();
+        pin(s);
+        free_k();
+        if (last - first == 1 && lane == 0) barrier_arrive(q_free);
+        softmax(last - 1);
+        round_weights();
+        for (int j = last - 2; j >= first; j--) {
+          multiply_scores();
+          multiply_values();
+          signal(next_turn, 256);
+          products_wait<1>();
+          pin(s);
+          free_k();
+          if (j == first && lane == 0) barrier_arrive(q_free);
+          softmax(j);
+          pin(s);
+          products_wait<0>();
+          pin(o);
+          pin(p);
+          free_v();
+          #pragma unroll
+          for (int i = 0; i < HEAD / 8; i++) { o[4 * i] *= c0; o[4 * i + 1] *= c0; o[4 * i + 2] *= c1; o[4 * i + 3] *= c1; }
+          round_weights();
+        }
+        multiply_values();
+        l0 += __shfl_xor_sync(~0u, l0, 1);
+        l1 += __shfl_xor_sync(~0u, l1, 1);
+        l0 += __shfl_xor_sync(~0u, l0, 2);
+        l1 += __shfl_xor_sync(~0u, l1, 2);
+        products_wait<0>();
+        pin(o);
+        free_v();
+        for (int j = first; j > x.first; j--) skip();
+      } else {
+        if (lane == 0) barrier_arrive(q_free);
+        for (int j = x.last; j > x.first; j--) skip();
+      }
+
+      const float i0 = l0 > 0.f ? 1.f / l0 : 0.f, i1 = l1 > 0.f ? 1.f / l1 : 0.f;
+      const int heads = integer(w, w_heads), valueDim = integer(w, w_valueDim);
+      const i64 stride = (i64)heads * valueDim;
+      E* const y = pointer<E>(w, w_y) + ((i64)x.b * sight.queries + row) * stride + x.h * valueDim;
+      const bool there0 = row < sight.queries, there1 = row + 8 < sight.queries;
+      #pragma unroll
+      for (int i = 0; i < HEAD / 32; i++) {
+        u32 a[4], b[4];
+        #pragma unroll
+        for (int e = 0; e < 4; e++) {
+          const int n = 4 * (4 * i + e);
+          a[e] = pair(o[n] * i0, o[n + 1] * i0);
+          b[e] = pair(o[n + 2] * i1, o[n + 3] * i1);
+        }
+        const uint4 ra = quad_transpose(a[0], a[1], a[2], a[3], q), rb = quad_transpose(b[0], b[1], b[2], b[3], q);
+        const int column = (4 * i + q) * 8;
+        if (there0 && column < valueDim) *(uint4*)(y + column) = ra;
+        if (there1 && column < valueDim) *(uint4*)(y + 8 * stride + column) = rb;
+      }
+      if (q == 0) {
+        float* const lse = pointer<float>(w, w_lse) + ((i64)x.b * heads + x.h) * sight.queries + row;
+        const float nothing = -__int_as_float(0x7f800000);
+        if (there0) lse[0] = l0 > 0.f ? (m0 * scale + log2f(l0)) * LN2 : nothing;
+        if (there1) lse[8] = l1 > 0.f ? (m1 * scale + log2f(l1)) * LN2 : nothing;
+      }
+    }
+  }
+#endif
+}
