@@ -10,7 +10,8 @@ import {
   type CudaView,
   type CudaWord,
 } from "../cuda-step.ts";
-import { named } from "../inputs.ts";
+import { isHalf, named } from "../inputs.ts";
+import { lowerTensor } from "./cuda-tensor.ts";
 import type { FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
 
 const SHORTEST = 16;
@@ -65,7 +66,7 @@ function kernel(
   return {
     key: `fft-conv ${entry} ${text}`,
     entry,
-    source: () => `${text}\n${cudaFile("fft-conv/kernel.cu")}`,
+    source: () => `${text}\n${cudaFile("fft-conv/transform.cu")}\n${cudaFile("fft-conv/kernel.cu")}`,
   };
 }
 
@@ -99,7 +100,8 @@ function lowerLong({ views, index, y, params, batch, channels, length }: LongCal
     return {
       key: `fft-conv long ${entry} ${text}`,
       entry,
-      source: () => `${text}\n${cudaFile("fft-conv/kernel.cu")}\n${cudaFile("fft-conv/kernel-long.cu")}`,
+      source: () =>
+        `${text}\n${cudaFile("fft-conv/transform.cu")}\n${cudaFile("fft-conv/kernel.cu")}\n${cudaFile("fft-conv/kernel-long.cu")}`,
     };
   };
   const none = { PRE: false, POST: false, SKIP: false };
@@ -178,9 +180,13 @@ function lowerLong({ views, index, y, params, batch, channels, length }: LongCal
 
 const anySequence = (_: number, view: CudaView): boolean => view.shape.length <= 3;
 
+/** Halves are read along time, or transposed. */
+const isSuited = (view: CudaView, layout: Layout): boolean =>
+  !isHalf(view.dtype) || layout === "bld" || view.strides[2] === 1;
+
 export const fftConvCuda: CudaSource<FftConvParams> = {
-  accepts: anySequence,
-  lower: ({ inputs, outputs, params }) => {
+  accepts: (input, view, { params }) => anySequence(input, view) && isSuited(view, params.layout),
+  lower: ({ inputs, outputs, params }, target) => {
     const { layout, circular, origin, adjoint } = params;
     const views = named(params.inputs, inputs);
     const index = named(
@@ -188,10 +194,11 @@ export const fftConvCuda: CudaSource<FftConvParams> = {
       params.inputs.map((_, i) => i),
     );
     const y = outputs[0]!;
+    if (y.shape.includes(0)) return { steps: [] };
+    if (isHalf(y.dtype)) return lowerTensor({ views, index, y, layout, circular, origin, adjoint }, target);
     if (y.dtype !== "f32") return `no kernel for ${y.dtype}`;
     const [batch, channels, length] =
       layout === "bdl" ? y.shape : ([y.shape[0], y.shape[2], y.shape[1]] as number[]);
-    if (y.shape.includes(0)) return { steps: [] };
     if (length! > LONGEST)
       return lowerLong({ views, index, y, params, batch: batch!, channels: channels!, length: length! });
     const plan = planTransform(length!, circular);

@@ -4,6 +4,7 @@
 import {
   Complex,
   add,
+  cast,
   fft,
   ifft,
   mul,
@@ -15,7 +16,7 @@ import {
   zerosLike,
   type Tensor,
 } from "@everlong/core";
-import { named, present } from "../inputs.ts";
+import { named, present, widened } from "../inputs.ts";
 import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
 import type { FftConvGradParams, FftConvParams } from "./op.ts";
 import { plainSpectrum, rowsOfPlain, spectrumShape } from "./plain-spectrum.ts";
@@ -43,7 +44,7 @@ function periodic(k: Tensor, origin: number, n: number): Tensor {
 }
 
 export function fftConvByTransform(inputs: readonly Tensor[], params: FftConvParams): Tensor[] {
-  const { u, k, skip, preGate, postGate } = named(params.inputs, inputs);
+  const { u, k, skip, preGate, postGate } = named(params.inputs, inputs.map(widened));
   const toRows = (t: Tensor): Tensor => (params.layout === "bdl" ? t : transpose(t));
   const z = toRows(preGate ? mul(u!, preGate) : u!);
   const filter = toRows(k!);
@@ -58,11 +59,11 @@ export function fftConvByTransform(inputs: readonly Tensor[], params: FftConvPar
   let y = narrow(ifft(product).re, -1, 0, length);
   if (skip) y = add(y, mul(z, unsqueeze(skip, -1)));
   y = toRows(y);
-  return [postGate ? mul(y, postGate) : y];
+  return [cast(postGate ? mul(y, postGate) : y, inputs[params.inputs.indexOf("u")]!.dtype)];
 }
 
 export function filterGradByTransform(inputs: readonly Tensor[], params: FftConvGradParams): Tensor[] {
-  const { u, dy, preGate, postGate } = named(params.inputs, inputs);
+  const { u, dy, preGate, postGate } = named(params.inputs, inputs.map(widened));
   const toRows = (t: Tensor): Tensor => (params.layout === "bdl" ? t : transpose(t));
   const z = toRows(preGate ? mul(u!, preGate) : u!);
   const dc = toRows(postGate ? mul(dy!, postGate) : dy!);
@@ -95,7 +96,7 @@ export function spectrumByMoves(inputs: readonly Tensor[], params: FftConvSpectr
         [params.origin, taps - 1 - params.origin],
       ]),
     );
-  return [plainSpectrum(rows, spectrumShape(channels, params.length)[0])];
+  return [plainSpectrum(rows, spectrumShape(channels, params.length, params.half)[0])];
 }
 
 export function cachedByTransform(inputs: readonly Tensor[], params: FftConvCachedParams): Tensor[] {

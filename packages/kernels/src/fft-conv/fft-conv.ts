@@ -12,9 +12,10 @@ import {
   pad,
   show,
   zeros,
+  type DType,
   type Tensor,
 } from "@everlong/core";
-import { computeDtype, inOneDtype } from "../inputs.ts";
+import { computeDtype, inOneDtype, isHalf, present } from "../inputs.ts";
 import { fftConvCachedOp, fftConvSpectrumOp } from "./cached-op.ts";
 import { fftConvOp } from "./op.ts";
 import { axesOf, type Layout } from "./sequences.ts";
@@ -40,6 +41,11 @@ export interface FftConvFilterOptions {
   readonly skip?: Tensor;
 }
 
+export interface FftConvCacheOptions extends FftConvFilterOptions {
+  /** Dtype of the sequences; spectra for halves serve f16 and bf16. Default: that of k. */
+  readonly dtype?: DType;
+}
+
 export interface FftConvGates {
   /** Multiplies the input, shape of `u`. */
   readonly preGate?: Tensor;
@@ -60,6 +66,8 @@ export interface FftConvFilter {
   readonly origin: number;
   readonly circular: boolean;
   readonly layout: Layout;
+  /** Whether it is for f16 or bf16 sequences. */
+  readonly half: boolean;
 }
 
 const FILTER_OPTIONS = ["mode", "backward", "firstBackwardLag", "layout", "skip"];
@@ -72,7 +80,8 @@ const GATES = ["preGate", "postGate"];
  * @param u `[B, D, L]`, or `[B, L, D]` with layout `bld`; any length.
  * @param k `[D, J]` (`[J, D]` with layout `bld`), any J: shorter filters are zero beyond, taps that reach no input have
  *   no effect (circular: they wrap around). Or a filter made ready by {@link fftConvFilter}: only gates are options then.
- * @returns the shape and dtype of `u`. Half precision is stored only: everything is computed in f32 and rounded once.
+ * @returns the shape and dtype of `u`. Half-precision sequences are computed in f32 and rounded once, or on tensor cores in scaled f16
+ *   (relative error about 1e-3); filters and skips then count as f32.
  * @throws ShapeError, DTypeError, ConfigError
  */
 export function fftConv(u: Tensor, k: Tensor, options?: FftConvOptions): Tensor;
@@ -87,10 +96,24 @@ export function fftConv(u: Tensor, k: Tensor | FftConvFilter, options: FftConvOp
   const dtype = computeDtype([u, k, backward, skip, preGate, postGate]);
   const length = u.shape[axesOf(layout).time]!;
   const { filter, origin } = lagFilter("fftConv", cast(k, dtype), options, length);
-  const { names, tensors } = inOneDtype({ u, k: filter, skip, preGate, postGate });
+  const stored = storedDtype(dtype, [u, preGate, postGate]);
+  const { names, tensors } = present({
+    u: cast(u, stored),
+    k: filter,
+    skip: skip && cast(skip, dtype),
+    preGate: preGate && cast(preGate, stored),
+    postGate: postGate && cast(postGate, stored),
+  });
   const params = { layout, circular: options.mode === "circular", origin, adjoint: false, inputs: names };
   return cast(fftConvOp(tensors, params)[0]!, u.dtype);
 }
+
+/** Sequences stay in half precision where all of them are; otherwise they have the dtype of the sums. */
+const storedDtype = (sums: DType, sequences: readonly (Tensor | undefined)[]): DType => {
+  const { dtype } = sequences[0]!;
+  const alike = sequences.every((t) => !t || t.dtype === dtype);
+  return sums === "f32" && alike ? dtype : sums;
+};
 
 /**
  * Makes filters ready for many convolutions of sequences of one length: what `fftConv` does with `k` and `skip` is done
@@ -103,8 +126,8 @@ export function fftConv(u: Tensor, k: Tensor | FftConvFilter, options: FftConvOp
  * const filter = fftConvFilter(k, 1024, { skip });
  * const y = fftConv(u, filter, { postGate });
  */
-export function fftConvFilter(k: Tensor, length: number, options: FftConvFilterOptions = {}): FftConvFilter {
-  checkOptions("fftConvFilter", options, FILTER_OPTIONS);
+export function fftConvFilter(k: Tensor, length: number, options: FftConvCacheOptions = {}): FftConvFilter {
+  checkOptions("fftConvFilter", options, [...FILTER_OPTIONS, "dtype"]);
   const layout = layoutOf("fftConvFilter", options);
   if (k.rank !== 2) throw wrongRanks("fftConvFilter", layout, show(k.shape));
   if (!Number.isInteger(length) || length < 1) {
@@ -119,15 +142,16 @@ export function fftConvFilter(k: Tensor, length: number, options: FftConvFilterO
   );
   const { names, tensors } = inOneDtype({ k: filter, skip });
   const circular = options.mode === "circular";
-  const [spectrum] = fftConvSpectrumOp(tensors, { layout, circular, origin, length, inputs: names });
+  const half = isHalf(options.dtype ?? k.dtype);
+  const [spectrum] = fftConvSpectrumOp(tensors, { layout, circular, origin, length, half, inputs: names });
   const { time, channel } = axesOf(layout);
   const [channels, taps] = [filter.shape[channel - 1]!, filter.shape[time - 1]!];
-  return { spectrum: spectrum!, channels, length, taps, origin, circular, layout };
+  return { spectrum: spectrum!, channels, length, taps, origin, circular, layout, half };
 }
 
 function withFilter(u: Tensor, filter: FftConvFilter, options: FftConvGates): Tensor {
   checkOptions("fftConv", options, GATES);
-  const { spectrum, channels, length, taps, origin, circular, layout } = filter;
+  const { spectrum, channels, length, taps, origin, circular, layout, half } = filter;
   const want = layout === "bdl" ? [channels, length] : [length, channels];
   if (u.rank !== 3 || u.shape[1] !== want[0] || u.shape[2] !== want[1]) {
     throw new ShapeError("fftConv", "the filter was made for other sequences", {
@@ -136,7 +160,21 @@ function withFilter(u: Tensor, filter: FftConvFilter, options: FftConvGates): Te
     });
   }
   const { preGate, postGate } = options;
-  const { names, tensors } = inOneDtype({ u, spectrum, preGate, postGate });
+  const dtype = computeDtype([u, spectrum, preGate, postGate]);
+  const stored = half ? storedDtype(dtype, [u, preGate, postGate]) : dtype;
+  if (half && !isHalf(stored)) {
+    throw new ConfigError("fftConv", "the filter was made for half precision", {
+      expected: "u and gates all f16 or all bf16",
+      got: [u, preGate, postGate].flatMap((t) => (t ? [t.dtype] : [])).join(", "),
+      hint: "Make it with dtype: u.dtype.",
+    });
+  }
+  const { names, tensors } = present({
+    u: cast(u, stored),
+    spectrum: cast(spectrum, dtype),
+    preGate: preGate && cast(preGate, stored),
+    postGate: postGate && cast(postGate, stored),
+  });
   const params = { layout, circular, origin, taps, adjoint: false, inputs: names };
   return cast(fftConvCachedOp(tensors, params)[0]!, u.dtype);
 }

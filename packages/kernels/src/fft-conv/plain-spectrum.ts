@@ -7,13 +7,15 @@ export const SPECTRUM_HEADER = 16;
 /** Channels are rounded up to a multiple of this. */
 const CHANNELS = 8;
 const SHORTEST = 16;
+/** Shortest transform of half-precision kernels. */
+const SHORTEST_HALF = 1024;
 
 /**
  * Shape of the kept spectra of `channels` filters for sequences of `length`: a header and, for every channel (rounded up to
- * a multiple of 8), the complex points of a transform of the next power of two, at least 16.
+ * a multiple of 8), the complex points of a transform of the next power of two, at least 16 (1024 for halves).
  */
-export function spectrumShape(channels: number, length: number): [number] {
-  const points = Math.max(SHORTEST, 2 ** Math.ceil(Math.log2(length)));
+export function spectrumShape(channels: number, length: number, half = false): [number] {
+  const points = Math.max(half ? SHORTEST_HALF : SHORTEST, 2 ** Math.ceil(Math.log2(length)));
   return [SPECTRUM_HEADER + CHANNELS * Math.ceil(channels / CHANNELS) * 2 * points];
 }
 

@@ -1,7 +1,7 @@
 // What the ops of the long convolution share: layouts, checks of sequences, cost.
 
-import { ShapeError, show, type Cost, type TensorType } from "@everlong/core";
-import { need, needCompute } from "../inputs.ts";
+import { DTYPES, ShapeError, show, type Cost, type TensorType } from "@everlong/core";
+import { need, needFloat, wideDtype } from "../inputs.ts";
 
 /** Order of axes: `[B, D, L]` with filters `[D, J]`, or `[B, L, D]` with filters `[J, D]`. */
 export type Layout = "bdl" | "bld";
@@ -10,7 +10,7 @@ export type Layout = "bdl" | "bld";
 export const axesOf = (layout: Layout): { time: number; channel: number } =>
   layout === "bdl" ? { time: 2, channel: 1 } : { time: 1, channel: 2 };
 
-/** Checks u, what has its shape, the skip weights, and that every tap reaches an input. */
+/** Checks u, what has its shape, the skip weights (f32 beside halves), and that every tap reaches an input. */
 export function checkSequences(
   op: string,
   params: { readonly layout: Layout; readonly circular: boolean; readonly origin: number },
@@ -20,7 +20,7 @@ export function checkSequences(
   const u = types["u"]!;
   const letters = params.layout === "bdl" ? "[B, D, L]" : "[B, L, D]";
   need(op, "u", u, [undefined, undefined, undefined], letters);
-  const dtype = needCompute(op, "u", u);
+  const dtype = needFloat(op, "u", u);
   const length = u.shape[axesOf(params.layout).time]!;
   if (length === 0) throw new ShapeError(op, "sequences are empty", { got: show(u.shape) });
   for (const name of ["dy", "preGate", "postGate"]) {
@@ -28,7 +28,7 @@ export function checkSequences(
     if (t) need(op, name, t, u.shape, letters, dtype);
   }
   const skip = types["skip"];
-  if (skip) need(op, "skip", skip, [u.shape[axesOf(params.layout).channel]], "[D]", dtype);
+  if (skip) need(op, "skip", skip, [u.shape[axesOf(params.layout).channel]], "[D]", wideDtype(dtype));
   checkLags(op, params, taps, length);
 }
 
@@ -59,7 +59,7 @@ export function convolutionCost(
   const elements = sizeOf(u.shape);
   return {
     flops: elements * (5 * Math.log2(2 * length) * transforms + 12),
-    bytes: tensors.reduce((n, t) => n + sizeOf(t.shape) * (t.dtype === "f64" ? 8 : 4), 0),
+    bytes: tensors.reduce((n, t) => n + sizeOf(t.shape) * DTYPES[t.dtype].bytes, 0),
   };
 }
 

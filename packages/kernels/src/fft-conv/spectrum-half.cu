@@ -1,0 +1,72 @@
+// Spectra of filters for the tensor-core kernels: transforms in float32, results in f16 in the order in which lanes multiply by them. In front:
+// `#define FACTOR m`, `#define TWISTED 0|1`, `#define RESIDUES p`, `#define POINTS n` (N / p), transform.cu and tensor-instructions.cu.
+//
+// x^N - i (or 1) splits into p factors x^(N/p) - root: block j makes the coefficients k = j + p k'. With the sum of magnitudes of a filter as
+// unit nothing exceeds 16, and what the unit is goes into `gains`.
+
+constexpr int M = FACTOR, WHOLE = N * RESIDUES, C = M >= 8 ? M / 8 : 1;
+
+// Words: k, spectra, gains, skip, channel stride, tap stride, taps, origin, how far taps reach back (origin, or the period of a circular filter),
+// circular, skip stride, whether there is a skip.
+extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
+  extern __shared__ float cells[];
+  __shared__ float sums[32];
+  const int t = threadIdx.x, j = blockIdx.x;
+  const i64 d = blockIdx.y, step = wide(w, 5);
+  const float* k = pointer<const float>(w, 0) + d * wide(w, 4);
+  const int taps = integer(w, 6), origin = integer(w, 7), reach = integer(w, 8), circular = integer(w, 9);
+  const float skip = integer(w, 11) ? pointer<const float>(w, 3)[d * wide(w, 10)] : 0.f;
+  const float shift = j + (TWISTED ? 0.25f : 0.f);
+  float re[16], im[16], sum = 0.f;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    re[i] = im[i] = 0.f;
+    #pragma unroll
+    for (int p = 0; p < RESIDUES; p++) {
+      const int n = p * N + t + i * T, ahead = origin + n, behind = reach + n - WHOLE;
+      float a = ahead < taps ? k[ahead * step] : 0.f;
+      const float b = behind >= circular && behind < (circular ? taps : origin) ? k[behind * step] : 0.f;
+      if (n == 0) a += skip;
+      sum += fabsf(a) + fabsf(b);
+      float c = 1.f, s = 0.f;
+      if (p > 0) sincospif(-2.f * shift * p / RESIDUES, &s, &c);
+      // Without a twist negative lags are indices modulo N; with it they carry the factor i.
+      const float x = TWISTED ? a : a + b, y = TWISTED ? b : 0.f;
+      re[i] += x * c - y * s;
+      im[i] += x * s + y * c;
+    }
+    if (TWISTED || RESIDUES > 1) {
+      float c, s;
+      sincospif(-2.f * shift * (t + i * T) / WHOLE, &s, &c);
+      times(re[i], im[i], c, s);
+    }
+  }
+  const float unit = block_sum(sum, sums) / 16.f;
+  if (t == 0 && j == 0) pointer<float>(w, 2)[d] = unit;
+  transform<1>(re, im, cells, t);
+  // What the 1/4 of every DFT-16 leaves of 1 / N.
+  const float by = unit > 0.f ? (M == 4 ? 1.f : 16.f) / M / unit : 0.f;
+  u32* half = (u32*)cells;
+  __syncthreads();
+  #pragma unroll
+  for (int i = 0; i < 16; i++) half[t + i * T] = packed(re[i] * by, im[i] * by);
+  __syncthreads();
+  uint2* out = pointer<uint2>(w, 1) + d * (WHOLE / 2);
+  constexpr int PER = 16 / RESIDUES;
+  for (int i = t; i < N / 2; i += T) {
+    // k1 = j + p m = 2 g + r; tiles k2 C + c, or (M = 4) what is left of k2 and k3.
+    const int lane_t = i & 3, k1 = j + RESIDUES * (i >> 2 & (PER - 1)), g = k1 >> 1, r = k1 & 1, tile = (i >> 2) / PER;
+    int low, to;
+    if (M == 4) {
+      const int odd = tile & 1, q = tile >> 1;
+      low = k1 + 16 * (4 * lane_t + odd) + 256 * q;
+      to = (((2 * r + odd) * 2 + (q >> 1)) * 32 + 4 * g + lane_t) * 2 + (q & 1);
+    } else {
+      low = k1 + 16 * (tile / C) + 256 * (C * 2 * lane_t + tile % C);
+      to = (tile * 32 + 4 * g + lane_t) * 2 + r;
+    }
+    const int next = low + (M == 4 ? 32 : 256 * C);
+    const u32 a = half[(low - j) / RESIDUES], b = half[(next - j) / RESIDUES];
+    out[to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
+  }
+}

@@ -1,0 +1,74 @@
+// Sequences in memory as the tensor-core kernels see them, four elements (8 bytes) at a time, and the power of two that keeps a row in range.
+//
+// In front: `#define BRAIN 0|1` (bf16 storage), `PRE`, `POST` 0|1 (gates), `SCALED` 0|1.
+//
+// f16 holds values up to 65504, and a constant row of N elements has a coefficient sqrt(N) times as large. So a row is scaled to a peak
+// within [1, 2) first, and back at the end; scaling by powers of two rounds nothing. A transform keeps the sum of squares, hence no value on
+// the way exceeds 2 sqrt(N) times the largest one of the filter's spectrum (16, see spectrum-half.cu). The peak of a gated row is that of the
+// products, in float32.
+
+constexpr bool CONVERTED = SCALED && (BRAIN || PRE);
+
+struct Rows { const u16* at; i64 batch, channel; };
+template <int W> __device__ __forceinline__ Rows rows_of(const Words<W>& w, int pointer_word, int stride_word) {
+  return {pointer<const u16>(w, pointer_word), wide(w, stride_word), wide(w, stride_word + 1)};
+}
+// Whether four elements lie in one aligned word of 8 bytes.
+__device__ __forceinline__ bool aligned(const Rows& r, int length) { return ((((u64)r.at >> 1) | (u64)r.batch | (u64)r.channel | (u64)length) & 3) == 0; }
+
+__device__ __forceinline__ uint2 four_elements(const u16* row, int n, int length, bool whole) {
+  uint2 v = {0, 0};
+  if (whole) { if (n < length) v = *(const uint2*)(row + n); return v; }
+  if (n < length) v.x = row[n];
+  if (n + 1 < length) v.x |= (u32)row[n + 1] << 16;
+  if (n + 2 < length) v.y = row[n + 2];
+  if (n + 3 < length) v.y |= (u32)row[n + 3] << 16;
+  return v;
+}
+__device__ __forceinline__ void store_elements(u16* row, int n, int length, bool whole, uint2 v) {
+  if (whole) { if (n < length) __stcs((uint2*)(row + n), v); return; }
+  if (n < length) row[n] = (u16)v.x;
+  if (n + 1 < length) row[n + 1] = (u16)(v.x >> 16);
+  if (n + 2 < length) row[n + 2] = (u16)v.y;
+  if (n + 3 < length) row[n + 3] = (u16)(v.y >> 16);
+}
+
+// Stored pairs as float32.
+__device__ __forceinline__ float first(u32 x) { if constexpr (BRAIN) return __uint_as_float(x << 16); else return low_half(x); }
+__device__ __forceinline__ float second(u32 x) { if constexpr (BRAIN) return __uint_as_float(x & 0xffff0000u); else return high_half(x); }
+__device__ __forceinline__ u32 stored(float a, float b) { if constexpr (BRAIN) return packed_bf16(a, b); else return packed(a, b); }
+
+// The larger of a running peak and the magnitudes of four elements: float bits where rows are converted, else a pair of f16.
+__device__ __forceinline__ u32 raise(u32 peak, uint2 v, uint2 gate) {
+  if constexpr (CONVERTED) {
+    float a = first(v.x), b = second(v.x), c = first(v.y), d = second(v.y);
+    if constexpr (PRE) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
+    return __float_as_uint(fmaxf(fmaxf(fmaxf(fabsf(a), fabsf(b)), fmaxf(fabsf(c), fabsf(d))), __uint_as_float(peak)));
+  } else {
+    return larger(peak, larger(v.x & ~SIGNS, v.y & ~SIGNS));
+  }
+}
+// The peak of a warp as an integer that grows with it.
+__device__ __forceinline__ u32 warp_peak(u32 peak) {
+  if constexpr (!CONVERTED) peak = (peak & 0xffffu) > (peak >> 16) ? peak & 0xffffu : peak >> 16;
+  return __reduce_max_sync(~0u, peak);
+}
+// 2^-e for a peak within [2^e, 2^(e + 1)), as far as the format in which rows are multiplied by it goes.
+__device__ __forceinline__ float scale_of(u32 peak) {
+  u32 e = (CONVERTED ? peak : __float_as_uint(low_half(peak))) >> 23;
+  const u32 least = CONVERTED ? 1 : 112;
+  e = e < least ? least : e > 253 ? 253 : e;
+  return __uint_as_float((254 - e) << 23);
+}
+// Four elements, gated, scaled, in f16.
+__device__ __forceinline__ uint2 converted(uint2 v, uint2 gate, float scale) {
+  float a = first(v.x), b = second(v.x), c = first(v.y), d = second(v.y);
+  if constexpr (PRE) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
+  return {packed(a * scale, b * scale), packed(c * scale, d * scale)};
+}
+// Four results to what is stored.
+__device__ __forceinline__ uint2 finished(uint2 v, uint2 gate, float factor) {
+  float a = low_half(v.x) * factor, b = high_half(v.x) * factor, c = low_half(v.y) * factor, d = high_half(v.y) * factor;
+  if constexpr (POST) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
+  return {stored(a, b), stored(c, d)};
+}
