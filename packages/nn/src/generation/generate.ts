@@ -3,7 +3,6 @@
 
 import {
   ConfigError,
-  Tensor,
   Variable,
   add,
   checkOptions,
@@ -13,8 +12,10 @@ import {
   reshape,
   tensor,
   type Device,
+  type Tensor,
 } from "@everlong/core";
 import type { LanguageModel, ModelState } from "../backbones/language-model.ts";
+import { holdState, type StateTree } from "./held-state.ts";
 import { checkSampling, sampleToken, SAMPLING_OPTIONS, type SamplingOptions } from "./sampling.ts";
 
 export interface GenerateOptions extends SamplingOptions {
@@ -35,38 +36,6 @@ const OPTIONS: readonly (keyof GenerateOptions)[] = [
   "onTokens",
   ...SAMPLING_OPTIONS,
 ];
-
-type State = Tensor | readonly State[] | { readonly [name: string]: State };
-
-/** A tree of tensors kept in variables, so that a compiled step updates them in place. */
-interface Held {
-  read(): State;
-  write(next: State): void;
-  dispose(): void;
-}
-
-function hold(tree: State): Held {
-  if (tree instanceof Tensor) {
-    const variable = new Variable(tree, { name: "state", trainable: false });
-    return {
-      read: () => variable.value,
-      write: (next) => void (variable.value = next as Tensor),
-      dispose: () => variable.current[Symbol.dispose](),
-    };
-  }
-  const parts = Object.entries(tree).map(([name, part]) => [name, hold(part)] as const);
-  const list = Array.isArray(tree);
-  return {
-    read: () =>
-      list ? parts.map(([, p]) => p.read()) : Object.fromEntries(parts.map(([name, p]) => [name, p.read()])),
-    write: (next) => {
-      for (const [name, p] of parts) p.write((next as { readonly [name: string]: State })[name]!);
-    },
-    dispose: () => {
-      for (const [, p] of parts) p.dispose();
-    },
-  };
-}
 
 /** Prompts as rows of one length, padded in front; a mask where they differ. */
 function padPrompts(
@@ -126,11 +95,11 @@ export async function generate(
   const start = model.prefill(ids, { capacity: longest + maxTokens, ...(mask ? { mask } : {}) });
   const last = reshape(narrow(start.logits, 1, longest - 1, longest), [prompts.length, model.vocabSize]);
   let token = sampleToken(last, random.foldIn(base, 0), sampling);
-  const held = hold(start.state as unknown as State);
+  const held = holdState(start.state as unknown as StateTree);
   const advance = compile(
     (from: Tensor): Tensor => {
       const { logits, state } = model.step(from, held.read() as unknown as ModelState);
-      held.write(state as unknown as State);
+      held.write(state as unknown as StateTree);
       const next = sampleToken(logits, random.foldIn(base, count.value), sampling);
       count.value = add(count.value, 1);
       return next;

@@ -19,6 +19,7 @@ import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
+import { CarriedConvs } from "../filters/carried-convs.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { h3Product } from "./h3-product.ts";
@@ -125,6 +126,22 @@ export class H3Conv implements Mixer {
       gates ? mul(now(mul(rows, gates.preGate)), gates.postGate) : now(rows),
     );
     return { y: squeeze(this.outputLinear.forward(y), 1), state: convs.state };
+  }
+
+  /**
+   * A part of a longer input, with what came before as `state`: forward over parts equals forward over the whole.
+   * @param x `[B, T, D]`
+   * @throws ConfigError with `compat`
+   */
+  chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const convs = new CarriedConvs(state);
+    const keys = convs.next(this.kProj.forward(x), this.#taps(this.kKernel), this.keySkip.value);
+    const conv = (u: Tensor): Tensor => convs.next(u, this.#taps(this.kernel), this.skip.value);
+    const y = h3Product(this.qProj.forward(x), keys, this.vProj.forward(x), this.headDim, (rows, gates) =>
+      gates ? mul(conv(mul(rows, gates.preGate)), gates.postGate) : conv(rows),
+    );
+    return { y: this.outputLinear.forward(y), state: convs.state };
   }
 
   #needSteps(): void {

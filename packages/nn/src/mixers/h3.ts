@@ -20,6 +20,7 @@ import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { chunkedSsm } from "../ssm/chunked-ssm.ts";
 import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
 import type { SsmSettings } from "../ssm/settings.ts";
 import { ShiftSsm } from "../ssm/shift-ssm.ts";
@@ -144,6 +145,37 @@ export class H3 implements Mixer {
     const y = this.outputLinear.forward(reshape(sum(read, 1), [batch, this.dim]));
     const held = next.state.map((t) => reshape(t, [batch, pairs, ...rows.slice(1)]));
     return { y, state: { shift: shifted.state, re: held.re, im: held.im } };
+  }
+
+  /**
+   * A part of a longer input, with what came before as `state`: forward over parts equals forward over the whole.
+   * @param x `[B, T, D]`
+   * @param state as {@link H3.prefill} gives it; default: nothing came before
+   */
+  chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    const [batch, time] = x.shape as [number, number, number];
+    const { q, k, keys: own, v } = this.#keys(x, undefined);
+    const before = state?.["shift"];
+    const owed = before && permute(this.shift.kernelOfState(before, time), [0, 2, 1]);
+    const keys = owed ? add(own, owed) : own;
+    const pairs = this.headDim ** 2;
+    const shape = [batch, pairs, this.heads, this.kernel.modes];
+    const flat = (t: Tensor): Tensor => reshape(t, [batch * pairs, this.heads, this.kernel.modes]);
+    let after: Complex | undefined;
+    const y = h3Product(q, keys, v, this.headDim, (rows, gates) => {
+      const u = gates ? mul(rows, gates.preGate) : rows;
+      const out = chunkedSsm(
+        this.kernel,
+        u,
+        state ? { state: new Complex(flat(state["re"]!), flat(state["im"]!)) } : {},
+      );
+      after = out.state;
+      const z = add(out.y, mul(u, this.skip.value));
+      return gates ? mul(z, gates.postGate) : z;
+    });
+    const shift = this.shift.advance(permute(k, [0, 2, 1]), before);
+    const { re, im } = after!.map((t) => reshape(t, shape));
+    return { y: this.outputLinear.forward(y), state: { shift, re, im } };
   }
 
   /** Bytes of both states. */

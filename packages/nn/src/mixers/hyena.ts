@@ -19,6 +19,7 @@ import {
   tile,
   unsqueeze,
   where,
+  zeros,
   type Tensor,
   type Variable,
 } from "@everlong/core";
@@ -29,6 +30,7 @@ import { activate, activationName, type ActivationName } from "../layers/activat
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
+import { CarriedConvs } from "../filters/carried-convs.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { lastReal } from "./padding.ts";
@@ -235,6 +237,33 @@ export class Hyena implements Mixer {
     }
     const y = this.outProj.forward(activate(this.activation, mul(v, parts[0]!)));
     return { y, state: { tail, ...convs.state } };
+  }
+
+  /**
+   * A part of a longer input, with what came before as `state`: forward over parts equals forward over the whole. All parts
+   * together may be longer than `maxLength`, beyond which nothing is remembered.
+   * @param x `[B, T, D]`
+   * @throws ConfigError for blocks and for filters that read the future
+   */
+  chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const raw = repeatChannels(this.inProj.forward(x), this.#groups);
+    const [batch, time, width] = raw.shape as [number, number, number];
+    const before = this.shortFilter.width - 1;
+    const on = { dtype: raw.dtype, device: raw.device };
+    const window = concat([state?.["tail"] ?? zeros([batch, before, width], on), raw], 1);
+    const now = narrow(this.shortFilter.forward(window), 1, before, before + time);
+    const parts = split(now, this.order + 1, -1);
+    const filters = this.#filters(this.maxLength);
+    const convs = new CarriedConvs(state);
+    let v = parts[this.order]!;
+    for (let o = 0; o < this.order - 1; o++) {
+      const { ahead, skip } = filters[o]!;
+      v = convs.next(mul(v, this.#gate(parts[this.order - 1 - o]!)), ahead, skip);
+      if (this.ordProjW) v = this.#mixHeads(v, o);
+    }
+    const y = this.outProj.forward(activate(this.activation, mul(v, parts[0]!)));
+    return { y, state: { tail: narrow(window, 1, time, time + before), ...convs.state } };
   }
 
   #needSteps(): void {

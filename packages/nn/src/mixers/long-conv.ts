@@ -25,6 +25,7 @@ import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { circularConv } from "../filters/circular-conv.ts";
+import { CarriedConvs } from "../filters/carried-convs.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
 import { lastReal, zeroPadding } from "./padding.ts";
 
@@ -192,6 +193,19 @@ export class LongConv implements Mixer {
     const convs = new OnlineConvs(state);
     const y = activate(this.activation, convs.next(this.#wide(x)));
     return { y: this.#out(y), state: convs.state };
+  }
+
+  /**
+   * A part of a longer input, with what came before as `state`: forward over parts equals forward over the whole.
+   * @param x `[B, T, D]`
+   * @throws ConfigError for filters that read the future
+   */
+  chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+    this.#needSteps();
+    const convs = new CarriedConvs(state);
+    const taps = this.#rows(this.kernel.forward(), 0, this.maxLength);
+    const y = convs.next(this.#wide(x), taps, reshape(this.skip.value, [-1]));
+    return { y: this.#out(activate(this.activation, y)), state: convs.state };
   }
 
   /** Bytes of the slots of every filter. */

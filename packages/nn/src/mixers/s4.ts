@@ -25,6 +25,7 @@ import { activate, activationName, type ActivationName } from "../layers/activat
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { chunkedSsm } from "../ssm/chunked-ssm.ts";
 import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
 import type { SsmLayout, SsmSettings } from "../ssm/settings.ts";
 import { roundHalfEven } from "../ssm/rounding.ts";
@@ -51,6 +52,11 @@ export interface S4Options {
   readonly tieDropout?: boolean;
   /** Rate at which taps are dropped. Default 0. */
   readonly kernelDropout?: number;
+  /**
+   * Positions convolved at a time, the state passing between them: less memory for long inputs. Needs a recurrence, and
+   * leaves `kernelLength` and `kernelDropout` out. Default: all at once.
+   */
+  readonly chunkLength?: number;
   /** Longest kernel, at rate 1; steps know no such limit, so beyond it they differ. Default: none. */
   readonly kernelLength?: number;
   readonly ssm?: SsmSettings;
@@ -68,6 +74,7 @@ const OPTIONS = [
   "dropout",
   "tieDropout",
   "kernelDropout",
+  "chunkLength",
   "kernelLength",
   "ssm",
   "layout",
@@ -99,6 +106,7 @@ export class S4 implements Mixer {
   readonly dropout: number;
   readonly kernelDropout: number;
   readonly kernelLength: number | undefined;
+  readonly chunkLength: number | undefined;
   readonly #tie: boolean;
   readonly #firstBackwardLag: 0 | -1;
 
@@ -124,6 +132,12 @@ export class S4 implements Mixer {
     this.skip = parameter(gaussian(skipKey, layout === "minimal" ? [dim] : [outputs, dim], 1));
     const shape = { key: kernelKey, channels: dim, outputs: outputs * (bidirectional ? 2 : 1) };
     this.kernel = make ? make(shape) : new DiagonalSsm({ ...options.ssm, ...shape, layout });
+    this.chunkLength = options.chunkLength;
+    if (this.chunkLength !== undefined) {
+      this.#needSteps();
+      if (kernelLength !== undefined || this.kernelDropout > 0)
+        throw new ConfigError("S4", "chunkLength goes without kernelLength and kernelDropout");
+    }
     if (outputActivation === null) return;
     const wide = this.outputActivation === "glu" ? 2 * dim : dim;
     this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
@@ -139,15 +153,10 @@ export class S4 implements Mixer {
    * A part of a longer input, with what came before as `state`: forward over parts equals forward over the whole.
    * @param x `[B, T, D]`
    */
-  chunk(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
+  chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#check(x);
     this.#needSteps();
-    const before = new Complex(state["re"]!, state["im"]!);
-    const time = x.shape[1]!;
-    const carried = this.kernel.kernelOfState(before, time);
-    const rows = reshape(carried, [x.shape[0]!, this.channels * this.dim, time]);
-    const y = add(this.#convolve(x, 1), permute(rows, [0, 2, 1]));
-    const after = this.kernel.advance(permute(x, [0, 2, 1]), before);
+    const { y, state: after } = this.#inChunks(x, state && new Complex(state["re"]!, state["im"]!));
     return { y: this.#finish(y), state: { re: after.re, im: after.im } };
   }
 
@@ -199,9 +208,20 @@ export class S4 implements Mixer {
       });
   }
 
+  /** A part of an input in chunks, from a state; skip included. */
+  #inChunks(x: Tensor, before?: Complex): { readonly y: Tensor; readonly state: Complex } {
+    const { y, state } = chunkedSsm(this.kernel, x, {
+      ...(before ? { state: before } : {}),
+      ...(this.chunkLength === undefined ? {} : { chunk: this.chunkLength }),
+    });
+    const wide = this.channels === 1 ? x : tile(x, this.channels, 2);
+    return { y: add(y, mul(wide, reshape(this.skip.value, [-1]))), state };
+  }
+
   /** `[B, T, D]` to `[B, T, C D]`, skip included. */
   #convolve(x: Tensor, rate: number, key?: Tensor): Tensor {
     const time = x.shape[1]!;
+    if (this.chunkLength !== undefined && rate === 1) return this.#inChunks(x).y;
     const limit = this.kernelLength;
     const length = limit === undefined ? time : Math.min(time, roundHalfEven(limit / rate));
     const site = key && random.foldIn(key, 1);

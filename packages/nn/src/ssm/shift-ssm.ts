@@ -76,4 +76,25 @@ export class ShiftSsm {
     const next = add(shifted, mul(this.b.value, unsqueeze(u, -1)));
     return { y: sum(mul(next, this.c.value), -1), state: next };
   }
+
+  /** What a state `[B, H, N]` adds to the next `length` outputs: `[B, H, length]`. */
+  kernelOfState(state: Tensor, length: number): Tensor {
+    // C[n + 1 + l] s[n], summed over n: a product with the reversed read-out, read from its end.
+    const c = reshape(this.c.value, [this.channels, this.stateSize]);
+    const reach = Math.min(length, this.stateSize - 1);
+    if (reach === 0)
+      return zeros([state.shape[0]!, this.channels, length], { dtype: c.dtype, device: c.device });
+    const reversed = fftConv(state, c.flip(1)).flip(2);
+    return pad(narrow(reversed, 2, 1, 1 + reach), [[0, length - reach]]);
+  }
+
+  /** The state `[B, H, N]` after `u` `[B, H, T]`, from `state` (default: nothing came before). */
+  advance(u: Tensor, state?: Tensor): Tensor {
+    const time = u.shape[2]!;
+    const size = this.stateSize;
+    const last = narrow(u, 2, Math.max(0, time - size), time);
+    const fresh = this.stateOf(pad(last, [[Math.max(0, size - time), 0]]));
+    if (!state || time >= size) return fresh;
+    return add(fresh, pad(narrow(state, 2, 0, size - time), [[time, 0]]));
+  }
 }
