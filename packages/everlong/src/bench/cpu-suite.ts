@@ -3,6 +3,7 @@
 import { compile, matmul, random, tensor, type Tensor } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
 import { fftConv } from "@everlong/kernels";
+import { generationCases } from "./generation.ts";
 import { madStepCases } from "./mad-step.ts";
 import { narrowSelf, nativePeer, packagePeer, torchPeer } from "./peers.ts";
 import { flatMemoryCheck, kernelCountCheck, replayCase } from "./replay.ts";
@@ -211,6 +212,7 @@ export const cpuSuite: Suite = {
     convCase(65_536),
     convCase(8192, 2),
     ...madStepCases(),
+    ...generationCases(),
     replayCase(),
     flatMemoryCheck(),
     kernelCountCheck(),
