@@ -63,12 +63,30 @@ export function requireFinite(of: Embeddings, op: string): void {
 
 /** Euclidean length of every row, `[N]`. */
 export function rowNorms(of: Embeddings): Float64Array {
-  const norms = new Float64Array(of.items);
-  for (let i = 0; i < of.items; i++) {
-    let sum = 0;
-    for (let k = i * of.size; k < (i + 1) * of.size; k++) sum += of.data[k]! * of.data[k]!;
-    norms[i] = Math.sqrt(sum);
+  const { data, items, size } = of;
+  const norms = new Float64Array(items);
+  for (let i = 0; i < items; i++) {
+    const end = (i + 1) * size;
+    // four sums: one alone would wait for every addition before it
+    let [a, b, c, d] = [0, 0, 0, 0];
+    let k = i * size;
+    for (; k + 4 <= end; k += 4) {
+      a += data[k]! * data[k]!;
+      b += data[k + 1]! * data[k + 1]!;
+      c += data[k + 2]! * data[k + 2]!;
+      d += data[k + 3]! * data[k + 3]!;
+    }
+    for (; k < end; k++) a += data[k]! * data[k]!;
+    norms[i] = Math.sqrt(a + b + (c + d));
   }
+  return norms;
+}
+
+/** {@link rowNorms}, once every value is known to be finite. @throws DataError as {@link requireFinite} */
+export function finiteNorms(of: Embeddings, op: string): Float64Array {
+  const norms = rowNorms(of);
+  // squares of float32 cannot overflow a float64 sum, so a row is finite when its length is
+  if (!norms.every(Number.isFinite)) requireFinite(of, op);
   return norms;
 }
 

@@ -1,143 +1,91 @@
-// A small matrix-product kernel in WebAssembly, assembled here because the search runs in its own threads with its own memories, outside any
-// device: dot products of packed rows, 6 supports x 8 queries a tile, one fused multiply-add per vector and step where the engine has it.
+// Dot products of packed rows, and a running best for every cell. The search runs in its own threads with its own memories,
+// outside any device; the register tile and the packing are the matrix product's.
 
-/** Supports of one tile. */
-export const TILE_ROWS = 6;
-/** Queries of one tile. */
-export const TILE_COLUMNS = 8;
+import { definePack, defineTile, tileOf } from "@everlong/kernels/matmul-tile";
+import { MAX_MEMORY_PAGES, ModuleBuilder, supportsRelaxedSimd, testPairing } from "@everlong/wasm";
+import type { Target } from "@everlong/wasm";
 
-const LOCAL_GET = 0x20;
-const LOCAL_SET = 0x21;
-const LOCAL_TEE = 0x22;
-const I32 = 0x7f;
-const V128 = 0x7b;
-const END = 0x0b;
+/** Steps of the inner axis at once: a panel of queries this deep stays in the first cache while supports stream by. */
+const DEPTH = 256;
 
-// locals: parameters 0..4, then two vectors of queries, one of a support, twelve sums
-const [A, B, C, STEPS, STRIDE] = [0, 1, 2, 3, 4];
-const FIRST_VECTOR = 5;
-const SUPPORT = FIRST_VECTOR + 2;
-const SUM = FIRST_VECTOR + 3;
-/** Never set. */
-const ZERO = SUM + 12;
-const UNROLL = 4;
-
-function leb(value: number): number[] {
-  const out: number[] = [];
-  let rest = value;
-  do {
-    const byte = rest & 0x7f;
-    rest >>>= 7;
-    out.push(rest > 0 ? byte | 0x80 : byte);
-  } while (rest > 0);
-  return out;
+interface KernelFunctions {
+  readonly packSupport: (...args: number[]) => void;
+  readonly packQuery: (...args: number[]) => void;
+  readonly multiply: (...args: number[]) => void;
+  readonly update: (...args: number[]) => void;
 }
 
-function signedLeb(value: number): number[] {
-  const out: number[] = [];
-  let rest = value;
-  for (;;) {
-    const byte = rest & 0x7f;
-    rest >>= 7;
-    if ((rest === 0 && (byte & 0x40) === 0) || (rest === -1 && (byte & 0x40) !== 0)) {
-      out.push(byte);
-      return out;
-    }
-    out.push(byte | 0x80);
-  }
+interface Compiled {
+  readonly module: WebAssembly.Module;
+  readonly rows: number;
+  readonly columns: number;
 }
 
-const simd = (code: number): number[] => [0xfd, ...leb(code)];
-const section = (id: number, body: readonly number[]): number[] => [id, ...leb(body.length), ...body];
-const name = (text: string): number[] => [...leb(text.length), ...new TextEncoder().encode(text)];
+let compiled: Compiled | undefined;
 
-// V8 can run both halves of a row as one 256-bit vector (its revectorizer, a flag of the process) when the high half is stored first and no local
-// outlives a turn of the loop for nothing.
-// tile(a, b, c, steps, stride): c[r][j] = sum over k of a[k][r] * b[k][j]; `stride` is the row pitch of c in bytes
-function tileBody(fused: boolean): number[] {
-  const code: number[] = [];
-  const zero = [...simd(0x0c), ...Array.from({ length: 16 }, () => 0)];
-  for (let s = 0; s < 12; s++) code.push(...zero, LOCAL_SET, SUM + s);
-  code.push(0x03, 0x40); // loop
-  for (let u = 0; u < UNROLL; u++) {
-    for (let half = 0; half < 2; half++) {
-      const at = leb((u * TILE_COLUMNS + half * 4) * 4);
-      code.push(LOCAL_GET, B, ...simd(0x00), 4, ...at, LOCAL_SET, FIRST_VECTOR + half);
-    }
-    for (let r = 0; r < TILE_ROWS; r++) {
-      code.push(LOCAL_GET, A, ...simd(0x09), 2, ...leb((u * TILE_ROWS + r) * 4), LOCAL_SET, SUPPORT);
-      for (let half = 0; half < 2; half++) {
-        const pair = [LOCAL_GET, SUPPORT, LOCAL_GET, FIRST_VECTOR + half];
-        const sum = SUM + r * 2 + half;
-        if (fused) code.push(...pair, LOCAL_GET, sum, ...simd(0x105), LOCAL_SET, sum);
-        else code.push(LOCAL_GET, sum, ...pair, ...simd(0xe6), ...simd(0xe4), LOCAL_SET, sum);
-      }
-    }
-  }
-  for (const local of [FIRST_VECTOR, FIRST_VECTOR + 1, SUPPORT]) code.push(LOCAL_GET, ZERO, LOCAL_SET, local);
-  const advance = (local: number, by: number): number[] => [LOCAL_GET, local, 0x41, ...signedLeb(by), 0x6a];
-  code.push(...advance(A, UNROLL * TILE_ROWS * 4), LOCAL_SET, A);
-  code.push(...advance(B, UNROLL * TILE_COLUMNS * 4), LOCAL_SET, B);
-  code.push(...advance(STEPS, -UNROLL), LOCAL_TEE, STEPS, 0x0d, 0, END); // br_if loop
-  for (let r = 0; r < TILE_ROWS; r++) {
-    for (const half of [1, 0])
-      code.push(LOCAL_GET, C, LOCAL_GET, SUM + r * 2 + half, ...simd(0x0b), 4, ...leb(half * 16));
-    code.push(LOCAL_GET, C, LOCAL_GET, STRIDE, 0x6a, LOCAL_SET, C);
-  }
-  return [1, ...leb(16), V128, ...code, END];
+// Pairs of vectors only where the engine fuses them: one test of a few milliseconds per thread.
+function kernelModule(): Compiled {
+  compiled ??= compile({ width: testPairing().paired ? 2 : 1, relaxed: supportsRelaxedSimd() });
+  return compiled;
 }
 
-// update(products, best, index, count, id): where a product beats the best, it replaces it, and id replaces the index; four lanes a turn
-function updateBody(): number[] {
-  const [products, best, index, count, id] = [0, 1, 2, 3, 4];
-  const [value, old, mask, ids] = [5, 6, 7, 8];
-  const load = (pointer: number): number[] => [LOCAL_GET, pointer, ...simd(0x00), 4, 0];
-  const step = (pointer: number): number[] => [LOCAL_GET, pointer, 0x41, 16, 0x6a, LOCAL_SET, pointer];
-  const code = [LOCAL_GET, id, ...simd(0x11), LOCAL_SET, ids, 0x03, 0x40];
-  code.push(
-    ...load(products),
-    LOCAL_TEE,
-    value,
-    ...load(best),
-    LOCAL_TEE,
-    old,
-    ...simd(0x44),
-    LOCAL_SET,
-    mask,
+function compile(target: Target): Compiled {
+  const module = new ModuleBuilder(target);
+  const tile = tileOf(target);
+  const tileFunction = defineTile(module, tile);
+  const six = ["i32", "i32", "i32", "i32", "i32", "i32"] as const;
+  for (const [name, lanes] of [
+    ["packSupport", tile.rows],
+    ["packQuery", tile.columns],
+  ] as const) {
+    const pack = definePack(module, lanes);
+    module.define(name, { params: six, exported: true }, (f, ...args) => void f.call(pack, ...args));
+  }
+
+  // multiply(a, b, c, pitch, rows, columns, inner): all tiles of packed panels; c is written whole tiles at a time
+  module.define(
+    "multiply",
+    { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32"], exported: true },
+    (f, a, b, c, pitch, rows, columns, inner) => {
+      const aPanel = f.i32.mul(inner, 4 * tile.rows);
+      const bPanel = f.i32.mul(inner, 4 * tile.columns);
+      const cPanel = f.i32.mul(pitch, tile.rows);
+      f.loop(0, inner, DEPTH, (from) => {
+        const left = f.i32.sub(inner, from);
+        const steps = f.select(f.i32.ltU(left, DEPTH), left, DEPTH, "i32");
+        const right = f.variable("i32", f.i32.muladd(from, 4 * tile.columns, b));
+        const aFrom = f.i32.muladd(from, 4 * tile.rows, a);
+        f.loop(0, columns, tile.columns, (column) => {
+          const at = f.variable("i32", f.i32.muladd(column, 4, c));
+          const panel = f.variable("i32", aFrom);
+          f.loop(0, rows, tile.rows, () => {
+            f.call(tileFunction, panel, right, at, pitch, steps, from);
+            f.advance(panel, aPanel);
+            f.advance(at, cPanel);
+          });
+          f.advance(right, bPanel);
+        });
+      });
+    },
   );
-  const select = (pointer: number, yes: number, no: readonly number[]): number[] => [
-    LOCAL_GET,
-    pointer,
-    LOCAL_GET,
-    yes,
-    ...no,
-    LOCAL_GET,
-    mask,
-    ...simd(0x52),
-    ...simd(0x0b),
-    4,
-    0,
-  ];
-  code.push(...select(best, value, [LOCAL_GET, old]), ...select(index, ids, load(index)));
-  code.push(...step(products), ...step(best), ...step(index));
-  code.push(LOCAL_GET, count, 0x41, ...signedLeb(-4), 0x6a, LOCAL_TEE, count, 0x41, 0, 0x4a, 0x0d, 0, END);
-  return [1, ...leb(4), V128, ...code, END];
-}
 
-function moduleBytes(fused: boolean): Uint8Array<ArrayBuffer> {
-  const bodies = [tileBody(fused), updateBody()];
-  const magic = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
-  return Uint8Array.from([
-    ...magic,
-    ...section(1, [1, 0x60, 5, I32, I32, I32, I32, I32, 0]),
-    ...section(2, [1, ...name("m"), ...name("memory"), 2, 0, 1]),
-    ...section(3, [2, 0, 0]),
-    ...section(7, [2, ...name("tile"), 0, 0, ...name("update"), 0, 1]),
-    ...section(10, [2, ...bodies.flatMap((body) => [...leb(body.length), ...body])]),
-  ]);
+  // update(products, best, index, count, id): where a product beats the best, it replaces it, and id replaces the index
+  module.define(
+    "update",
+    { params: ["i32", "i32", "i32", "i32", "i32"], exported: true },
+    (f, products, best, index, count, id) => {
+      const ids = f.i32x4.splat(id);
+      f.loop(0, count, f.lanes, () => {
+        const [value, old] = [f.mem.vec.load(products), f.mem.vec.load(best)];
+        const better = f.f32x4.gt(value, old);
+        f.mem.vec.store(best, 0, f.v128.select(better, value, old));
+        f.mem.vec.store(index, 0, f.v128.select(better, ids, f.mem.vec.load(index)));
+        for (const pointer of [products, best, index]) f.advance(pointer, 4 * f.lanes);
+      });
+    },
+  );
+  return { module: new WebAssembly.Module(module.bytes()), rows: tile.rows, columns: tile.columns };
 }
-
-type KernelFunction = (a: number, b: number, c: number, d: number, e: number) => void;
 
 /**
  * Packed blocks of supports and queries in one WebAssembly memory, their products, and a running best for every cell.
@@ -152,70 +100,76 @@ export class DotKernel {
   /** Best product and its support for every cell and query, `[width, queries]`. */
   readonly best: Float32Array;
   readonly index: Int32Array;
-  /** D rounded up to whole loop turns. */
-  readonly #depth: number;
   readonly #size: number;
-  readonly #tile: KernelFunction;
-  readonly #update: KernelFunction;
-  readonly #supportBlock: Float32Array;
-  readonly #queryBlock: Float32Array;
+  readonly #rows: number;
+  readonly #columns: number;
+  readonly #run: KernelFunctions;
+  /** Rows of one panel as they come, before packing. */
+  readonly #staging: Float32Array;
+  readonly #supportBlock: number;
+  readonly #queryBlock: number;
 
   /** @param size D @param width cells per query, 0 when only products are wanted */
   constructor(size: number, supports: number, queries: number, width = 0) {
-    this.supports = Math.ceil(supports / TILE_ROWS) * TILE_ROWS;
-    this.queries = Math.ceil(queries / TILE_COLUMNS) * TILE_COLUMNS;
+    const { module, rows, columns } = kernelModule();
+    this.#rows = rows;
+    this.#columns = columns;
+    this.supports = Math.ceil(supports / rows) * rows;
+    this.queries = Math.ceil(queries / columns) * columns;
     this.#size = size;
-    this.#depth = Math.ceil(size / UNROLL) * UNROLL;
     const words = [
-      this.supports * this.#depth,
-      this.queries * this.#depth,
+      this.supports * size,
+      this.queries * size,
       this.supports * this.queries,
       width * this.queries,
       width * this.queries,
+      Math.max(rows, columns) * size,
     ];
+    // 64 bytes after each part: vector loads of a panel's last rows may reach beyond it
     const offsets = words.map((_, i) =>
-      words.slice(0, i).reduce((a, b) => a + Math.ceil(b / 16) * 16 + 16, 0),
+      words.slice(0, i).reduce((sum, n) => sum + Math.ceil(n / 16) * 64 + 64, 0),
     );
-    const total = offsets[4]! + words[4]!;
-    const memory = new WebAssembly.Memory({ initial: Math.ceil((total * 4) / 65_536) + 1 });
-    const instance = new WebAssembly.Instance(compiledModule(), { m: { memory } });
-    this.#tile = instance.exports["tile"] as KernelFunction;
-    this.#update = instance.exports["update"] as KernelFunction;
-    const view = (i: number): Float32Array => new Float32Array(memory.buffer, offsets[i]! * 4, words[i]!);
-    this.#supportBlock = view(0);
-    this.#queryBlock = view(1);
+    const pages = Math.ceil((offsets[5]! + words[5]! * 4) / 65_536) + 1;
+    const memory = new WebAssembly.Memory({ initial: pages, maximum: MAX_MEMORY_PAGES, shared: true });
+    const instance = new WebAssembly.Instance(module, { env: { memory } });
+    this.#run = instance.exports as unknown as KernelFunctions;
+    const view = (i: number): Float32Array => new Float32Array(memory.buffer, offsets[i], words[i]);
+    this.#supportBlock = offsets[0]!;
+    this.#queryBlock = offsets[1]!;
     this.product = view(2);
     this.best = view(3);
-    this.index = new Int32Array(memory.buffer, offsets[4]! * 4, words[4]!);
+    this.index = new Int32Array(memory.buffer, offsets[4], words[4]);
+    this.#staging = view(5);
   }
 
-  /** Packs rows `list` of `data` (`[*, D]`) as supports; missing rows become zeros. */
+  /** Packs rows `list` of `data` (`[*, D]`) as supports; what a last panel lacks becomes zeros. */
   packSupports(data: Float32Array, list: ArrayLike<number>): void {
-    pack(this.#supportBlock, data, list, this.#size, this.#depth, TILE_ROWS);
+    this.#pack(data, list, this.#rows, this.#supportBlock, this.#run.packSupport);
   }
 
   /** Packs rows as queries. */
   packQueries(data: Float32Array, list: ArrayLike<number>): void {
-    pack(this.#queryBlock, data, list, this.#size, this.#depth, TILE_COLUMNS);
+    this.#pack(data, list, this.#columns, this.#queryBlock, this.#run.packQuery);
   }
 
   /** Fills {@link product} for the first `supports` and `queries` (rounded up to tiles). */
   multiply(supports: number, queries: number): void {
-    const d = this.#depth;
-    const a = this.#supportBlock.byteOffset;
-    const b = this.#queryBlock.byteOffset;
     const c = this.product.byteOffset;
-    const stride = this.queries * 4;
-    // a panel of supports stays in the first cache while the queries stream by
-    for (let s = 0; s < supports; s += TILE_ROWS)
-      for (let q = 0; q < queries; q += TILE_COLUMNS)
-        this.#tile(a + s * d * 4, b + q * d * 4, c + s * stride + q * 4, d, stride);
+    this.#run.multiply(
+      this.#supportBlock,
+      this.#queryBlock,
+      c,
+      this.queries * 4,
+      supports,
+      queries,
+      this.#size,
+    );
   }
 
   /** Lets support row `row` (whose number is `id`) compete for `cell` at the first `queries` queries. */
   compete(row: number, id: number, cell: number, queries: number): void {
     const at = cell * this.queries * 4;
-    this.#update(
+    this.#run.update(
       this.product.byteOffset + row * this.queries * 4,
       this.best.byteOffset + at,
       this.index.byteOffset + at,
@@ -223,30 +177,23 @@ export class DotKernel {
       id,
     );
   }
-}
 
-let compiled: WebAssembly.Module | undefined;
-
-function compiledModule(): WebAssembly.Module {
-  if (!compiled) {
-    const fused = moduleBytes(true);
-    compiled = new WebAssembly.Module(WebAssembly.validate(fused) ? fused : moduleBytes(false));
-  }
-  return compiled;
-}
-
-function pack(
-  into: Float32Array,
-  data: Float32Array,
-  list: ArrayLike<number>,
-  size: number,
-  depth: number,
-  tile: number,
-): void {
-  const needed = Math.ceil(list.length / tile) * tile;
-  for (let r = 0; r < needed; r++) {
-    const start = Math.floor(r / tile) * tile * depth + (r % tile);
-    const from = r < list.length ? list[r]! * size : -1;
-    for (let k = 0; k < depth; k++) into[start + k * tile] = from >= 0 && k < size ? data[from + k]! : 0;
+  #pack(
+    data: Float32Array,
+    list: ArrayLike<number>,
+    lanes: number,
+    into: number,
+    pack: (...args: number[]) => void,
+  ): void {
+    const size = this.#size;
+    const staging = this.#staging;
+    for (let first = 0; first < list.length; first += lanes) {
+      const count = Math.min(lanes, list.length - first);
+      for (let r = 0; r < count; r++) {
+        const from = list[first + r]! * size;
+        staging.set(data.subarray(from, from + size), r * size);
+      }
+      pack(staging.byteOffset, size * 4, 4, count, size, into + first * size * 4);
+    }
   }
 }

@@ -1,6 +1,6 @@
 import { DataError, ShapeError } from "@everlong/core";
 import type { Embeddings } from "../embeddings/embeddings.ts";
-import { requireFinite, rowNorms } from "../embeddings/embeddings.ts";
+import { finiteNorms } from "../embeddings/embeddings.ts";
 import type { Votes } from "../votes/votes.ts";
 
 /** `cosine`: larger is nearer, radii are least similarities. `l2`: Euclidean distance, radii are greatest distances. */
@@ -38,8 +38,14 @@ export interface NearestTask {
   readonly excludeSelf: boolean;
 }
 
+/** Euclidean lengths of the rows of a task. */
+export interface TaskNorms {
+  readonly support: Float64Array;
+  readonly queries: Float64Array;
+}
+
 /** @throws ShapeError or DataError in the user's words. */
-export function checkTask(task: NearestTask): void {
+export function checkTask(task: NearestTask): TaskNorms {
   const { support, supportVotes, queries, metric, zeroRows } = task;
   if (support.items !== supportVotes.items)
     throw new ShapeError("epoxy", "training votes and embeddings differ in length", {
@@ -51,17 +57,18 @@ export function checkTask(task: NearestTask): void {
       expected: `${support.size}, as in training`,
       got: `${queries.size}`,
     });
-  requireFinite(support, "epoxy");
-  if (queries !== support) requireFinite(queries, "epoxy");
+  const supportNorms = finiteNorms(support, "epoxy");
+  const queryNorms = queries === support ? supportNorms : finiteNorms(queries, "epoxy");
   if (metric === "cosine" && zeroRows === "error")
-    for (const of of new Set([support, queries])) {
-      const zero = rowNorms(of).indexOf(0);
+    for (const norms of new Set([supportNorms, queryNorms])) {
+      const zero = norms.indexOf(0);
       if (zero >= 0)
         throw new DataError("epoxy", `embedding ${zero} is all zeros and has no direction`, {
           expected: "a length above 0 for the cosine",
           hint: 'Embed the item, use metric "l2", or pass zeroRows: "isolate" to leave such items alone.',
         });
     }
+  return { support: supportNorms, queries: queryNorms };
 }
 
 /** An empty result to fill. */
@@ -80,16 +87,14 @@ export function emptyNearest(task: NearestTask): NearestVotes {
 
 /**
  * The definition, in plain float64 loops: every query against every training item that has a vote.
- * Sizes up to a few thousand; {@link import("./exact.ts").exactNearest} is the fast one.
+ * Sizes up to a few thousand; {@link import("./nearest.ts").nearestVotes} is the fast one.
  */
 export function referenceNearest(task: NearestTask): NearestVotes {
-  checkTask(task);
+  const { support: supportNorms, queries: queryNorms } = checkTask(task);
   const { support, supportVotes, queries, metric, zeroRows, excludeSelf } = task;
   const out = emptyNearest(task);
   const { functions: m, classes } = supportVotes;
   const d = support.size;
-  const supportNorms = rowNorms(support);
-  const queryNorms = rowNorms(queries);
   for (let s = 0; s < support.items; s++) {
     const voted: number[] = [];
     for (let j = 0; j < m; j++)

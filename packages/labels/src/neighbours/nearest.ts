@@ -1,12 +1,11 @@
 import { availableParallelism } from "node:os";
 import { ConfigError, checkOptions } from "@everlong/core";
-import { rowNorms } from "../embeddings/embeddings.ts";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 import type { SearchPlan } from "./block-search.ts";
 import type { Groups } from "./inverted-file.ts";
 import { invertedFile, probeGroups } from "./inverted-file.ts";
-import type { NearestTask, NearestVotes } from "./nearest-votes.ts";
+import type { NearestTask, NearestVotes, TaskNorms } from "./nearest-votes.ts";
 import { checkTask, emptyNearest } from "./nearest-votes.ts";
 import { searchInThreads } from "./search-threads.ts";
 
@@ -37,7 +36,7 @@ export async function nearestVotes(
   options: SearchOptions = {},
 ): Promise<NearestVotes> {
   checkOptions("neighbours", options, ["method", "threads", "cells", "probes", "rows"]);
-  checkTask(task);
+  const norms = checkTask(task);
   const { method = "exact", threads = availableParallelism() } = options;
   if (method !== "exact" && method !== "approximate")
     throw new ConfigError("neighbours", `no method "${method as string}"`, {
@@ -45,19 +44,18 @@ export async function nearestVotes(
     });
   const out = emptyNearest(task);
   const list = options.rows ? Int32Array.from(options.rows) : abstainingRows(votes);
-  const usable = usableSupports(task);
-  const queryOk =
-    task.metric === "cosine" && task.zeroRows === "isolate" ? rowNorms(task.queries) : undefined;
-  const wanted = queryOk ? list.filter((q) => queryOk[q] !== 0) : list;
+  const isolate = task.metric === "cosine" && task.zeroRows === "isolate";
+  const usable = usableSupports(task.supportVotes, isolate ? norms.support : undefined);
+  const wanted = isolate ? list.filter((q) => norms.queries[q] !== 0) : list;
   if (usable.length === 0 || wanted.length === 0) return out;
 
-  const { support, queries, size } = prepare(task);
+  const { support, queries, size } = prepare(task, norms);
   const { cellStarts, cells } = cellsOf(task.supportVotes, usable);
   const groups: Groups =
     method === "exact"
       ? { starts: Int32Array.of(0, usable.length), items: usable, every: 1, centers: undefined }
       : invertedFile({
-          asQueries: task.metric === "cosine" ? support : asQueries(task, queries),
+          asQueries: task.metric === "cosine" ? support : asQueries(task, norms, queries),
           metric: task.metric,
           size,
           usable,
@@ -116,22 +114,24 @@ export function abstainingRows(votes: Votes): Int32Array {
 
 // Rows such that the largest dot product is the nearest: unit rows for the cosine; for distances the mean is taken off and a column
 // -|s|^2 / 2 is added, since |q - s|^2 = |q|^2 - 2 (q s - |s|^2 / 2).
-function prepare(task: NearestTask): { support: Float32Array; queries: Float32Array; size: number } {
+function prepare(
+  task: NearestTask,
+  norms: TaskNorms,
+): { support: Float32Array; queries: Float32Array; size: number } {
   const { support, queries, metric } = task;
   const d = support.size;
   const same = support === queries;
   if (metric === "cosine") {
-    const unit = (of: typeof support): Float32Array => {
-      const norms = rowNorms(of);
-      const out = new Float32Array(new SharedArrayBuffer(of.data.length * 4));
-      for (let i = 0; i < of.items; i++) {
-        const norm = norms[i] || 1;
-        for (let k = i * d; k < (i + 1) * d; k++) out[k] = of.data[k]! / norm;
+    const unit = ({ data, items }: typeof support, lengths: Float64Array): Float32Array => {
+      const out = new Float32Array(new SharedArrayBuffer(data.length * 4));
+      for (let i = 0; i < items; i++) {
+        const scale = 1 / (lengths[i]! || 1);
+        for (let k = i * d; k < (i + 1) * d; k++) out[k] = data[k]! * scale;
       }
       return out;
     };
-    const s = unit(support);
-    return { support: s, queries: same ? s : unit(queries), size: d };
+    const s = unit(support, norms.support);
+    return { support: s, queries: same ? s : unit(queries, norms.queries), size: d };
   }
   const mean = new Float64Array(d);
   for (let i = 0; i < support.items; i++)
@@ -157,20 +157,19 @@ function prepare(task: NearestTask): { support: Float32Array; queries: Float32Ar
 }
 
 // Under the distance, supports end in -|s|^2 / 2 but must end in 1 to look for their own cell.
-function asQueries(task: NearestTask, queries: Float32Array): Float32Array {
+function asQueries(task: NearestTask, norms: TaskNorms, queries: Float32Array): Float32Array {
   if (task.support === task.queries) return queries;
-  return prepare({ ...task, queries: task.support }).queries;
+  return prepare({ ...task, queries: task.support }, { ...norms, queries: norms.support }).queries;
 }
 
-function usableSupports(task: NearestTask): Int32Array {
-  const { support, supportVotes, metric, zeroRows } = task;
-  const norms = metric === "cosine" && zeroRows === "isolate" ? rowNorms(support) : undefined;
-  const m = supportVotes.functions;
+// Supports on which some function votes; with `norms`, those that have a direction.
+function usableSupports(votes: Votes, norms?: Float64Array): Int32Array {
+  const m = votes.functions;
   const out: number[] = [];
-  for (let s = 0; s < support.items; s++) {
+  for (let s = 0; s < votes.items; s++) {
     if (norms && norms[s] === 0) continue;
     for (let j = 0; j < m; j++)
-      if (supportVotes.data[s * m + j] !== ABSTAIN) {
+      if (votes.data[s * m + j] !== ABSTAIN) {
         out.push(s);
         break;
       }

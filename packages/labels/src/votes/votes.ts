@@ -110,7 +110,11 @@ export class Votes {
         expected: `a class below ${this.classes}`,
         got: `${positive}`,
       });
-    return Int8Array.from(this.data, (v) => (v === ABSTAIN ? 0 : v === positive ? 1 : -1));
+    const out = new Int8Array(this.data.length);
+    this.data.forEach((v, i) => {
+      out[i] = v === ABSTAIN ? 0 : v === positive ? 1 : -1;
+    });
+    return out;
   }
 
   /** The same functions on the items listed in `rows`. */
