@@ -52,10 +52,11 @@ export class AdamW implements Optimizer {
     this.state = new Map([this.step, ...this.#first, ...this.#second].map((v) => [v.name, v]));
   }
 
-  apply(gradients: readonly Tensor[]): void {
+  apply(gradients: readonly Tensor[], baseDecay?: Tensor): void {
     const step = countStep(this.step);
     const rate = scaledRates(this.learningRate.value);
-    this.parameters.forEach(({ variable, weightDecay, rateScale }, i) => {
+    this.parameters.forEach(({ variable, weightDecay: own, usesBaseDecay, rateScale }, i) => {
+      const weightDecay = (usesBaseDecay ? baseDecay : undefined) ?? own;
       const [first, second] = [this.#first[i]!, this.#second[i]!];
       const { p, m, v } = adamwUpdate(
         { p: variable.value, g: gradients[i]!, m: first.value, v: second.value },

@@ -25,8 +25,11 @@ export interface Optimizer {
   readonly step: Variable;
   /** Slots and the step by name, for checkpoints. */
   readonly state: ReadonlyMap<string, Variable>;
-  /** Updates the parameters from gradients in the order of `parameters`. */
-  apply(gradients: readonly Tensor[]): void;
+  /**
+   * Updates the parameters from gradients in the order of `parameters`.
+   * @param baseDecay a scalar in place of the base weight decay, for runs that differ in it
+   */
+  apply(gradients: readonly Tensor[], baseDecay?: Tensor): void;
 }
 
 /** Overrides for parameters whose name a group matches; later groups win. */

@@ -47,10 +47,11 @@ export class Sgd implements Optimizer {
     this.state = new Map([this.step, ...this.#velocity].map((v) => [v.name, v]));
   }
 
-  apply(gradients: readonly Tensor[]): void {
+  apply(gradients: readonly Tensor[], baseDecay?: Tensor): void {
     countStep(this.step);
     const rate = scaledRates(this.learningRate.value);
-    this.parameters.forEach(({ variable, weightDecay, rateScale }, i) => {
+    this.parameters.forEach(({ variable, weightDecay: own, usesBaseDecay, rateScale }, i) => {
+      const weightDecay = (usesBaseDecay ? baseDecay : undefined) ?? own;
       const velocity = this.#velocity[i]!;
       const next = sgdUpdate(
         { p: variable.value, g: gradients[i]!, velocity: velocity.value },

@@ -1,7 +1,8 @@
-import { device, random, setDefaultDevice, type Tensor } from "@everlong/core";
-import { Linear } from "@everlong/nn";
+import { device, random, setDefaultDevice, tensor, type Tensor } from "@everlong/core";
+import { crossEntropy } from "@everlong/kernels";
+import { LanguageModel, Linear } from "@everlong/nn";
 import { beforeAll, expect, test } from "vitest";
-import { AdamW, cosine, fit, Sweep, type Batch } from "./index.ts";
+import { AdamW, cosine, fit, Sgd, Sweep, type Batch, type LossFunction, type Optimizer } from "./index.ts";
 
 beforeAll(() => setDefaultDevice(device("reference")));
 
@@ -65,4 +66,98 @@ test("a sweep equals separate runs", async () => {
   const loss = await lossOf(model)(batchAt(9)).item();
   const [all] = sweep.each(() => [lossOf(model)(batchAt(9))]);
   expect((await all!.data())[1]).toBeCloseTo(loss, 12);
+});
+
+/** The losses of the runs of a sweep, step by step, and those of runs on their own; models all start alike. */
+async function bothWays<M>(options: {
+  readonly make: () => M;
+  readonly loss: (model: M) => LossFunction;
+  readonly optimizer: (model: M, run: { learningRate: number; weightDecay: number }) => Optimizer;
+  readonly runs: readonly { learningRate: number; weightDecay: number; seed?: number }[];
+  readonly batches: readonly Batch[];
+}): Promise<{ together: number[][]; alone: number[][] }> {
+  const { make, loss, optimizer, runs, batches } = options;
+  const alone: number[][] = [];
+  for (const { learningRate, weightDecay, seed = 5 } of runs) {
+    const model = make();
+    const losses: number[] = [];
+    await fit({
+      loss: loss(model),
+      optimizer: optimizer(model, { learningRate, weightDecay }),
+      batches,
+      steps: batches.length,
+      learningRate,
+      seed,
+      freeBatches: false,
+      onStep: (report) => void losses.push(report.loss),
+    });
+    alone.push(losses);
+  }
+  const model = make();
+  const sweep = new Sweep({
+    loss: loss(model),
+    optimizer: optimizer(model, { learningRate: 1, weightDecay: 0 }),
+    runs,
+    seed: 5,
+  });
+  const together: number[][] = runs.map(() => []);
+  for (const batch of batches) {
+    (await sweep.advance(batch, 1)).forEach((r, s) => together[s]!.push(r["loss"]!));
+  }
+  sweep.dispose();
+  return { together, alone };
+}
+
+const worst = (a: readonly number[][], b: readonly number[][]): number =>
+  Math.max(...a.flatMap((list, s) => list.map((x, i) => Math.abs(x - b[s]![i]!) / Math.abs(b[s]![i]!))));
+
+const tokens = (step: number): Batch => ({
+  ids: tensor(
+    Int32Array.from({ length: 2 * 7 }, (_, i) => (i * 3 + step * 5 + (i >> 2)) % 6),
+    [2, 7],
+  ),
+});
+
+test.each([
+  ["one seed", undefined, undefined],
+  ["a seed each", 8, 9],
+])("a model with every kind of layer and dropout, %s", async (_, first, second) => {
+  const { together, alone } = await bothWays({
+    make: () =>
+      new LanguageModel({
+        key: random.key(1),
+        vocabSize: 6,
+        dim: 8,
+        maxLength: 7,
+        embedDropout: 0.3,
+        layers: [{ layer: "mh-attention", options: { heads: 2 } }, "hyena", "swiglu"],
+      }),
+    loss:
+      (model) =>
+      ({ ids }, { key }) =>
+        crossEntropy(model.forward(ids!, { key }), ids!),
+    optimizer: (model, run) => new AdamW(model, { ...run, hints: false }),
+    runs: [
+      { learningRate: 0.003, weightDecay: 0, ...(first ? { seed: first } : {}) },
+      { learningRate: 0.02, weightDecay: 0.5, ...(second ? { seed: second } : {}) },
+    ],
+    batches: [0, 1, 2].map(tokens),
+  });
+  expect(worst(together, alone)).toBeLessThan(1e-12);
+  // The first losses differ by the masks alone.
+  expect(together[0]![0] === together[1]![0]).toBe(first === undefined);
+});
+
+test("gradient descent's decay is a penalty in a sweep too", async () => {
+  const { together, alone } = await bothWays({
+    make: makeModel,
+    loss: lossOf,
+    optimizer: (model, run) => new Sgd(model, { ...run, hints: false, momentum: 0.9 }),
+    runs: [
+      { learningRate: 0.01, weightDecay: 0.3 },
+      { learningRate: 0.05, weightDecay: 0 },
+    ],
+    batches: [0, 1, 2, 3].map(batchAt),
+  });
+  expect(worst(together, alone)).toBeLessThan(1e-12);
 });

@@ -63,15 +63,25 @@ export function trainStep(options: TrainStepOptions): StepFunction {
   return { run, names };
 }
 
+/** What one of several runs brings to an update of its own. */
+export interface RunContext {
+  /** Key of the run, in place of the options' seed. */
+  readonly key?: Tensor | undefined;
+  /** In place of the optimiser's base weight decay. */
+  readonly weightDecay?: Tensor;
+}
+
 /** Loss, gradients, clipping and update of a batch, for use inside a trace; returns the step's scalars by name. */
-export function oneUpdate(options: TrainStepOptions): (batch: Batch) => Record<string, Tensor> {
+export function oneUpdate(
+  options: TrainStepOptions,
+): (batch: Batch, run?: RunContext) => Record<string, Tensor> {
   const { loss, optimizer, clip, seed = 0 } = options;
   if (clip !== undefined && !(clip > 0))
     throw new ConfigError("trainStep", "clip must be positive", { got: `${clip}` });
   const base = random.key(seed, optimizer.step.current.device);
-  return (batch) => {
+  return (batch, run = {}) => {
     // The step's own number keys its randomness: a resumed run draws what an uninterrupted one would.
-    const out = loss(batch, { key: random.foldIn(base, optimizer.step.value) });
+    const out = loss(batch, { key: random.foldIn(run.key ?? base, optimizer.step.value) });
     const scalars: Record<string, Tensor> =
       "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
     const found = gradients(
@@ -80,7 +90,7 @@ export function oneUpdate(options: TrainStepOptions): (batch: Batch) => Record<s
     );
     const { clipped, norm } =
       clip === undefined ? { clipped: found, norm: globalNorm(found) } : clipByGlobalNorm(found, clip);
-    optimizer.apply(clipped);
+    optimizer.apply(clipped, run.weightDecay);
     scalars["gradNorm"] = norm;
     return Object.fromEntries(Object.entries(scalars).map(([n, t]) => [n, t.reshape([])]));
   };
