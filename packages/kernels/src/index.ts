@@ -8,6 +8,7 @@ export * from "./online-conv/op.ts";
 export * from "./chunked-conv/op.ts";
 export * from "./matmul/op.ts";
 export * from "./attention/op.ts";
+export * from "./butterfly/op.ts";
 export * from "./softmax/op.ts";
 export * from "./cross-entropy/op.ts";
 export * from "./layer-norm/op.ts";

@@ -2,6 +2,7 @@
 
 import { adamwWasm } from "./adamw/wasm.ts";
 import { attentionGradWasm, attentionWasm } from "./attention/wasm.ts";
+import { butterflyAdjointWasm, butterflyMatrixGradWasm, butterflyWasm } from "./butterfly/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
 import {
   fftConvCachedWasm,
@@ -32,6 +33,9 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "attention-grad": attentionGradWasm,
   "block-sparse-attention": attentionWasm,
   "block-sparse-attention-grad": attentionGradWasm,
+  butterfly: butterflyWasm,
+  "butterfly-adjoint": butterflyAdjointWasm,
+  "butterfly-matrix-grad": butterflyMatrixGradWasm,
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,
   "fft-conv": fftConvWasm,
