@@ -13,9 +13,14 @@ export interface Recipe {
   /** Passes over the training rows; a fraction ends within a pass. */
   readonly epochs: number;
   readonly optimizer: "adamw" | "sgd";
-  /** `cosine` falls from each run's rate to `minLearningRate` over the epochs, in steps of one epoch. */
-  readonly schedule: "cosine" | "constant";
+  /**
+   * `cosine` falls from each run's rate to `minLearningRate` over the epochs, in steps of one epoch; `plateau` multiplies a
+   * run's rate by `plateauFactor` when its test loss has not improved for more than `plateauPatience` epochs.
+   */
+  readonly schedule: "cosine" | "plateau" | "constant";
   readonly minLearningRate: number;
+  readonly plateauPatience: number;
+  readonly plateauFactor: number;
   /** Steps over which rates rise from 0. */
   readonly warmup: number;
   /** Limit of the gradient norm; 0: none. */
@@ -45,6 +50,8 @@ export const PROTOCOL_RECIPE: Recipe = {
   optimizer: MAD_TRAINING.optimizer,
   schedule: MAD_TRAINING.schedule,
   minLearningRate: MAD_TRAINING.minLearningRate,
+  plateauPatience: 5,
+  plateauFactor: 0.9,
   warmup: 0,
   clip: 0,
   learningRates: MAD_SWEEP.learningRates,
@@ -71,10 +78,10 @@ const KEYS = Object.keys(PROTOCOL_RECIPE);
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   norm: ["layer", "rms"],
   optimizer: ["adamw", "sgd"],
-  schedule: ["cosine", "constant"],
+  schedule: ["cosine", "plateau", "constant"],
   accuracy: ["epoch", "batches"],
 };
-const WHOLE = new Set(["dim", "batch", "warmup", "patience", "evaluateEvery", "seed"]);
+const WHOLE = new Set(["dim", "batch", "warmup", "patience", "plateauPatience", "evaluateEvery", "seed"]);
 const POSITIVE = new Set(["dim", "batch", "epochs", "evaluateEvery"]);
 
 /** The protocol's recipe with changes. @throws ConfigError for unknown keys and impossible values */
@@ -126,10 +133,16 @@ export const stepsOf = (recipe: Recipe, trainCount: number): number =>
 export const stepsPerEpoch = (recipe: Recipe, trainCount: number): number =>
   Math.max(1, Math.floor(trainCount / recipe.batch));
 
-/** Learning rate at a step (counted from 0) for a run whose own rate is `rate`. */
-export function rateAt(recipe: Recipe, rate: number, step: number, perEpoch: number): number {
+/**
+ * Learning rate at a step (counted from 0) for a run whose own rate is `rate`; `drops` counts how often a plateau lowered it.
+ */
+export function rateAt(recipe: Recipe, rate: number, step: number, perEpoch: number, drops = 0): number {
   if (step < recipe.warmup) return (rate * (step + 1)) / recipe.warmup;
   if (recipe.schedule === "constant") return rate;
+  if (recipe.schedule === "plateau") {
+    const lowered = rate * recipe.plateauFactor ** drops;
+    return drops === 0 ? rate : Math.max(lowered, Math.min(rate, recipe.minLearningRate));
+  }
   // rates below the minimum stay where they are, as in a schedule that only ever lowers
   const low = Math.min(rate, recipe.minLearningRate);
   const done = Math.min(1, Math.floor(step / perEpoch) / Math.max(1, recipe.epochs));

@@ -12,6 +12,9 @@ export class RunTracker {
   #lossCount = 0;
   #best = Number.NEGATIVE_INFINITY;
   #bestEpoch = 0;
+  #lowest = Number.POSITIVE_INFINITY;
+  #poorEpochs = 0;
+  #drops = 0;
   #test: Measured | null = null;
   #stopped: CellRun["stopped"] | undefined;
   #steps = 0;
@@ -25,8 +28,9 @@ export class RunTracker {
     return this.#stopped !== undefined;
   }
 
-  get curve(): readonly EpochPoint[] {
-    return this.#curve;
+  /** How often the plateau schedule has lowered the rate. */
+  get drops(): number {
+    return this.#drops;
   }
 
   /** A step was made; a loss that is not finite ends the run. */
@@ -63,6 +67,7 @@ export class RunTracker {
     this.#curve.push(point);
     this.#test = m;
     const accuracy = m[this.#recipe.accuracy].macroAccuracy;
+    this.#plateau(m.epoch.loss);
     if (accuracy > this.#best) [this.#best, this.#bestEpoch] = [accuracy, epoch];
     const { stopAt, patience } = this.#recipe;
     if (step > 0 && accuracy >= stopAt) this.#stopped = "accurate";
@@ -82,35 +87,12 @@ export class RunTracker {
     };
   }
 
-  /** For checkpoints. */
-  save(): object {
-    return {
-      curve: this.#curve,
-      lossSum: this.#lossSum,
-      lossCount: this.#lossCount,
-      best: Number.isFinite(this.#best) ? this.#best : null,
-      bestEpoch: this.#bestEpoch,
-      test: this.#test,
-      stopped: this.#stopped ?? null,
-      steps: this.#steps,
-    };
-  }
-
-  /** Goes on from what {@link save} gave. */
-  restore(saved: object): void {
-    const s = saved as {
-      curve: EpochPoint[];
-      lossSum: number;
-      lossCount: number;
-      best: number | null;
-      bestEpoch: number;
-      test: Measured | null;
-      stopped: CellRun["stopped"] | null;
-      steps: number;
-    };
-    this.#curve.splice(0, this.#curve.length, ...s.curve);
-    [this.#lossSum, this.#lossCount] = [s.lossSum, s.lossCount];
-    [this.#best, this.#bestEpoch] = [s.best ?? Number.NEGATIVE_INFINITY, s.bestEpoch];
-    [this.#test, this.#stopped, this.#steps] = [s.test, s.stopped ?? undefined, s.steps];
+  /** As torch's ReduceLROnPlateau: an improvement is one of more than 1e-4 of the lowest loss. */
+  #plateau(loss: number): void {
+    if (loss < this.#lowest * (1 - 1e-4)) [this.#lowest, this.#poorEpochs] = [loss, 0];
+    else this.#poorEpochs++;
+    if (this.#poorEpochs <= this.#recipe.plateauPatience) return;
+    this.#drops++;
+    this.#poorEpochs = 0;
   }
 }

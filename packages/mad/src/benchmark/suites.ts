@@ -43,7 +43,7 @@ const reduced: readonly MadSetting[] = [
   makeSetting("in-context-recall", { seqLen: 64 }, SMALL_COUNTS),
   makeSetting("noisy-in-context-recall", { seqLen: 64 }, SMALL_COUNTS),
   makeSetting("fuzzy-in-context-recall", { seqLen: 64 }, SMALL_COUNTS),
-  makeSetting("memorization", { vocabSize: 64, seqLen: 32 }, { trainCount: 3200, testCount: 256 }),
+  makeSetting("memorization", { vocabSize: 256, seqLen: 32 }, { trainCount: 3200, testCount: 256 }),
   makeSetting("compression", { seqLen: 32 }, SMALL_COUNTS),
   makeSetting("selective-copying", { seqLen: 64, numTokensToCopy: 8 }, SMALL_COUNTS),
 ];

@@ -64,6 +64,23 @@ describe("a cell", () => {
     expect(patient.runs[0]!.steps).toBeLessThan(45);
   });
 
+  test("a plateau lowers the rate: the runs differ from constant ones, together as alone", async () => {
+    const changes: Partial<Recipe> = {
+      epochs: 6,
+      plateauPatience: 0,
+      plateauFactor: 0.01,
+      learningRates: [0.3],
+    };
+    const losses = async (schedule: Recipe["schedule"], together: "on" | "off"): Promise<number[]> => {
+      const { runs } = await trainCell(tiny("M", { ...changes, schedule }), { together });
+      return runs.map((r) => r.test!.epoch.loss);
+    };
+    const plateau = await losses("plateau", "on");
+    const alone = await losses("plateau", "off");
+    plateau.forEach((loss, i) => expect(loss).toBeCloseTo(alone[i]!, 3));
+    expect(plateau).not.toEqual(await losses("constant", "on"));
+  });
+
   test("a run that diverges is left out of the score, together and alone", async () => {
     for (const together of ["on", "off"] as const) {
       const result = await trainCell(tiny("M", { learningRates: [1e-2, 1e30], epochs: 3 }), { together });
@@ -107,7 +124,7 @@ describe("recipes", () => {
     expect(() => makeRecipe({ learningRates: [] })).toThrow(/learningRates/);
     expect(() => makeRecipe({ learningRates: [0] })).toThrow(/above 0/);
     expect(() => makeRecipe({ batch: 1.5 })).toThrow(/whole number/);
-    expect(() => makeRecipe({ schedule: "step" as never })).toThrow(/cosine or constant/);
+    expect(() => makeRecipe({ schedule: "step" as never })).toThrow(/cosine or plateau or constant/);
   });
 
   test("the protocol: six runs, 20,000 steps, a cosine by epochs from each rate to the minimum", () => {
@@ -119,6 +136,9 @@ describe("recipes", () => {
     expect(rateAt(recipe, 1e-3, 10_000, 100)).toBeCloseTo((1e-3 + 1e-6) / 2, 12);
     expect(rateAt(recipe, 1e-4, 19_999, 100)).toBeLessThan(1.1e-6);
     expect(rateAt(makeRecipe({ schedule: "constant" }), 1e-4, 19_999, 100)).toBe(1e-4);
+    const plateau = makeRecipe({ schedule: "plateau" });
+    expect(rateAt(plateau, 1e-3, 500, 100, 2)).toBeCloseTo(8.1e-4, 12);
+    expect(rateAt(plateau, 1e-3, 500, 100, 999)).toBe(1e-6);
     expect(rateAt(makeRecipe({ warmup: 10 }), 1e-3, 4, 100)).toBe(5e-4);
   });
 });

@@ -166,7 +166,9 @@ async function trainTogether(bench: Bench): Promise<readonly CellRun[]> {
   try {
     await measure(0);
     for (const batch of toTensors(train, recipe.batch, recipe.seed)) {
-      using rates = tensor(hypers.map((h) => rateAt(recipe, h.learningRate, step, perEpoch)));
+      using rates = tensor(
+        hypers.map((h, i) => rateAt(recipe, h.learningRate, step, perEpoch, trackers[i]!.drops)),
+      );
       const out = sweep.step(batch, rates);
       const scalars = await out.data();
       out[Symbol.dispose]();
@@ -212,7 +214,8 @@ async function trainApart(bench: Bench): Promise<readonly CellRun[]> {
         steps,
         loss: lossOf(model),
         batches: toTensors(train, recipe.batch, recipe.seed),
-        schedule: (step) => rateAt(recipe, hyper.learningRate, step, perEpoch) / hyper.learningRate,
+        schedule: (step) =>
+          rateAt(recipe, hyper.learningRate, step, perEpoch, tracker.drops) / hyper.learningRate,
         seed: recipe.seed,
         ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
         onStep: async ({ step, loss }) => {

@@ -5,6 +5,9 @@ import type { MadHost } from "./host.ts";
 import { registerLists } from "./list-commands.ts";
 import { registerQuick } from "./quick-command.ts";
 import { registerRun } from "./run-command.ts";
+import { registerScore } from "./score-command.ts";
+import { registerSearch } from "./search-command.ts";
+import { registerSweep } from "./sweep-command.ts";
 
 export function registerMad(program: Command, host: MadHost): void {
   const mad = program
@@ -12,5 +15,8 @@ export function registerMad(program: Command, host: MadHost): void {
     .description("mechanistic architecture design: synthetic tasks that predict scaling");
   registerQuick(mad, host);
   registerRun(mad, host);
+  registerSweep(mad, host);
+  registerScore(mad);
+  registerSearch(mad, host);
   registerLists(mad);
 }
