@@ -1,8 +1,20 @@
 // Exact continuation of long convolutions, one position at a time, in O(T log^2 T) for T positions. What mixers with long
 // filters put into their state.
 
-import { ConfigError, add, concat, full, narrow, pad, reshape, zeros, type Tensor } from "@everlong/core";
+import {
+  Complex,
+  ConfigError,
+  add,
+  concat,
+  full,
+  narrow,
+  pad,
+  reshape,
+  zeros,
+  type Tensor,
+} from "@everlong/core";
 import { onlineConv, onlineConvStart } from "@everlong/kernels";
+import { modalState, modalStep, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import type { MixerState } from "../mixer.ts";
 
 /** A convolution of a layer after its prompt. */
@@ -20,21 +32,26 @@ export interface OnlineLimits {
   readonly capacity: number;
   /** Most positions that the filters are made for. Default: any. */
   readonly longest?: number;
+  /** Recurrences in place of the filters; then neither limit holds. */
+  readonly modal?: readonly ModalRecurrence[] | undefined;
 }
 
 /**
  * The convolutions of one layer during generation. Their state holds, per convolution o, `held<o>` `[B, G, C]` (one slot for
  * each position after the prompt: its input once it came, until then what the past adds to its output), `taps<o>` `[G, C]`,
- * and a `clock`.
+ * and a `clock`. Distilled
+ * ones hold `re<o>` and `im<o>` `[B, C, M]` instead.
  */
 export class OnlineConvs {
   readonly #before: MixerState;
+  readonly #modal: readonly ModalRecurrence[] | undefined;
   readonly #after: Record<string, Tensor> = {};
   #count = 0;
 
   /** @throws ConfigError if the capacity does not hold the prompt or exceeds the filters */
   static start(layer: string, convs: readonly StartedConv[], limits: OnlineLimits): MixerState {
-    const { capacity, longest = Number.POSITIVE_INFINITY } = limits;
+    const { capacity, longest = Number.POSITIVE_INFINITY, modal } = limits;
+    if (modal) return modalStart(convs, modal);
     const state: Record<string, Tensor> = {
       clock: zeros([], { dtype: "i32", device: convs[0]!.inputs.device }),
     };
@@ -72,13 +89,23 @@ export class OnlineConvs {
     return state;
   }
 
-  constructor(state: MixerState) {
+  /** @param modal as at the start */
+  constructor(state: MixerState, modal?: readonly ModalRecurrence[]) {
     this.#before = state;
+    this.#modal = modal;
   }
 
   /** The output `[B, C]` of the layer's next convolution, given its input `[B, C]` at this position. */
   next(u: Tensor): Tensor {
     const o = this.#count++;
+    const filter = this.#modal?.[o];
+    if (filter) {
+      const before = new Complex(this.#before[`re${o}`]!, this.#before[`im${o}`]!);
+      const { y, state } = modalStep(u, before, filter);
+      this.#after[`re${o}`] = state.re;
+      this.#after[`im${o}`] = state.im;
+      return y;
+    }
     const taps = this.#before[`taps${o}`]!;
     const { y, held } = onlineConv(u, taps, this.#before[`held${o}`]!, this.#before["clock"]!);
     this.#after[`held${o}`] = held;
@@ -88,6 +115,17 @@ export class OnlineConvs {
 
   /** The state after this position. */
   get state(): MixerState {
+    if (this.#modal) return this.#after;
     return { clock: add(this.#before["clock"]!, 1), ...this.#after };
   }
+}
+
+function modalStart(convs: readonly StartedConv[], modal: readonly ModalRecurrence[]): MixerState {
+  const state: Record<string, Tensor> = {};
+  for (const [o, { inputs }] of convs.entries()) {
+    const { re, im } = modalState(inputs, modal[o]!);
+    state[`re${o}`] = re;
+    state[`im${o}`] = im;
+  }
+  return state;
 }

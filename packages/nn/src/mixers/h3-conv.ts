@@ -5,6 +5,7 @@ import {
   ShapeError,
   checkOptions,
   mul,
+  narrow,
   permute,
   random,
   reshape,
@@ -14,6 +15,8 @@ import {
   type Variable,
 } from "@everlong/core";
 import { fftConv } from "@everlong/kernels";
+import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
+import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { circularConv } from "../filters/circular-conv.ts";
 import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
 import { gaussian } from "../initial.ts";
@@ -54,7 +57,9 @@ const OPTIONS = [
  * `k' = a * k + d_k k`, then per head `y_b = sum_a q_a (c * (k'_a v_b) + d k'_a v_b)`, then the output map, with
  * `q, k, v` projections of the input and free filters `a` `[D, J]`, `c` `[H, J]` (Fu et al. 2023; Dao et al. 2022 for H3).
  */
-export class H3Conv implements Mixer {
+export class H3Conv implements Mixer, LongFilterLayer {
+  /** Recurrences in place of the filters during generation; see {@link distill}. */
+  modal: readonly ModalRecurrence[] | undefined;
   /** `[D]`. */
   readonly keySkip: Variable;
   /** `[H]`. */
@@ -112,14 +117,14 @@ export class H3Conv implements Mixer {
       { inputs: last(k), taps: this.#taps(this.kKernel), skip: this.keySkip.value },
       { inputs: pairs[0]!, taps: this.#taps(this.kernel), skip: this.skip.value },
     ];
-    return { y, state: OnlineConvs.start("H3Conv", convs, { capacity }) };
+    return { y, state: OnlineConvs.start("H3Conv", convs, { capacity, modal: this.modal }) };
   }
 
   /** @param x `[B, D]` */
   step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#needSteps();
     const u = unsqueeze(x, 1);
-    const convs = new OnlineConvs(state);
+    const convs = new OnlineConvs(state, this.modal);
     const now = (t: Tensor): Tensor => unsqueeze(convs.next(squeeze(t, 1)), 1);
     const keys = now(this.kProj.forward(u));
     const y = h3Product(this.qProj.forward(u), keys, this.vProj.forward(u), this.headDim, (rows, gates) =>
@@ -142,6 +147,16 @@ export class H3Conv implements Mixer {
       gates ? mul(conv(mul(rows, gates.preGate)), gates.postGate) : conv(rows),
     );
     return { y: this.outputLinear.forward(y), state: convs.state };
+  }
+
+  /** The keys' filter and the products'. @throws ConfigError with `compat` */
+  longFilters(length: number): readonly LongFilter[] {
+    this.#needSteps();
+    const first = (taps: Tensor): Tensor => narrow(taps, 0, 0, Math.min(length, this.maxLength));
+    return [
+      { taps: first(this.#taps(this.kKernel)), skip: this.keySkip.value },
+      { taps: first(this.#taps(this.kernel)), skip: this.skip.value },
+    ];
   }
 
   #needSteps(): void {
@@ -197,7 +212,8 @@ export class H3Conv implements Mixer {
 
   /** Bytes of the slots of both filters. */
   stateBytes(time: number): number {
-    return 4 * time * this.dim * (1 + this.headDim);
+    if (!this.modal) return 4 * time * this.dim * (1 + this.headDim);
+    return modalBytes(this.modal[0]!) + modalBytes(this.modal[1]!, this.headDim ** 2);
   }
 
   flops(time: number): number {

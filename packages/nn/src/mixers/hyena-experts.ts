@@ -16,6 +16,8 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { fftConv } from "@everlong/kernels";
+import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
+import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { checkExperts, expertWeights, makeRouter } from "../channel/router.ts";
 import type { ForwardOptions } from "../layer.ts";
 import { activate, activationName, type ActivationName } from "../layers/activation.ts";
@@ -64,7 +66,9 @@ export interface HyenaExpertsOptions {
  * Hyena over `F E` channels, `y_t = W_o sum_e p_e z_(t, e)` with z `[F, E]` what the recurrence gives (the expert's number
  * running fastest) and p a softmax over the `active` best of the scores `R x_t`. Names in the state are Hyena's.
  */
-export class HyenaExperts implements Mixer {
+export class HyenaExperts implements Mixer, LongFilterLayer {
+  /** Recurrences in place of the filters during generation; see {@link distill}. */
+  modal: readonly ModalRecurrence[] | undefined;
   readonly inProj: Linear;
   readonly shortFilter: ShortConv;
   readonly filterFn: HyenaFilter;
@@ -140,17 +144,25 @@ export class HyenaExperts implements Mixer {
     const filters = this.#filters(Math.max(time, Math.min(capacity, this.maxLength)));
     const convs = inputs.map((u, o) => ({ ...filters[o]!, inputs: lastReal(u, time, mask) }));
     const tail = lastReal(raw, this.shortFilter.width - 1, mask);
-    const held = OnlineConvs.start("HyenaExperts", convs, { capacity, longest: this.maxLength });
+    const held = OnlineConvs.start("HyenaExperts", convs, {
+      capacity,
+      longest: this.maxLength,
+      modal: this.modal,
+    });
     return { y, state: { tail, ...held } };
   }
 
   step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
     const { y: now, tail } = this.shortFilter.step(this.inProj.forward(x), state["tail"]!);
     const parts = split(now, this.order + 1, -1);
-    const convs = new OnlineConvs(state);
+    const convs = new OnlineConvs(state, this.modal);
     let v = parts[this.order]!;
     for (let o = 0; o < this.order - 1; o++) v = convs.next(mul(v, parts[this.order - 1 - o]!));
     return { y: this.#choose(mul(v, parts[0]!), x), state: { tail, ...convs.state } };
+  }
+
+  longFilters(length: number): readonly LongFilter[] {
+    return this.#filters(length);
   }
 
   /** The output, projections before the short convolution, and the inputs of every long convolution. */
@@ -198,8 +210,9 @@ export class HyenaExperts implements Mixer {
   /** Bytes of the slots of every long convolution, and of the short one's inputs. */
   stateBytes(time: number): number {
     const channels = this.experts * this.inner;
-    const long = Math.min(time, this.maxLength) * channels * (this.order - 1);
-    return 4 * (long + channels * (this.order + 1) * (this.shortFilter.width - 1));
+    const slots = 4 * Math.min(time, this.maxLength) * channels * (this.order - 1);
+    const long = this.modal?.reduce((n, filter) => n + modalBytes(filter), 0) ?? slots;
+    return long + 4 * channels * (this.order + 1) * (this.shortFilter.width - 1);
   }
 
   flops(time: number): number {

@@ -24,6 +24,8 @@ import {
   type Variable,
 } from "@everlong/core";
 import { fftConv } from "@everlong/kernels";
+import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
+import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
 import { activate, activationName, type ActivationName } from "../layers/activation.ts";
@@ -107,7 +109,9 @@ const OPTIONS = [
  * With projections `x_0 .. x_{N-1}, v` of the input: `v <- h_o * (v x_{N-1-o}) + d_o v x_{N-1-o}` for o = 0 .. N-2, then
  * `out(act(v x_0))`; N is the order, `*` a convolution over time. Names in the state are safari's.
  */
-export class Hyena implements Mixer {
+export class Hyena implements Mixer, LongFilterLayer {
+  /** Recurrences in place of the filters during generation; see {@link distill}. */
+  modal: readonly ModalRecurrence[] | undefined;
   readonly inProj: Linear;
   readonly shortFilter: ShortConv;
   readonly filterFn: HyenaFilter;
@@ -217,7 +221,10 @@ export class Hyena implements Mixer {
     const tail = lastReal(raw, this.shortFilter.width - 1, mask);
     return {
       y,
-      state: { tail, ...OnlineConvs.start("Hyena", convs, { capacity, longest: this.maxLength }) },
+      state: {
+        tail,
+        ...OnlineConvs.start("Hyena", convs, { capacity, longest: this.maxLength, modal: this.modal }),
+      },
     };
   }
 
@@ -229,7 +236,7 @@ export class Hyena implements Mixer {
       state["tail"]!,
     );
     const parts = split(now, this.order + 1, -1);
-    const convs = new OnlineConvs(state);
+    const convs = new OnlineConvs(state, this.modal);
     let v = parts[this.order]!;
     for (let o = 0; o < this.order - 1; o++) {
       v = convs.next(mul(v, this.#gate(parts[this.order - 1 - o]!)));
@@ -264,6 +271,12 @@ export class Hyena implements Mixer {
     }
     const y = this.outProj.forward(activate(this.activation, mul(v, parts[0]!)));
     return { y, state: { tail: narrow(window, 1, time, time + before), ...convs.state } };
+  }
+
+  /** @throws ConfigError for blocks and for filters that read the future */
+  longFilters(length: number): readonly LongFilter[] {
+    this.#needSteps();
+    return this.#filters(length).map(({ ahead, skip }) => ({ taps: ahead, skip }));
   }
 
   #needSteps(): void {
@@ -320,9 +333,9 @@ export class Hyena implements Mixer {
 
   /** Bytes of the slots of every long convolution, and of the short one's inputs. */
   stateBytes(time: number): number {
-    const long = Math.min(time, this.maxLength) * this.inner * (this.order - 1);
-    const short = this.inner * (this.order + 1) * (this.shortFilter.width - 1);
-    return 4 * (long + short);
+    const slots = 4 * Math.min(time, this.maxLength) * this.inner * (this.order - 1);
+    const long = this.modal?.reduce((n, filter) => n + modalBytes(filter), 0) ?? slots;
+    return long + 4 * this.inner * (this.order + 1) * (this.shortFilter.width - 1);
   }
 
   flops(time: number): number {

@@ -17,6 +17,8 @@ import {
   type Variable,
 } from "@everlong/core";
 import { fftConv } from "@everlong/kernels";
+import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
+import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
@@ -87,7 +89,9 @@ const OPTIONS = [
  * `y = out(act(k_c * u + d_c u))` with C filters `k_c` for every channel, their results side by side:
  * `[B, T, D]` to `[B, T, D]`. The output map is `W z + b`, gated when `outputActivation` is `glu`.
  */
-export class LongConv implements Mixer {
+export class LongConv implements Mixer, LongFilterLayer {
+  /** Recurrences in place of the filters during generation; see {@link distill}. */
+  modal: readonly ModalRecurrence[] | undefined;
   /** `[C, D]`: weight of the input itself. */
   readonly skip: Variable;
   readonly kernel: LongKernel;
@@ -184,13 +188,16 @@ export class LongConv implements Mixer {
     const taps = this.#rows(this.kernel.forward(), 0, this.maxLength);
     const inputs = this.#wide(lastReal(x, x.shape[1]!, mask));
     const convs = [{ inputs, taps, skip: reshape(this.skip.value, [-1]) }];
-    return { y: this.forward(x, options), state: OnlineConvs.start("LongConv", convs, { capacity }) };
+    return {
+      y: this.forward(x, options),
+      state: OnlineConvs.start("LongConv", convs, { capacity, modal: this.modal }),
+    };
   }
 
   /** @param x `[B, D]` */
   step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#needSteps();
-    const convs = new OnlineConvs(state);
+    const convs = new OnlineConvs(state, this.modal);
     const y = activate(this.activation, convs.next(this.#wide(x)));
     return { y: this.#out(y), state: convs.state };
   }
@@ -210,7 +217,7 @@ export class LongConv implements Mixer {
 
   /** Bytes of the slots of every filter. */
   stateBytes(time: number): number {
-    return 4 * time * this.dim * this.channels;
+    return this.modal ? modalBytes(this.modal[0]!) : 4 * time * this.dim * this.channels;
   }
 
   flops(time: number): number {
@@ -218,6 +225,13 @@ export class LongConv implements Mixer {
     const transform = 2.5 * 2 * time * Math.log2(2 * time);
     const out = this.outputLinear ? 2 * time * rows * this.outputLinear.weight.shape[0]! : 0;
     return rows * (3 * transform + 14 * time) + out + this.kernel.flops();
+  }
+
+  /** @throws ConfigError for filters that read the future */
+  longFilters(length: number): readonly LongFilter[] {
+    this.#needSteps();
+    const taps = this.#rows(this.kernel.forward(), 0, Math.min(length, this.maxLength));
+    return [{ taps, skip: reshape(this.skip.value, [-1]) }];
   }
 
   #needSteps(): void {

@@ -21,6 +21,8 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { fftConv } from "@everlong/kernels";
+import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
+import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import type { ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
@@ -59,7 +61,9 @@ export interface MultiHeadHyenaOptions {
  * With projections `q, k, v` of the input in H heads of size d: `M_t = sum_s h_(t-s) k_s v_s^T + b k_t v_t^T`,
  * `y_t = W_o M_t^T q_t`, h and b one per head. Names in the state are those of Hyena.
  */
-export class MultiHeadHyena implements Mixer {
+export class MultiHeadHyena implements Mixer, LongFilterLayer {
+  /** Recurrences in place of the filters during generation; see {@link distill}. */
+  modal: readonly ModalRecurrence[] | undefined;
   readonly inProj: Linear;
   readonly shortFilter: ShortConv;
   /** Channel h filters head h. */
@@ -122,7 +126,11 @@ export class MultiHeadHyena implements Mixer {
     const inputs = this.#pairs(lastReal(k, time, mask), lastReal(v, time, mask));
     const conv = { inputs, taps, skip: this.filterFn.skip() };
     const tail = lastReal(raw, this.shortFilter.width - 1, mask);
-    const held = OnlineConvs.start("MultiHeadHyena", [conv], { capacity, longest: this.maxLength });
+    const held = OnlineConvs.start("MultiHeadHyena", [conv], {
+      capacity,
+      longest: this.maxLength,
+      modal: this.modal,
+    });
     return { y, state: { tail, ...held } };
   }
 
@@ -132,9 +140,13 @@ export class MultiHeadHyena implements Mixer {
       state["tail"]!,
     );
     const [q, v, k] = split(unsqueeze(now, 1), 3, -1) as [Tensor, Tensor, Tensor];
-    const convs = new OnlineConvs(state);
+    const convs = new OnlineConvs(state, this.modal);
     const memory = convs.next(squeeze(this.#pairs(k, v), 1));
     return { y: squeeze(this.#read(unsqueeze(memory, 1), q), 1), state: { tail, ...convs.state } };
+  }
+
+  longFilters(length: number): readonly LongFilter[] {
+    return [{ taps: this.filterFn.forward(length), skip: this.filterFn.skip() }];
   }
 
   #run(x: Tensor, options: ForwardOptions): { y: Tensor; raw: Tensor; k: Tensor; v: Tensor } {
@@ -178,8 +190,9 @@ export class MultiHeadHyena implements Mixer {
 
   /** Bytes of the long convolution's slots and of the short one's inputs. */
   stateBytes(time: number): number {
-    const long = Math.min(time, this.maxLength) * this.inner * this.headSize;
-    return 4 * (long + 3 * this.inner * (this.shortFilter.width - 1));
+    const slots = 4 * Math.min(time, this.maxLength) * this.inner * this.headSize;
+    const long = this.modal ? modalBytes(this.modal[0]!, this.headSize ** 2) : slots;
+    return long + 12 * this.inner * (this.shortFilter.width - 1);
   }
 
   flops(time: number): number {
