@@ -58,6 +58,9 @@ export interface KnownArguments {
   readonly only?: Readonly<Record<string, readonly unknown[]>>;
 }
 
+/** Arguments that several classes share. */
+export type SharedArguments = Required<Pick<KnownArguments, "used" | "withoutEffect">>;
+
 /** @throws ConfigError `unsupported: ...` for an argument that would be ignored, or a value that is not available */
 export function checkArguments(args: Arguments, known: KnownArguments, inside = ""): void {
   const { used, withoutEffect = [], only = {} } = known;

@@ -4,15 +4,39 @@ import { narrow, random, reshape, slice, stack, zeros, type Tensor } from "@ever
 import { LanguageModel } from "../backbones/language-model.ts";
 import type { LayerSpec } from "../backbones/block.ts";
 import { Mlp } from "../channel/mlp.ts";
-import { MultiHeadAttention } from "../mixers/attention.ts";
 import { H3 } from "../mixers/h3.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
-import { renameLanguageModel } from "./long-conv-model.ts";
-import { renameSsm, ssmSettings } from "./state-spaces.ts";
+import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import { originalAttention } from "./attention.ts";
+import { MODEL_ARGUMENTS, renameLanguageModel } from "./long-conv-model.ts";
+import { ssmSettings } from "./ssm-arguments.ts";
+import { renameSsm } from "./state-spaces.ts";
 
-function makeH3(args: Arguments, dim: number, key: Tensor): H3 {
+function makeH3(args: Arguments, dim: number, key: Tensor, inside = ""): H3 {
+  checkArguments(
+    args,
+    {
+      used: [
+        "d_model",
+        "d_state",
+        "l_max",
+        "head_dim",
+        "measure",
+        "disc",
+        "real_type",
+        "dt_min",
+        "dt_max",
+        "deterministic",
+        "rank",
+        "n_ssm",
+        "bandlimit",
+      ],
+      withoutEffect: ["use_fast_fftconv", "dropout", "layer_idx", "lr", "verbose", "device", "dtype"],
+      only: { mode: ["diag"], channels: [1], force_real: [false] },
+    },
+    inside,
+  );
   const length = args["l_max"];
   const named = {
     ...args,
@@ -88,25 +112,12 @@ function h3({ args, shapes }: ParityRequest): ParityModule {
 
 /** The hybrid language model; every block of the original is two of ours. */
 function h3LanguageModel({ args }: ParityRequest): ParityModule {
+  checkArguments(args, { ...MODEL_ARGUMENTS, used: [...MODEL_ARGUMENTS.used, "ssm_cfg"] });
   const dim = required(args, "d_model");
   const ssm = (args["ssm_cfg"] ?? {}) as Arguments;
-  const attention = (args["attn_cfg"] ?? {}) as Arguments;
-  const attends = new Set((args["attn_layer_idx"] ?? []) as readonly number[]);
-  const rotary = numberOr(attention, "rotary_emb_dim", 0);
+  const attention = originalAttention(args, dim, false);
   const layers = Array.from({ length: required(args, "n_layer") }, (_, i): LayerSpec[] => [
-    ({ key }) =>
-      attends.has(i)
-        ? new MultiHeadAttention({
-            key,
-            dim,
-            heads: required(attention, "num_heads"),
-            causal: booleanOr(attention, "causal", false),
-            qkvBias: booleanOr(attention, "bias", true),
-            shortConv: booleanOr(attention, "dwconv", false),
-            ...(rotary > 0 ? { rotaryDim: rotary } : {}),
-            ...(typeof attention["softmax_scale"] === "number" ? { scale: attention["softmax_scale"] } : {}),
-          })
-        : makeH3(ssm, dim, key),
+    ({ key }) => attention(i, key) ?? makeH3(ssm, dim, key, "ssm_cfg"),
     ({ key }) => new Mlp({ key, dim, inner: numberOr(args, "d_inner", 4 * dim) }),
   ]).flat();
   const positions = numberOr(args, "max_position_embeddings", 0);
@@ -121,6 +132,7 @@ function h3LanguageModel({ args }: ParityRequest): ParityModule {
     normEps: numberOr(args, "layer_norm_epsilon", 1e-5),
     positions: positions > 0 ? "learned" : "none",
     tied: true,
+    ...(booleanOr(args, "residual_in_fp32", false) ? { residualDtype: "f32" } : {}),
   });
   return {
     module: model,

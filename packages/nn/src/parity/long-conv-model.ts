@@ -6,13 +6,53 @@ import type { LayerSpec } from "../backbones/block.ts";
 import { Mlp } from "../channel/mlp.ts";
 import { Linear } from "../layers/linear.ts";
 import { SequenceHead, type Readout } from "../layers/sequence-head.ts";
-import { MultiHeadAttention } from "../mixers/attention.ts";
 import type { Hyena } from "../mixers/hyena.ts";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import {
+  booleanOr,
+  checkArguments,
+  numberOr,
+  required,
+  stringOr,
+  type Arguments,
+  type KnownArguments,
+  type SharedArguments,
+} from "./arguments.ts";
+import { originalAttention } from "./attention.ts";
 import { fullHyena, isDna, standaloneHyena } from "./hyena.ts";
 
 type MakeHyena = (layer: Arguments, key: Tensor) => Hyena;
+
+/** Arguments of a language model beside those of its layers. */
+export const MODEL_ARGUMENTS: SharedArguments & Pick<KnownArguments, "only"> = {
+  used: [
+    "d_model",
+    "n_layer",
+    "d_inner",
+    "vocab_size",
+    "attn_layer_idx",
+    "attn_cfg",
+    "max_position_embeddings",
+    "layer_norm_epsilon",
+    "residual_in_fp32",
+    "pad_vocab_size_multiple",
+  ],
+  withoutEffect: [
+    "resid_dropout",
+    "embed_dropout",
+    "dropout_cls",
+    "initializer_cfg",
+    "fused_mlp",
+    "fused_dropout_add_ln",
+    "sequence_parallel",
+    "checkpoint_mixer",
+    "checkpoint_mlp",
+    "use_flashfftconv",
+    "device",
+    "dtype",
+  ],
+  only: { process_group: [null] },
+};
 
 /** A nested record among the arguments. */
 function record(args: Arguments, name: string): Arguments {
@@ -23,24 +63,12 @@ function record(args: Arguments, name: string): Arguments {
 }
 
 /** The backbone with the embedding as output map; every block of the original is two of ours. */
-function backbone(args: Arguments, makeHyena: MakeHyena): LanguageModel {
+function backbone(args: Arguments, makeHyena: MakeHyena, embedDim = false): LanguageModel {
   const dim = required(args, "d_model");
   const layer: Arguments = { d_model: dim, ...record(args, "layer") };
-  const attention = record(args, "attn_cfg");
-  const attends = new Set((args["attn_layer_idx"] ?? []) as readonly number[]);
+  const attention = originalAttention(args, dim, embedDim);
   const layers = Array.from({ length: required(args, "n_layer") }, (_, i): LayerSpec[] => [
-    ({ key }) =>
-      attends.has(i)
-        ? new MultiHeadAttention({
-            key,
-            dim,
-            heads: required(attention, "num_heads"),
-            causal: booleanOr(attention, "causal", true),
-            qkvBias: booleanOr(attention, "bias", true),
-            shortConv: booleanOr(attention, "dwconv", false),
-            ...(typeof attention["softmax_scale"] === "number" ? { scale: attention["softmax_scale"] } : {}),
-          })
-        : makeHyena(layer, key),
+    ({ key }) => attention(i, key) ?? makeHyena(layer, key),
     ({ key }) => new Mlp({ key, dim, inner: numberOr(args, "d_inner", 4 * dim) }),
   ]).flat();
   const positions = numberOr(args, "max_position_embeddings", 0);
@@ -81,10 +109,22 @@ export function renameLanguageModel(key: string): string | undefined {
   return `layers.${at}.mixer.${inner}`;
 }
 
+/** The registry name of the layers; the standalone model builds Hyena whatever it says. */
+function checkLayerName(args: Arguments): void {
+  const name = record(args, "layer")["_name_"] ?? "hyena";
+  if (name === "hyena") return;
+  throw new ConfigError("parity", 'unsupported: argument "layer._name_"', {
+    expected: '"hyena"',
+    got: JSON.stringify(name),
+  });
+}
+
 /** The language-model head of safari and hyena-dna. */
 export function longConvLanguageModel({ args, json }: ParityRequest): ParityModule {
   const dna = isDna(json);
-  const model = backbone(args, (layer, key) => fullHyena(layer, dna, key));
+  checkArguments(args, { ...MODEL_ARGUMENTS, used: [...MODEL_ARGUMENTS.used, "layer"] });
+  checkLayerName(args);
+  const model = backbone(args, (layer, key) => fullHyena(layer, dna, key, "layer"));
   return {
     module: model,
     rename: renameLanguageModel,
@@ -94,7 +134,11 @@ export function longConvLanguageModel({ args, json }: ParityRequest): ParityModu
 
 /** hyena-dna's standalone model: hidden states, or classes from the mean over all positions. */
 export function hyenaDnaModel({ args }: ParityRequest): ParityModule {
-  const model = backbone(args, (layer, key) => standaloneHyena(layer, 0.05, key));
+  checkArguments(args, {
+    ...MODEL_ARGUMENTS,
+    used: [...MODEL_ARGUMENTS.used, "layer", "use_head", "n_classes"],
+  });
+  const model = backbone(args, (layer, key) => standaloneHyena(layer, 0.05, key, "layer"), true);
   if (!booleanOr(args, "use_head", false)) {
     // Two passes, as the stored numbers were made: where the residual is rounded, so is the gradient of each pass alone.
     const call: ParityModule["call"] = ({ input_ids }) => ({
@@ -117,6 +161,7 @@ export function hyenaDnaModel({ args }: ParityRequest): ParityModule {
 
 /** hyena-dna's decoder: several variants in one case, each with a state of its own. */
 export function sequenceDecoder({ args, json }: ParityRequest): ParityModule {
+  checkArguments(args, { used: ["d_model", "d_output", "l_output", "mode", "use_lengths", "lengths"] });
   const variants = (json["variants"] ?? [{ i: 0, ...args }]) as readonly Arguments[];
   const heads = variants.map((v) => {
     const length = v["l_output"];

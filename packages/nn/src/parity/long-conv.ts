@@ -5,7 +5,18 @@ import type { LongKernelSettings } from "../filters/long-kernel.ts";
 import { H3Conv } from "../mixers/h3-conv.ts";
 import { LongConv } from "../mixers/long-conv.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+
+const KERNEL_ARGUMENTS = [
+  "lam",
+  "causal",
+  "kernel_dropout",
+  "weight_init",
+  "use_ma_smoothing",
+  "ma_window_len",
+  "smooth_freq",
+  "learning_rate",
+];
 
 const filterSettings = (args: Arguments): LongKernelSettings => ({
   start: stringOr(args, "weight_init", "random") === "double_exp" ? "double-exponential" : "random",
@@ -31,6 +42,20 @@ const rename = (key: string): string | undefined =>
   key === "D" ? "skip" : key.replace("output_linear.0.", "output_linear.");
 
 function longConv({ args }: ParityRequest): ParityModule {
+  checkArguments(args, {
+    used: [
+      "d_model",
+      "l_max",
+      "channels",
+      "bidirectional",
+      "activation",
+      "postact",
+      "transposed",
+      ...KERNEL_ARGUMENTS,
+    ],
+    withoutEffect: ["initializer", "dropout", "tie_dropout", "verbose"],
+    only: { weight_norm: [false], block_fft_conv: [false], block_fft_conv_args: [] },
+  });
   const twoSided = booleanOr(args, "bidirectional", false);
   const folded = !booleanOr(args, "causal", true);
   const module = new LongConv({
@@ -49,6 +74,10 @@ function longConv({ args }: ParityRequest): ParityModule {
 }
 
 function standaloneLongConv({ args }: ParityRequest): ParityModule {
+  checkArguments(args, {
+    used: ["H", "L", "channels", "kernel_lam"],
+    withoutEffect: ["dropout", "kernel_dropout", "kernel_learning_rate"],
+  });
   const module = new LongConv({
     key: random.key(0),
     dim: required(args, "H"),
@@ -67,6 +96,11 @@ function standaloneLongConv({ args }: ParityRequest): ParityModule {
 }
 
 function h3Conv({ args }: ParityRequest): ParityModule {
+  checkArguments(args, {
+    used: ["d_model", "l_max", "head_dim", ...KERNEL_ARGUMENTS.filter((name) => name !== "causal")],
+    withoutEffect: ["use_fast_fftconv", "dropout", "layer_idx", "device", "dtype"],
+    only: { causal: [true] },
+  });
   const module = new H3Conv({
     key: random.key(0),
     dim: required(args, "d_model"),

@@ -5,10 +5,32 @@ import { S4nd, type S4ndOptions } from "../mixers/s4nd.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DplrSsm } from "../ssm/dplr-ssm.ts";
 import { roundHalfEven } from "../ssm/rounding.ts";
-import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
-import { dplrSettings, isDiagonal, renameS4With, ssmSettings } from "./state-spaces.ts";
+import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import { SSM_ARGUMENTS, dplrSettings, isDiagonal, ssmSettings } from "./ssm-arguments.ts";
+import { renameS4With } from "./state-spaces.ts";
 
 function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
+  checkArguments(args, {
+    used: [
+      ...SSM_ARGUMENTS.used,
+      "d_model",
+      "l_max",
+      "dim",
+      "out_channels",
+      "channels",
+      "bidirectional",
+      "activation",
+      "final_act",
+      "transposed",
+      "trank",
+      "linear",
+      "contract_version",
+      "mode",
+      "kernel",
+    ],
+    withoutEffect: [...SSM_ARGUMENTS.withoutEffect, "initializer", "dropout", "tie_dropout", "return_state"],
+    only: { ln: [false], weight_norm: [false], hyper_act: [null] },
+  });
   const axes = numberOr(args, "dim", 2);
   const given = args["l_max"];
   const lengths = Array.isArray(given)

@@ -1,7 +1,6 @@
 // State-space kernels and layers as state-spaces/s4 and H3 construct them.
 
 import {
-  ConfigError,
   concat,
   iota,
   less,
@@ -22,54 +21,22 @@ import { S4, type S4Options } from "../mixers/s4.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
-import type { Discretization, SsmSettings } from "../ssm/settings.ts";
 import { DplrSsm } from "../ssm/dplr-ssm.ts";
 import { roundHalfEven } from "../ssm/rounding.ts";
-import { INPUT_STARTS, SSM_STARTS, type SsmStart } from "../ssm/start.ts";
-import { checkTransform } from "../ssm/transform.ts";
-import { booleanOr, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import { SSM_ARGUMENTS, dplrSettings, isDiagonal, ssmSettings } from "./ssm-arguments.ts";
 
-/** Other names of starts. */
-const SYNONYMS: Readonly<Record<string, string>> = {
-  fout: "fourier",
-  "diag-linear": "diag-lin",
-  "diag-inverse": "diag-inv",
-  "diag-inverse2": "diag-inv2",
-  "diag-quadratic": "diag-quad",
-  "diag-random": "diag-rand",
-  "diag-hippo": "diag-legs",
+const KERNEL_ARGUMENTS = {
+  ...SSM_ARGUMENTS,
+  used: [...SSM_ARGUMENTS.used, "d_model", "channels", "l_max"],
 };
 
-function startOf(name: string): SsmStart {
-  const found = SSM_STARTS.find((s) => s === (SYNONYMS[name] ?? name));
-  if (!found) throw new ConfigError("parity", `unknown start "${name}"`);
-  return found;
-}
-
-/** Arguments of state-spaces/s4's kernels. */
-export function ssmSettings(args: Arguments, start: string): SsmSettings {
-  const disc = stringOr(args, "disc", "zoh");
-  return {
-    stateSize: numberOr(args, "d_state", 64),
-    start: startOf(stringOr(args, "init", stringOr(args, "measure", start))),
-    inputStart: INPUT_STARTS.find((s) => s === args["B_init"]) ?? "constant",
-    normalize: booleanOr(args, "normalize", false),
-    discretization: disc as Discretization,
-    minStep: numberOr(args, "dt_min", 1e-3),
-    maxStep: numberOr(args, "dt_max", 0.1),
-    tieSteps: booleanOr(args, "dt_tie", true),
-    deterministic: booleanOr(args, "deterministic", false),
-    stepTransform: checkTransform("parity", stringOr(args, "dt_transform", "exp")),
-    realTransform: checkTransform("parity", stringOr(args, "real_transform", "exp")),
-    imagTransform: checkTransform("parity", stringOr(args, "imag_transform", "none")),
-    fastSteps: booleanOr(args, "dt_fast", false),
-    real: booleanOr(args, "is_real", false),
-    rank: numberOr(args, "rank", 1),
-    compat: true,
-    ...(typeof args["bandlimit"] === "number" ? { bandlimit: args["bandlimit"] } : {}),
-    ...(typeof args["n_ssm"] === "number" ? { copies: args["n_ssm"] } : {}),
-  };
-}
+/** Of the convolution layer; the block has more. */
+const LAYER_ARGUMENTS = {
+  used: [...KERNEL_ARGUMENTS.used, "bidirectional", "activation", "transposed", "mode", "kernel"],
+  withoutEffect: [...KERNEL_ARGUMENTS.withoutEffect, "dropout", "tie_dropout", "drop_kernel"],
+  only: { swap_channels: [false] },
+};
 
 /** Last parts of original names to ours. */
 const NAMES: Readonly<Record<string, string>> = {
@@ -102,6 +69,7 @@ function rates(json: ParityRequest["json"]): readonly (readonly [number, string]
 }
 
 function diagonalKernel({ args, json }: ParityRequest): ParityModule {
+  checkArguments(args, KERNEL_ARGUMENTS);
   const module = new DiagonalSsm({
     ...ssmSettings(args, "legs"),
     key: random.key(0),
@@ -128,15 +96,6 @@ function renameDplr(key: string): string | undefined {
   if (key === "l_kernel" || key.endsWith(".l_kernel")) return undefined;
   const name = renameSsm(key);
   return name.replace(/(^|\.)(dt|a_real|a_imag|b|c)$/, "$1diagonal.$2");
-}
-
-export const isDiagonal = (args: Arguments): boolean =>
-  ["diag", "s4d"].includes(stringOr(args, "mode", stringOr(args, "kernel", "dplr")));
-
-/** Settings of a kernel with a low-rank part, which the original samples bilinearly whatever it is told. */
-export function dplrSettings(args: Arguments): Omit<SsmSettings, "discretization" | "real"> {
-  const { discretization: _, real: __, ...rest } = ssmSettings(args, "legs");
-  return rest;
 }
 
 /** The length that the original's read-out suits after kernels of `length` at these rates. */
@@ -185,6 +144,7 @@ function dplrDoubling({ args, json }: ParityRequest): ParityModule {
 
 function dplrKernel(request: ParityRequest): ParityModule {
   const { args, json } = request;
+  checkArguments(args, KERNEL_ARGUMENTS);
   if (typeof json["L_first"] === "number") return dplrDoubling(request);
   const length = required(json, "L");
   const list = rates(json);
@@ -286,7 +246,22 @@ function withConjugates(state: Tensor): Tensor {
 }
 
 function s4Block({ args, json, shapes }: ParityRequest): ParityModule {
-  const final = args["final_act"] === null ? null : stringOr(args, "final_act", "glu");
+  checkArguments(args, {
+    used: [...LAYER_ARGUMENTS.used, "final_act", "postact"],
+    withoutEffect: [...LAYER_ARGUMENTS.withoutEffect, "initializer", "gate_act"],
+    only: {
+      ...LAYER_ARGUMENTS.only,
+      bottleneck: [null],
+      gate: [null],
+      mult_act: [null],
+      weight_norm: [false],
+    },
+  });
+  // The older name wins where it is given.
+  const final =
+    args["final_act"] === null && args["postact"] == null
+      ? null
+      : stringOr(args, "postact", stringOr(args, "final_act", "glu"));
   const transposed = booleanOr(args, "transposed", true);
   const module = s4Layer(args, final, shapes.get("in.x")![transposed ? 2 : 1]!);
   return {
@@ -315,6 +290,7 @@ function s4Block({ args, json, shapes }: ParityRequest): ParityModule {
 
 /** The convolution alone, whole and in two halves with the state carried. */
 function s4Convolution({ args, shapes }: ParityRequest): ParityModule {
+  checkArguments(args, LAYER_ARGUMENTS);
   const transposed = booleanOr(args, "transposed", true);
   const module = s4Layer(args, null, shapes.get("in.x")![transposed ? 2 : 1]!);
   const apply = between(transposed, (x) => module.forward(x));
@@ -347,6 +323,10 @@ function s4Convolution({ args, shapes }: ParityRequest): ParityModule {
 }
 
 function minimalS4d({ args }: ParityRequest): ParityModule {
+  checkArguments(args, {
+    used: ["d_model", "d_state", "transposed", "dt_min", "dt_max"],
+    withoutEffect: ["dropout", "lr"],
+  });
   const module = new S4({
     key: random.key(0),
     dim: required(args, "d_model"),
