@@ -12,6 +12,7 @@ export * from "./layers/norm.ts";
 export * from "./layers/rotary.ts";
 export * from "./layers/sequence-head.ts";
 export * from "./layers/short-conv.ts";
+export * from "./filters/block-fft.ts";
 export * from "./filters/long-kernel.ts";
 export * from "./filters/striped-filter.ts";
 export * from "./mixers/attention.ts";

@@ -14,7 +14,8 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { fftConv } from "@everlong/kernels";
+import { fftConv, type FftConvOptions } from "@everlong/kernels";
+import { BlockFft, type BlockFftOptions } from "../filters/block-fft.ts";
 import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
 import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { circularConv } from "../filters/circular-conv.ts";
@@ -42,6 +43,8 @@ export interface H3ConvOptions {
    * Default false.
    */
   readonly compat?: boolean;
+  /** Convolves through a {@link BlockFft}. With learned matrices the layer is not causal. Default: the FFT. */
+  readonly blockFft?: Omit<BlockFftOptions, "key">;
 }
 
 const OPTIONS = [
@@ -51,6 +54,7 @@ const OPTIONS = [
   "headDim",
   "filter",
   "compat",
+  "blockFft",
 ] as const satisfies readonly (keyof H3ConvOptions)[];
 
 /**
@@ -71,6 +75,7 @@ export class H3Conv implements Mixer, LongFilterLayer {
   readonly kernel: LongKernel;
   readonly outputLinear: Linear;
   readonly causal: boolean;
+  readonly transform: BlockFft | undefined;
   readonly dim: number;
   readonly headDim: number;
   readonly heads: number;
@@ -85,6 +90,12 @@ export class H3Conv implements Mixer, LongFilterLayer {
     [this.dim, this.maxLength, this.headDim, this.heads] = [dim, maxLength, headDim, dim / headDim];
     this.#compat = compat;
     this.causal = !compat;
+    if (options.blockFft) {
+      if (compat) throw new ConfigError("H3Conv", "blockFft and compat exclude each other");
+      this.transform = new BlockFft({ ...options.blockFft, key: random.foldIn(options.key, 7) });
+      // nothing ties learned matrices to the past
+      this.causal &&= !this.transform.learned;
+    }
     const keys = random.splitKey(key, 8);
     const square = (i: number): Linear => new Linear({ key: keys[i]!, inputs: dim, outputs: dim });
     this.keySkip = parameter(gaussian(keys[0]!, [dim], 1));
@@ -160,9 +171,9 @@ export class H3Conv implements Mixer, LongFilterLayer {
   }
 
   #needSteps(): void {
-    if (!this.#compat) return;
+    if (this.causal) return;
     throw new ConfigError("H3Conv", "this layer cannot be run one position at a time", {
-      got: "compat",
+      got: this.#compat ? "compat" : "learned matrices",
       hint: "Use forward.",
     });
   }
@@ -191,13 +202,15 @@ export class H3Conv implements Mixer, LongFilterLayer {
       preGate?: Tensor,
       postGate?: Tensor,
     ): Tensor => {
-      if (!this.#compat)
-        return fftConv(rows, filter, {
+      if (!this.#compat) {
+        const how: FftConvOptions = {
           layout: "bld",
           skip,
           ...(preGate ? { preGate } : {}),
           ...(postGate ? { postGate } : {}),
-        });
+        };
+        return this.transform ? this.transform.conv(rows, filter, how) : fftConv(rows, filter, how);
+      }
       const y = circularConv(preGate ? mul(rows, preGate) : rows, filter, skip, 2 * rows.shape[1]!);
       return postGate ? mul(y, postGate) : y;
     };

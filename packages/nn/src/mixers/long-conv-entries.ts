@@ -15,6 +15,17 @@ const filterOptions = {
   kernelLearningRate: { default: 1e-3, doc: "learning-rate hint of the taps" },
 } as const;
 
+const BLOCK_FFT = ["none", "fixed", "learned"] as const;
+const transformOptions = {
+  blockFft: {
+    default: "none",
+    doc: "convolve through a block FFT; learned matrices make the layer two-sided",
+    choices: BLOCK_FFT,
+  },
+} as const;
+const transformSettings = (o: { readonly blockFft: string }): { blockFft?: { learned: boolean } } =>
+  o.blockFft === "none" ? {} : { blockFft: { learned: o.blockFft === "learned" } };
+
 const filterSettings = (o: {
   readonly start: string;
   readonly squash: number;
@@ -43,6 +54,7 @@ export const longConvEntry: LayerEntry<Mixer> = defineMixer({
     outputActivation: { default: "glu", doc: "after the output map" },
     dropout: { default: 0, doc: "dropout rate before the output map" },
     ...filterOptions,
+    ...transformOptions,
   },
   build: (shape, o) =>
     new LongConv({
@@ -55,6 +67,7 @@ export const longConvEntry: LayerEntry<Mixer> = defineMixer({
       outputActivation: o.outputActivation,
       dropout: o.dropout,
       filter: filterSettings(o),
+      ...transformSettings(o),
     }),
 });
 
@@ -66,6 +79,7 @@ export const h3ConvEntry: LayerEntry<Mixer> = defineMixer({
   options: {
     headDim: { default: 1, doc: "channels of a head" },
     ...filterOptions,
+    ...transformOptions,
   },
   build: (shape, o) =>
     new H3Conv({
@@ -74,5 +88,6 @@ export const h3ConvEntry: LayerEntry<Mixer> = defineMixer({
       maxLength: shape.maxLength,
       headDim: o.headDim,
       filter: filterSettings(o),
+      ...transformSettings(o),
     }),
 });

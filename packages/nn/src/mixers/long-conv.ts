@@ -16,9 +16,10 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { fftConv } from "@everlong/kernels";
+import { fftConv, type FftConvOptions } from "@everlong/kernels";
 import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
 import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
+import { BlockFft, type BlockFftOptions } from "../filters/block-fft.ts";
 import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
@@ -68,6 +69,8 @@ export interface LongConvOptions {
   readonly tieDropout?: boolean;
   readonly filter?: LongKernelSettings;
   readonly compat?: LongConvCompat;
+  /** Convolves through a {@link BlockFft}. With learned matrices the layer is not causal. Default: the FFT. */
+  readonly blockFft?: Omit<BlockFftOptions, "key">;
 }
 
 const OPTIONS = [
@@ -83,6 +86,7 @@ const OPTIONS = [
   "tieDropout",
   "filter",
   "compat",
+  "blockFft",
 ] as const satisfies readonly (keyof LongConvOptions)[];
 
 /**
@@ -95,6 +99,7 @@ export class LongConv implements Mixer, LongFilterLayer {
   /** `[C, D]`: weight of the input itself. */
   readonly skip: Variable;
   readonly kernel: LongKernel;
+  readonly transform: BlockFft | undefined;
   readonly outputLinear: Linear | undefined;
   readonly causal: boolean;
   readonly dim: number;
@@ -139,6 +144,12 @@ export class LongConv implements Mixer, LongFilterLayer {
     this.#compat = compat;
     // A circular convolution reaches the future whenever an input is shorter than the filter.
     this.causal = sides === "causal" && compat === undefined;
+    if (options.blockFft) {
+      if (compat) throw new ConfigError("LongConv", "blockFft and compat exclude each other");
+      this.transform = new BlockFft({ ...options.blockFft, key: random.foldIn(key, 3) });
+      // nothing ties learned matrices to the past
+      this.causal &&= !this.transform.learned;
+    }
     const [skipKey, kernelKey, outKey] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
     this.skip = parameter(gaussian(skipKey, [channels, dim], 1));
     this.kernel = new LongKernel({
@@ -237,7 +248,7 @@ export class LongConv implements Mixer, LongFilterLayer {
   #needSteps(): void {
     if (this.causal) return;
     throw new ConfigError("LongConv", "this layer cannot be run one position at a time", {
-      got: this.#compat ?? `${this.sides} filters`,
+      got: this.transform?.learned ? "learned matrices" : (this.#compat ?? `${this.sides} filters`),
       hint: "Use forward.",
     });
   }
@@ -272,11 +283,13 @@ export class LongConv implements Mixer, LongFilterLayer {
       const period = this.#compat === "short-period" ? Math.min(time, this.maxLength) + time : 2 * time;
       return circularConv(u, this.#periodic(this.#rows(filters, 0, taps), behind, time), skip, period);
     }
-    return fftConv(u, this.#rows(filters, 0, this.sides === "folded" ? this.maxLength : taps), {
+    const ahead = this.#rows(filters, 0, this.sides === "folded" ? this.maxLength : taps);
+    const how: FftConvOptions = {
       layout: "bld",
       skip,
       ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag: this.#firstBackwardLag } : {}),
-    });
+    };
+    return this.transform ? this.transform.conv(u, ahead, how) : fftConv(u, ahead, how);
   }
 
   /** The originals' filter of one period: backward taps are flipped behind `time` further places. */
