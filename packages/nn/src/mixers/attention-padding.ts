@@ -37,10 +37,12 @@ export function packing(mask: Tensor | undefined): Packing | undefined {
 /** Positions `[B, T]` i32 that count real tokens only; padding gets some valid number. */
 export const compactPositions = (mask: Tensor): Tensor => maximum(sub(cumsum(cast(mask, "i32"), -1), 1), 0);
 
-const move = (x: Tensor, order: Tensor): Tensor =>
-  takeAlong(x, broadcastTo(reshape(order, [...order.shape, 1, 1]), x.shape), 1);
+const move = (x: Tensor, order: Tensor): Tensor => {
+  const wide = reshape(order, [...order.shape, ...x.shape.slice(2).map(() => 1)]);
+  return takeAlong(x, broadcastTo(wide, x.shape), 1);
+};
 
-/** `[B, T, H, K]` with real positions in front. */
+/** `[B, T, ...]` with real positions in front. */
 export const pack = (x: Tensor, how: Packing | undefined): Tensor => (how ? move(x, how.order) : x);
 export const unpack = (x: Tensor, how: Packing | undefined): Tensor => (how ? move(x, how.inverse) : x);
 

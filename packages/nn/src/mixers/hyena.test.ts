@@ -1,6 +1,19 @@
-import { abs, gradients, max, narrow, random, slice, sub, sum, type Tensor } from "@everlong/core";
+import {
+  abs,
+  concat,
+  gradients,
+  max,
+  narrow,
+  random,
+  slice,
+  sub,
+  sum,
+  tensor,
+  type Tensor,
+} from "@everlong/core";
 import { describe, expect, test } from "vitest";
 import { hintsOf, loadState, namedVariables, parameters, stateDict } from "../layer.ts";
+import { activate } from "../layers/activation.ts";
 import { HyenaFilter } from "./hyena-filter.ts";
 import { Hyena, type HyenaOptions } from "./hyena.ts";
 
@@ -17,30 +30,84 @@ async function reach(layer: Hyena, time: number, at: number, from: number, to: n
 }
 
 describe("Hyena", () => {
-  test("equals its recurrence written as direct sums", async () => {
-    const layer = make({ order: 3 });
-    const time = 13;
+  const variants: readonly Partial<HyenaOptions>[] = [2, 3, 4].flatMap((order) =>
+    (["channel-major", "order-major"] as const).flatMap((packing) => [
+      { order, packing },
+      { order, packing, heads: 3, outerMixing: true },
+      { order, packing, bidirectional: true, heads: 2, postOrderMixing: true },
+      { order, packing, blocks: 6 },
+    ]),
+  );
+  test.each([
+    ...variants,
+    { order: 3, blocks: 8, bidirectional: true, innerFactor: 2, heads: 4, outerMixing: true },
+    { filter: { bias: false }, activation: "gelu" },
+  ])("equals its recurrence written as direct sums: %o", async (options) => {
+    const layer = make(options);
+    const { order, heads, inner, blocks } = layer;
+    const count = order - 1;
+    const headDim = inner / heads;
+    const time = 31;
     const x = sample(2, time);
     const parts = (await layer.shortFilter.forward(layer.inProj.forward(x)).toArray()) as number[][][];
     const taps = (await layer.filterFn.forward(time).toArray()) as number[][];
-    const skip = (await layer.filterFn.skip()!.toArray()) as number[];
-    const part = (p: number, t: number, c: number): number => parts[0]![t]![p * DIM + c]!;
-    let v = Array.from({ length: time }, (_, t) => Array.from({ length: DIM }, (_, c) => part(3, t, c)));
-    for (let o = 0; o < 2; o++) {
-      const gated = v.map((row, t) => row.map((z, c) => z * part(2 - o, t, c)));
-      // Channel-major packing: channel c, step o at 2 c + o.
-      v = gated.map((row, t) =>
-        row.map((z, c) => {
-          let y = skip[2 * c + o]! * z;
-          for (let s = 0; s <= t; s++) y += taps[s]![2 * c + o]! * gated[t - s]![c]!;
+    const skip = (await layer.filterFn.skip()?.toArray()) as number[] | undefined;
+    const mix = (await layer.ordProjW?.value.toArray()) as number[][][] | undefined;
+    const part = (p: number, t: number, c: number): number => parts[0]![t]![p * inner + c]!;
+    const gate = (p: number, t: number, c: number): number => {
+      if (!options.outerMixing) return part(p, t, c);
+      const from = c - (c % headDim);
+      return Array.from({ length: headDim }, (_, i) => part(p, t, from + i)).reduce((a, b) => a + b);
+    };
+    /** Which filter channel is step o's for channel c, on the side of the past or the future. */
+    const at = (o: number, c: number, side: number): number =>
+      side * headDim * count +
+      (options.packing === "order-major" ? o * headDim + (c % headDim) : (c % headDim) * count + o);
+    const block = (t: number): number => Math.floor((t * blocks) / layer.maxLength);
+    const places = Array.from({ length: time }, (_, t) => t);
+    const channels = Array.from({ length: inner }, (_, c) => c);
+    let v = places.map((t) => channels.map((c) => part(order, t, c)));
+    for (let o = 0; o < count; o++) {
+      const gated = v.map((row, t) => row.map((z, c) => z * gate(order - 1 - o, t, c)));
+      v = places.map((t) =>
+        channels.map((c) => {
+          let y = (skip?.[at(o, c, 0)] ?? 0) * gated[t]![c]!;
+          for (const s of places.filter((p) => blocks === 1 || block(p) === block(t))) {
+            if (s <= t) y += taps[t - s]![at(o, c, 0)]! * gated[s]![c]!;
+            else if (options.bidirectional) y += taps[s - t - 1]![at(o, c, 1)]! * gated[s]![c]!;
+          }
           return y;
         }),
       );
+      if (mix)
+        v = v.map((row) =>
+          channels.map((c) => {
+            const g = Math.floor(c / headDim);
+            return mix[o]!.reduce((sum, w, h) => sum + w[g]! * row[h * headDim + (c % headDim)]!, 0);
+          }),
+        );
     }
-    const { tensor } = await import("@everlong/core");
-    const want = layer.outProj.forward(tensor([v.map((row, t) => row.map((z, c) => z * part(0, t, c)))]));
-    expect(await distance(layer.forward(x), want)).toBeLessThan(1e-11);
+    const last = tensor([v.map((row, t) => row.map((z, c) => z * part(0, t, c)))]);
+    const want = layer.outProj.forward(activate(layer.activation, last));
+    expect(await distance(layer.forward(x), want)).toBeLessThan(1e-10);
   });
+
+  test.each([{ blocks: 4 }, { blocks: 6, bidirectional: true, heads: 2 }, { bidirectional: true, order: 3 }])(
+    "padding on any side changes nothing with %o",
+    async (options) => {
+      const layer = make(options);
+      const real = sample(8, 21);
+      const fill = sample(9, 20).mul(50);
+      for (const before of [0, 3, 20]) {
+        const x = concat([narrow(fill, 1, 0, before), real, narrow(fill, 1, before, 20)], 1);
+        const mask = tensor([Array.from({ length: 41 }, (_, t) => t >= before && t < before + 21)], {
+          dtype: "bool",
+        });
+        const y = narrow(layer.forward(x, { mask }), 1, before, before + 21);
+        expect(await distance(y, layer.forward(real))).toBeLessThan(1e-11);
+      }
+    },
+  );
 
   test("packings agree at order 2 and differ above", async () => {
     const x = sample(3);

@@ -4,14 +4,14 @@
 import {
   ConfigError,
   ShapeError,
-  add,
   broadcastTo,
   checkOptions,
   concat,
   einsum,
+  iota,
+  less,
   mul,
   narrow,
-  pad,
   random,
   reshape,
   split,
@@ -23,7 +23,6 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { fftConv } from "@everlong/kernels";
 import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
 import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { gaussian } from "../initial.ts";
@@ -35,7 +34,9 @@ import { ShortConv } from "../layers/short-conv.ts";
 import { CarriedConvs } from "../filters/carried-convs.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
+import { pack, packing, unpack } from "./attention-padding.ts";
 import { lastReal } from "./padding.ts";
+import { convolve, type HyenaConvolution, type HyenaTaps } from "./hyena-convolution.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
 
 /**
@@ -132,6 +133,7 @@ export class Hyena implements Mixer, LongFilterLayer {
   readonly #outerMixing: boolean;
   readonly #orderMajor: boolean;
   readonly #compat: ReadonlySet<HyenaCompat>;
+  readonly #form: HyenaConvolution;
 
   constructor(options: HyenaOptions) {
     checkOptions("Hyena", options, OPTIONS);
@@ -183,6 +185,12 @@ export class Hyena implements Mixer, LongFilterLayer {
     this.#orderMajor = options.packing === "order-major";
     this.#compat = new Set(compat);
     this.bidirectional = bidirectional;
+    const wraps = blocks > 1 && this.#compat.has("wrapped-blocks");
+    this.#form = {
+      block: blocks > 1 && !wraps ? maxLength / blocks : undefined,
+      aliased: bidirectional && this.#compat.has("aliased-two-sided"),
+      wrapped: wraps ? blocks : undefined,
+    };
     this.causal = !bidirectional && !(blocks > 1 && this.#compat.has("wrapped-blocks"));
     const keys = random.splitKey(key, 5) as [Tensor, Tensor, Tensor, Tensor, Tensor];
     const width = inner * (order + 1);
@@ -203,7 +211,12 @@ export class Hyena implements Mixer, LongFilterLayer {
 
   /** @param x `[B, T, D]` */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    return this.#run(x, options).y;
+    const how = this.blocks > 1 ? packing(options.mask) : undefined;
+    if (!how) return this.#run(x, options).y;
+    // Blocks begin at the first real position, wherever that stands.
+    const places = iota(options.mask!.shape, 1, { device: x.device });
+    const mask = less(places, unsqueeze(how.lengths, -1));
+    return unpack(this.#run(pack(x, how), { ...options, mask }).y, how);
   }
 
   /** @throws ConfigError for blocks and for filters that read the future */
@@ -324,7 +337,7 @@ export class Hyena implements Mixer, LongFilterLayer {
       }
       inputs.push(gate ? mul(v, gate) : v);
       // The output gate joins the last convolution unless heads are mixed in between.
-      v = this.#convolve(v, filters[o]!, gate, last && !this.ordProjW ? parts[0] : undefined);
+      v = convolve(v, filters[o]!, gate, last && !this.ordProjW ? parts[0] : undefined, this.#form);
       if (this.ordProjW) v = this.#mixHeads(v, o);
     }
     if (this.ordProjW) v = mul(v, parts[0]!);
@@ -348,7 +361,7 @@ export class Hyena implements Mixer, LongFilterLayer {
   }
 
   /** Taps `[T, H hd]` and skip of every convolution; heads share theirs. */
-  #filters(time: number): { ahead: Tensor; behind: Tensor | undefined; skip: Tensor | undefined }[] {
+  #filters(time: number): HyenaTaps[] {
     const taps = this.filterFn.forward(time);
     const skips = this.filterFn.skip();
     const count = this.order - 1;
@@ -380,69 +393,6 @@ export class Hyena implements Mixer, LongFilterLayer {
     const heads = reshape(v, [-1, this.heads, this.inner / this.heads]);
     return reshape(einsum("nhd,hg->ngd", heads, w), v.shape);
   }
-
-  #convolve(
-    v: Tensor,
-    filter: {
-      readonly ahead: Tensor;
-      readonly behind: Tensor | undefined;
-      readonly skip: Tensor | undefined;
-    },
-    preGate: Tensor | undefined,
-    postGate: Tensor | undefined,
-  ): Tensor {
-    const { ahead, behind, skip } = filter;
-    const gated = preGate ? mul(v, preGate) : v;
-    const finish = (y: Tensor): Tensor => {
-      const skipped = skip ? add(y, mul(gated, skip)) : y;
-      return postGate ? mul(skipped, postGate) : skipped;
-    };
-    if (this.bidirectional && this.#compat.has("aliased-two-sided"))
-      return finish(aliasedTwoSided(gated, ahead));
-    if (this.blocks > 1) return finish(this.#inBlocks(gated, ahead, behind));
-    return fftConv(v, ahead, {
-      layout: "bld",
-      ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag: -1 } : {}),
-      ...(skip ? { skip } : {}),
-      ...(preGate ? { preGate } : {}),
-      ...(postGate ? { postGate } : {}),
-    });
-  }
-
-  /** Each block of positions convolved alone. */
-  #inBlocks(u: Tensor, ahead: Tensor, behind: Tensor | undefined): Tensor {
-    const [batch, time, width] = u.shape as [number, number, number];
-    const wrapped = this.#compat.has("wrapped-blocks");
-    if (wrapped && time % this.blocks !== 0) {
-      throw new ShapeError("Hyena", "blocks do not divide the input", {
-        expected: `a multiple of ${this.blocks}`,
-        got: `${time}`,
-      });
-    }
-    const size = wrapped ? time / this.blocks : this.maxLength / this.blocks;
-    const count = Math.ceil(time / size);
-    const rows = reshape(
-      pad(u, [
-        [0, 0],
-        [0, count * size - time],
-        [0, 0],
-      ]),
-      [batch * count, size, width],
-    );
-    const y = wrapped
-      ? narrow(circular(rows, ahead, 2 * size), 1, 0, size)
-      : fftConv(rows, narrow(ahead, 0, 0, Math.min(size, time)), {
-          layout: "bld",
-          ...(behind
-            ? {
-                mode: "two-sided",
-                backward: narrow(behind, 0, 0, Math.min(size, time)),
-                firstBackwardLag: -1,
-              }
-            : {}),
-        });
-    return narrow(reshape(y, [batch, count * size, width]), 1, 0, time);
-  }
 }
 
 /** The channels `count` times over; joining copies writes each once. */
@@ -451,30 +401,3 @@ const repeatChannels = (x: Tensor, count: number): Tensor =>
     Array.from({ length: count }, () => x),
     -1,
   );
-
-/** Circular convolution of period `n`; filter and input are cut or padded to it. */
-function circular(u: Tensor, k: Tensor, n: number): Tensor {
-  const fit = (t: Tensor, axis: number): Tensor => {
-    const have = t.shape[axis]!;
-    if (have >= n) return narrow(t, axis, 0, n);
-    return pad(
-      t,
-      t.shape.map((_, i) => (i === axis ? [0, n - have] : [0, 0])),
-    );
-  };
-  return fftConv(fit(u, 1), fit(k, 0), { layout: "bld", mode: "circular" });
-}
-
-/** hyena-dna's `bidirectional`: input padded by half on both sides, period 2T, first T outputs. */
-function aliasedTwoSided(u: Tensor, k: Tensor): Tensor {
-  const time = u.shape[1]!;
-  const half = Math.floor(time / 2);
-  const padded = time + 2 * half;
-  const before = Math.floor(padded / 2) - half;
-  const wide = pad(u, [
-    [0, 0],
-    [before, padded - time - before],
-    [0, 0],
-  ]);
-  return narrow(circular(wide, k, 2 * time), 1, 0, time);
-}
