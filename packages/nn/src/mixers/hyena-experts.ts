@@ -3,14 +3,12 @@
 
 import {
   ConfigError,
-  add,
   checkOptions,
   mul,
   narrow,
   random,
   reshape,
   split,
-  squeeze,
   sum,
   unsqueeze,
   type Tensor,
@@ -29,7 +27,7 @@ import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
 import { needOneOf } from "./linear-attention.ts";
 import { tooLong } from "./multi-head-hyena.ts";
-import { appended, lastReal, zeroPadding } from "./padding.ts";
+import { lastReal, zeroPadding } from "./padding.ts";
 
 /**
  * Behaviour of mad-lab that differs from a mixture of experts:

@@ -4,10 +4,8 @@
 import {
   ConfigError,
   ShapeError,
-  add,
   broadcastTo,
   checkOptions,
-  concat,
   mul,
   narrow,
   permute,
@@ -30,7 +28,7 @@ import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
 import { needOneOf } from "./linear-attention.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
-import { appended, lastReal, zeroPadding } from "./padding.ts";
+import { lastReal, zeroPadding } from "./padding.ts";
 
 /**
  * Behaviour of mad-lab that differs from its description:
