@@ -1,6 +1,7 @@
 // The `mad` command group.
 
 import type { Command } from "commander";
+import { registerAnalysis } from "./analysis-commands.ts";
 import type { MadHost } from "./host.ts";
 import { registerLists } from "./list-commands.ts";
 import { registerQuick } from "./quick-command.ts";
@@ -18,5 +19,6 @@ export function registerMad(program: Command, host: MadHost): void {
   registerSweep(mad, host);
   registerScore(mad);
   registerSearch(mad, host);
+  registerAnalysis(mad);
   registerLists(mad);
 }

@@ -40,7 +40,7 @@ describe("genomes", () => {
       depths.add(genome.length);
       expect(genome.every((w) => wide.words.includes(w))).toBe(true);
     }
-    expect([...depths].toSorted()).toEqual([2, 3, 4, 5, 6]);
+    expect([...depths].toSorted((a, b) => a - b)).toEqual([2, 3, 4, 5, 6]);
     const child = cross(["a", "a", "a", "a"], ["b", "b", "b", "b"], bits);
     expect(child.length).toBe(4);
     expect(new Set(child).size).toBe(2);
