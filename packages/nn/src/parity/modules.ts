@@ -9,6 +9,7 @@ import { hyenaDnaModel, longConvLanguageModel, sequenceDecoder } from "./long-co
 import { monarchModules } from "./monarch.ts";
 import { s4ndModules } from "./s4nd.ts";
 import { stateSpaceModules } from "./state-spaces.ts";
+import { stripedHyenaModules } from "./striped-hyena.ts";
 
 export const parityModules: ParityModules = {
   "src.models.sequence.hyena.HyenaOperator": fullOperator,
@@ -26,4 +27,5 @@ export const parityModules: ParityModules = {
   ...monarchModules,
   ...s4ndModules,
   ...stateSpaceModules,
+  ...stripedHyenaModules,
 };
