@@ -45,6 +45,7 @@ export * from "./mixers/mamba2.ts";
 export * from "./mixers/retention.ts";
 export * from "./mixers/rtf-filter.ts";
 export * from "./mixers/rtf-hyena.ts";
+export type { RwkvTimeMixerOptions } from "./mixers/rwkv-time-mixer.ts";
 export * from "./mixers/rwkv5.ts";
 export * from "./mixers/scalar-decay.ts";
 export * from "./mixers/rwkv6.ts";

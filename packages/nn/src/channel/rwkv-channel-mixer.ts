@@ -19,7 +19,7 @@ import { parameter, type ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
 import type { ChannelMixer, Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { lastReal, previous } from "../mixers/padding.ts";
-import { checkDepth, presentShare, previousShare } from "../mixers/rwkv-start.ts";
+import { checkDepth, presentShare, previousShare, type Depth } from "../mixers/rwkv-start.ts";
 
 export interface RwkvChannelMixerOptions {
   readonly key: Tensor;
@@ -33,135 +33,97 @@ export interface RwkvChannelMixerOptions {
 
 const OPTIONS: readonly (keyof RwkvChannelMixerOptions)[] = ["key", "dim", "inner", "layer", "layers"];
 
-/** The maps that both versions share. */
-interface Maps {
+/** What both versions share: `sigmoid(W_r z_r) * W_v relu(W_k z_k)^2`. */
+abstract class RwkvChannelMixer implements ChannelMixer, Mixer {
   readonly key: Linear;
   readonly receptance: Linear;
   readonly value: Linear;
+  readonly causal = true;
+  readonly #dim: number;
+
+  constructor(name: string, options: RwkvChannelMixerOptions) {
+    checkOptions(name, options, OPTIONS);
+    checkDepth(name, depthOf(options));
+    const { key, dim, inner = 4 * dim } = options;
+    const [a, b, c] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
+    this.key = new Linear({ key: a, inputs: dim, outputs: inner, bias: false });
+    this.receptance = new Linear({ key: b, inputs: dim, outputs: dim, bias: false });
+    this.value = new Linear({ key: c, inputs: inner, outputs: dim, bias: false });
+    this.#dim = dim;
+  }
+
+  /** `z_k` and `z_r` of a position and its predecessor. */
+  protected abstract between(x: Tensor, before: Tensor): { readonly k: Tensor; readonly r: Tensor };
+
+  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.#mix(x, previous(x, options.mask));
+  }
+
+  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
+    return { y: this.forward(x, options), state: { before: squeeze(lastReal(x, 1, options.mask), 1) } };
+  }
+
+  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
+    return { y: this.#mix(x, state["before"]!), state: { before: x } };
+  }
+
+  /** The last input. */
+  stateBytes(): number {
+    return 4 * this.#dim;
+  }
+
+  flops(time: number): number {
+    const [inner, dim] = this.key.weight.shape as [number, number];
+    return 2 * time * (2 * inner * dim + dim * dim);
+  }
+
+  #mix(x: Tensor, before: Tensor): Tensor {
+    const { k, r } = this.between(x, before);
+    const inner = square(relu(this.key.forward(k)));
+    return mul(sigmoid(this.receptance.forward(r)), this.value.forward(inner));
+  }
 }
 
-function makeMaps(name: string, options: RwkvChannelMixerOptions): Maps {
-  checkOptions(name, options, OPTIONS);
-  checkDepth(name, { layer: options.layer ?? 0, layers: options.layers ?? 1 });
-  const { key, dim, inner = 4 * dim } = options;
-  const [a, b, c] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
-  return {
-    key: new Linear({ key: a, inputs: dim, outputs: inner, bias: false }),
-    receptance: new Linear({ key: b, inputs: dim, outputs: dim, bias: false }),
-    value: new Linear({ key: c, inputs: inner, outputs: dim, bias: false }),
-  };
-}
+const depthOf = ({ layer = 0, layers = 1 }: RwkvChannelMixerOptions): Depth => ({ layer, layers });
 
-/** `sigmoid(W_r z_r) * W_v relu(W_k z_k)^2`. */
-const combine = (maps: Maps, forKey: Tensor, forReceptance: Tensor): Tensor =>
-  mul(
-    sigmoid(maps.receptance.forward(forReceptance)),
-    maps.value.forward(square(relu(maps.key.forward(forKey)))),
-  );
-
-const flopsOf = ({ key }: Maps, time: number): number => {
-  const [inner, dim] = key.weight.shape as [number, number];
-  return 2 * time * (2 * inner * dim + dim * dim);
-};
-
-/** `z = m x_t + (1 - m) x_(t-1)`, then {@link combine}. Names in the state are mad-lab's. */
-export class Rwkv5ChannelMixer implements ChannelMixer, Mixer {
+/** `z = m x_t + (1 - m) x_(t-1)`, `y = sigmoid(W_r z_r) * W_v relu(W_k z_k)^2`. Names in the state are mad-lab's. */
+export class Rwkv5ChannelMixer extends RwkvChannelMixer {
   /** `[1, 1, D]`. */
   readonly timeMixK: Variable;
   /** `[1, 1, D]`. */
   readonly timeMixR: Variable;
-  readonly key: Linear;
-  readonly receptance: Linear;
-  readonly value: Linear;
-  readonly causal = true;
 
   constructor(options: RwkvChannelMixerOptions) {
-    ({
-      key: this.key,
-      receptance: this.receptance,
-      value: this.value,
-    } = makeMaps("Rwkv5ChannelMixer", options));
-    const depth = { layer: options.layer ?? 0, layers: options.layers ?? 1 };
-    this.timeMixK = parameter(presentShare(options.dim, depth, 1, 0, options.key));
-    this.timeMixR = parameter(presentShare(options.dim, depth, 1, 0, options.key));
+    super("Rwkv5ChannelMixer", options);
+    this.timeMixK = parameter(presentShare(options.dim, depthOf(options), 1, 0, options.key));
+    this.timeMixR = parameter(presentShare(options.dim, depthOf(options), 1, 0, options.key));
   }
 
-  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    return this.#mix(x, previous(x, options.mask));
-  }
-
-  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
-    return { y: this.forward(x, options), state: { before: squeeze(lastReal(x, 1, options.mask), 1) } };
-  }
-
-  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
-    return { y: this.#mix(x, state["before"]!), state: { before: x } };
-  }
-
-  /** The last input. */
-  stateBytes(): number {
-    return 4 * this.timeMixK.shape[2]!;
-  }
-
-  flops(time: number): number {
-    return flopsOf(this, time);
-  }
-
-  #mix(x: Tensor, before: Tensor): Tensor {
+  protected between(x: Tensor, before: Tensor): { k: Tensor; r: Tensor } {
     const mixed = (share: Variable): Tensor => {
       const m = reshape(share.value, [-1]);
       return add(mul(x, m), mul(before, sub(1, m)));
     };
-    return combine(this, mixed(this.timeMixK), mixed(this.timeMixR));
+    return { k: mixed(this.timeMixK), r: mixed(this.timeMixR) };
   }
 }
 
-/** `z = x_t + a (x_(t-1) - x_t)`, then {@link combine}. Names in the state are mad-lab's. */
-export class Rwkv6ChannelMixer implements ChannelMixer, Mixer {
+/** `z = x_t + a (x_(t-1) - x_t)`, the rest as {@link Rwkv5ChannelMixer}. Names in the state are mad-lab's. */
+export class Rwkv6ChannelMixer extends RwkvChannelMixer {
   /** `[1, 1, D]`. */
   readonly timeMaaK: Variable;
   /** `[1, 1, D]`. */
   readonly timeMaaR: Variable;
-  readonly key: Linear;
-  readonly receptance: Linear;
-  readonly value: Linear;
-  readonly causal = true;
 
   constructor(options: RwkvChannelMixerOptions) {
-    ({
-      key: this.key,
-      receptance: this.receptance,
-      value: this.value,
-    } = makeMaps("Rwkv6ChannelMixer", options));
-    const depth = { layer: options.layer ?? 0, layers: options.layers ?? 1 };
-    this.timeMaaK = parameter(previousShare(options.dim, depth, 1, 0, options.key));
-    this.timeMaaR = parameter(previousShare(options.dim, depth, 1, 0, options.key));
+    super("Rwkv6ChannelMixer", options);
+    this.timeMaaK = parameter(previousShare(options.dim, depthOf(options), 1, 0, options.key));
+    this.timeMaaR = parameter(previousShare(options.dim, depthOf(options), 1, 0, options.key));
   }
 
-  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    return this.#mix(x, previous(x, options.mask));
-  }
-
-  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
-    return { y: this.forward(x, options), state: { before: squeeze(lastReal(x, 1, options.mask), 1) } };
-  }
-
-  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
-    return { y: this.#mix(x, state["before"]!), state: { before: x } };
-  }
-
-  /** The last input. */
-  stateBytes(): number {
-    return 4 * this.timeMaaK.shape[2]!;
-  }
-
-  flops(time: number): number {
-    return flopsOf(this, time);
-  }
-
-  #mix(x: Tensor, before: Tensor): Tensor {
+  protected between(x: Tensor, before: Tensor): { k: Tensor; r: Tensor } {
     const change = sub(before, x);
     const mixed = (share: Variable): Tensor => add(x, mul(change, reshape(share.value, [-1])));
-    return combine(this, mixed(this.timeMaaK), mixed(this.timeMaaR));
+    return { k: mixed(this.timeMaaK), r: mixed(this.timeMaaR) };
   }
 }

@@ -22,6 +22,7 @@ import {
 } from "@everlong/core";
 import { gaussian } from "../initial.ts";
 import { buffer, parameter } from "../layer.ts";
+import { needOneOf } from "../mixers/linear-attention.ts";
 
 /** A set of causal filters, one for each group of channels. */
 export interface StripedFilter {
@@ -107,13 +108,8 @@ export class DecayedFilter implements StripedFilter {
     checkOptions("DecayedFilter", options, ["key", "groups", "width", "decay", "scale"]);
     const { key, groups, width = 128, decay = "strong", scale = 1e-5 } = options;
     checkCounts("DecayedFilter", { groups, width });
+    needOneOf("DecayedFilter", "decay", decay, DECAY_PRESETS);
     const slowest = -DECAY_PRESETS.indexOf(decay);
-    if (slowest > 0) {
-      throw new ConfigError("DecayedFilter", "unknown decay", {
-        expected: DECAY_PRESETS.join(", "),
-        got: decay,
-      });
-    }
     [this.groups, this.reach] = [groups, width];
     this.h = parameter(gaussian(key, [groups, width], scale / Math.sqrt(width)));
     const factors = Float64Array.from({ length: groups * width }, (_, i) => {

@@ -3,7 +3,8 @@
 import { defineMixer, type LayerEntry, type LayerShape, type OptionsOf } from "../registry-entry.ts";
 import type { Mixer } from "../mixer.ts";
 import { GATED_FORMS, type GatedForm } from "./gated-linear-attention.ts";
-import { Rwkv5TimeMixer, type RwkvTimeMixerOptions } from "./rwkv5.ts";
+import type { RwkvTimeMixerOptions } from "./rwkv-time-mixer.ts";
+import { Rwkv5TimeMixer } from "./rwkv5.ts";
 import { Rwkv6TimeMixer } from "./rwkv6.ts";
 
 const options = {

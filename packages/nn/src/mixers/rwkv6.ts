@@ -2,7 +2,6 @@
 
 import {
   add,
-  checkOptions,
   matmul,
   mul,
   narrow,
@@ -13,26 +12,15 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { parameter, type ForwardOptions } from "../layer.ts";
-import { Linear } from "../layers/linear.ts";
-import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
-import { GATED_FORMS, type GatedForm } from "./gated-linear-attention.ts";
-import { needOneOf } from "./linear-attention.ts";
-import { checkDepth, decaySpeed, presentBonus, previousShare } from "./rwkv-start.ts";
+import { parameter } from "../layer.ts";
+import { decaySpeed, previousShare } from "./rwkv-start.ts";
 import {
-  HeadNorm,
+  RwkvTimeMixer,
   logDecayOf,
-  mixPosition,
-  mixSequence,
-  prefillSequence,
   rowOf,
-  rwkvFlops,
-  rwkvHeads,
-  rwkvStateBytes,
-  type RwkvParts,
   type RwkvSignals,
+  type RwkvTimeMixerOptions,
 } from "./rwkv-time-mixer.ts";
-import { RWKV_TIME_OPTIONS, type RwkvTimeMixerOptions } from "./rwkv5.ts";
 
 /** Ranks of the maps to interpolation weights and decays. */
 const MIX_RANK = 32;
@@ -43,7 +31,7 @@ const DECAY_RANK = 64;
  * `r, k, v, g = W_c z_c`, `w_t = w + tanh(z_w V1) V2`, then the recurrence of RWKV 5 with decays `exp(-exp w_t)`.
  * Names in the state are mad-lab's.
  */
-export class Rwkv6TimeMixer implements Mixer, RwkvParts {
+export class Rwkv6TimeMixer extends RwkvTimeMixer {
   readonly timeMaaX: Variable;
   readonly timeMaaW: Variable;
   readonly timeMaaK: Variable;
@@ -60,58 +48,28 @@ export class Rwkv6TimeMixer implements Mixer, RwkvParts {
   readonly timeDecayW1: Variable;
   /** `V2` `[64, A]`. */
   readonly timeDecayW2: Variable;
-  /** `u` `[H, K]`. */
-  readonly timeFaaaa: Variable;
-  readonly receptance: Linear;
-  readonly key: Linear;
-  readonly value: Linear;
-  readonly output: Linear;
-  readonly gate: Linear;
-  readonly lnX: HeadNorm;
-  readonly causal = true;
-  readonly dim: number;
-  readonly width: number;
-  readonly heads: number;
-  readonly eps: number;
-  readonly form: GatedForm;
 
   constructor(options: RwkvTimeMixerOptions) {
-    checkOptions("Rwkv6TimeMixer", options, RWKV_TIME_OPTIONS);
-    const { key, dim, width = dim, headSize = 16, divisor = 8, form = "auto" } = options;
-    const depth = { layer: options.layer ?? 0, layers: options.layers ?? 1 };
-    checkDepth("Rwkv6TimeMixer", depth);
-    needOneOf("Rwkv6TimeMixer", "form", form, GATED_FORMS);
-    [this.dim, this.width, this.form, this.eps] = [dim, width, form, 1e-5 * divisor ** 2];
-    this.heads = rwkvHeads("Rwkv6TimeMixer", width, headSize);
+    super("Rwkv6TimeMixer", options);
+    const { key, dim } = options;
+    const { width } = this;
     const share = (power: number, raised: number): Variable =>
-      parameter(previousShare(dim, depth, power, raised, key));
+      parameter(previousShare(dim, this.depth, power, raised, key));
     this.timeMaaX = share(1, 0);
     this.timeMaaW = share(1, 0);
     this.timeMaaK = share(1, 0);
     this.timeMaaV = share(1, 0.3);
     this.timeMaaR = share(0.5, 0);
     this.timeMaaG = share(0.5, 0);
+    // The first five keys are those of the maps.
     const keys = random.splitKey(key, 9);
     const tiny = (i: number, shape: readonly number[]): Variable =>
       parameter(random.uniform(keys[i]!, shape, { low: -1e-4, high: 1e-4 }));
     this.timeMaaW1 = tiny(5, [dim, 5 * MIX_RANK]);
     this.timeMaaW2 = tiny(6, [5, MIX_RANK, dim]);
-    this.timeDecay = parameter(decaySpeed(width, depth, [1, 1, width], key));
+    this.timeDecay = parameter(decaySpeed(width, this.depth, [1, 1, width], key));
     this.timeDecayW1 = tiny(7, [dim, DECAY_RANK]);
     this.timeDecayW2 = tiny(8, [DECAY_RANK, width]);
-    this.timeFaaaa = parameter(presentBonus(width, depth, [this.heads, headSize], key));
-    const linear = (i: number, inputs: number, outputs: number): Linear =>
-      new Linear({ key: keys[i]!, inputs, outputs, bias: false });
-    this.receptance = linear(0, dim, width);
-    this.key = linear(1, dim, width);
-    this.value = linear(2, dim, width);
-    this.output = linear(3, width, dim);
-    this.gate = linear(4, dim, width);
-    this.lnX = new HeadNorm(width, key);
-  }
-
-  get bonus(): Variable {
-    return this.timeFaaaa;
   }
 
   signals(x: Tensor, before: Tensor): RwkvSignals {
@@ -133,26 +91,8 @@ export class Rwkv6TimeMixer implements Mixer, RwkvParts {
     };
   }
 
-  /** @param x `[B, T, D]` */
-  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    return mixSequence(this, x, options).y;
-  }
-
-  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
-    return prefillSequence(this, x, options);
-  }
-
-  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
-    return mixPosition(this, x, state);
-  }
-
-  /** The matrices of the heads and the last input. */
-  stateBytes(): number {
-    return rwkvStateBytes(this);
-  }
-
-  flops(time: number): number {
+  override flops(time: number): number {
     const low = this.dim * (10 * MIX_RANK + DECAY_RANK) + DECAY_RANK * this.width;
-    return rwkvFlops(this, time) + 2 * time * low;
+    return super.flops(time) + 2 * time * low;
   }
 }
