@@ -67,6 +67,22 @@ test("sees both sides, or only the past", async () => {
   expect(await reach(make({ bidirectional: false }), 13, 30)).toBeLessThan(1e-12);
 });
 
+test.each([true, false])(
+  "the causal form goes on from a prompt, with and without the second convolution",
+  async (residualConv) => {
+    const layer = make({ bidirectional: false, residualConv, inputNorm: residualConv });
+    const x = sample(9, 2, 33, DIM);
+    const whole = layer.forward(x);
+    let { y, state } = layer.prefill(narrow(x, 1, 0, 14), { capacity: 33 });
+    expect(await distance(y, narrow(whole, 1, 0, 14))).toBeLessThan(1e-12);
+    for (let t = 14; t < 33; t++) {
+      ({ y, state } = layer.step(slice(x, [null, t]), state));
+      expect(await distance(y, slice(whole, [null, t])), `${t}`).toBeLessThan(1e-12);
+    }
+    expect(() => make().step(slice(x, [null, 0]), state)).toThrow(/two-sided filters/);
+  },
+);
+
 test("state has m2's names; both networks of a filter share their sines", () => {
   const all = namedVariables(make({ inputNorm: true }));
   const names = all.map((v) => v.name);

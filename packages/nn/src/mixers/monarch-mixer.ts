@@ -1,16 +1,17 @@
 // The sequence mixer of Monarch Mixer's BERT (Fu et al. 2023, arXiv 2310.12109, section 4): Hyena of order 2 with filters on
 // both sides, and a second long convolution of the input beside it.
 
-import { ShapeError, add, checkOptions, mul, random, split, type Tensor } from "@everlong/core";
+import { ConfigError, ShapeError, add, checkOptions, mul, random, split, type Tensor } from "@everlong/core";
 import { fftConv } from "@everlong/kernels";
+import { OnlineConvs } from "../filters/online-convs.ts";
 import type { ForwardOptions } from "../layer.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { LayerNorm } from "../layers/norm.ts";
 import { ShortConv } from "../layers/short-conv.ts";
-import type { Mixer } from "../mixer.ts";
+import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
-import { zeroPadding } from "./padding.ts";
+import { lastReal, zeroPadding } from "./padding.ts";
 
 export interface MonarchMixerOptions {
   readonly key: Tensor;
@@ -79,27 +80,75 @@ export class MonarchMixer implements Mixer {
   }
 
   /** @param x `[B, T, D]` */
-  forward(x: Tensor, { mask, key }: ForwardOptions = {}): Tensor {
+  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    return this.#run(x, options).y;
+  }
+
+  /** @throws ConfigError for filters that read the future */
+  prefill(x: Tensor, options: PrefillOptions): { y: Tensor; state: MixerState } {
+    this.#needSteps();
+    const { mask, capacity } = options;
+    const { y, raw, inputs } = this.#run(x, options);
+    const time = Math.max(x.shape[1]!, Math.min(capacity, this.maxLength));
+    const filters = [this.filterFn, ...(this.filterFn2 ? [this.filterFn2] : [])];
+    const convs = filters.map((f, i) => ({
+      inputs: lastReal(inputs[i]!, x.shape[1]!, mask),
+      taps: f.forward(time),
+      skip: f.skip(),
+    }));
+    const limits = { capacity, longest: this.maxLength };
+    const tail = lastReal(raw, this.shortFilter.width - 1, mask);
+    return { y, state: { tail, ...OnlineConvs.start("MonarchMixer", convs, limits) } };
+  }
+
+  /** @param x `[B, D]` */
+  step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
+    this.#needSteps();
+    const u = this.layernorm ? this.layernorm.forward(x) : x;
+    const { y: now, tail } = this.shortFilter.step(this.inLinear.forward(u), state["tail"]!);
+    const [a, b, v] = split(now, 3, -1) as [Tensor, Tensor, Tensor];
+    const convs = new OnlineConvs(state);
+    const gated = mul(convs.next(mul(v, a)), b);
+    const y = this.filterFn2 ? add(gated, convs.next(u)) : gated;
+    return { y: this.outLinear.forward(y), state: { tail, ...convs.state } };
+  }
+
+  #needSteps(): void {
+    if (this.causal) return;
+    throw new ConfigError("MonarchMixer", "this layer cannot be run one position at a time", {
+      got: "two-sided filters",
+      hint: "Use forward, or build it with bidirectional: false.",
+    });
+  }
+
+  /** The output, projections before the short convolution, and the inputs of the long ones. */
+  #run(x: Tensor, { mask, key }: ForwardOptions): { y: Tensor; raw: Tensor; inputs: readonly Tensor[] } {
     if (x.rank !== 3 || x.shape[2] !== this.dim || x.shape[1]! > this.maxLength) {
       throw new ShapeError("MonarchMixer", "expected [B, T, D]", {
         expected: `[B, up to ${this.maxLength}, ${this.dim}]`,
         got: `[${x.shape.join(", ")}]`,
       });
     }
-    const u = this.layernorm ? this.layernorm.forward(x) : x;
-    const projected = this.shortFilter.forward(zeroPadding(this.inLinear.forward(u), mask));
-    const [a, b, v] = split(zeroPadding(projected, mask), 3, -1) as [Tensor, Tensor, Tensor];
+    const u = zeroPadding(this.layernorm ? this.layernorm.forward(x) : x, mask);
+    const raw = zeroPadding(this.inLinear.forward(u), mask);
+    const [a, b, v] = split(zeroPadding(this.shortFilter.forward(raw), mask), 3, -1) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const input = mul(v, a);
     const drops = key !== undefined && this.dropout > 0;
     const gated = drops
-      ? this.#convolve(dropout(mul(v, a), this.dropout, key, 0), this.filterFn, { postGate: b })
+      ? this.#convolve(dropout(input, this.dropout, key, 0), this.filterFn, { postGate: b })
       : this.#convolve(v, this.filterFn, { preGate: a, postGate: b });
-    const y = this.filterFn2 ? add(gated, this.#convolve(zeroPadding(u, mask), this.filterFn2, {})) : gated;
-    return this.outLinear.forward(dropout(y, this.dropout, key, 1));
+    const y = this.filterFn2 ? add(gated, this.#convolve(u, this.filterFn2, {})) : gated;
+    return { y: this.outLinear.forward(dropout(y, this.dropout, key, 1)), raw, inputs: [input, u] };
   }
 
   /** Bytes of the inputs that an exact continuation of the causal form needs; of all inputs otherwise. */
   stateBytes(time: number): number {
-    return 4 * this.dim * time * (this.filterFn2 ? 2 : 1);
+    const long = this.dim * Math.min(time, this.maxLength) * (this.filterFn2 ? 2 : 1);
+    return 4 * (long + 3 * this.dim * (this.shortFilter.width - 1));
   }
 
   flops(time: number): number {

@@ -15,7 +15,6 @@ import {
   repeat,
   reshape,
   split,
-  squeeze,
   sum,
   transpose,
   unsqueeze,
@@ -145,12 +144,9 @@ export class StripedHyena implements Mixer {
 
   /** @param x `[B, D]` */
   step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
-    const { width } = this.shortFilter;
-    const window = appended(state["tail"]!, this.inProj.forward(x));
-    const now = squeeze(narrow(this.shortFilter.forward(window), 1, width - 1, width), 1);
+    const { y: now, tail } = this.shortFilter.step(this.inProj.forward(x), state["tail"]!);
     const [out, gate, v] = this.#split(now);
     const u = mul(gate, v);
-    const tail = narrow(window, 1, 1, width);
     if (this.filter instanceof ModalFilter) {
       const poles = this.#perChannel(exp(this.filter.logPoles()), 0);
       const modes = add(mul(state["modes"]!, poles), unsqueeze(u, -1));
