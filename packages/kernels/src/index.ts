@@ -6,6 +6,7 @@ export * from "./fft-conv/op.ts";
 export * from "./fft-conv/cached-op.ts";
 export * from "./online-conv/op.ts";
 export * from "./chunked-conv/op.ts";
+export * from "./resolvent/op.ts";
 export * from "./matmul/op.ts";
 export * from "./attention/op.ts";
 export * from "./butterfly/op.ts";

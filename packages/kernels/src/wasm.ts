@@ -15,6 +15,7 @@ import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
 import { onlineConvWasm } from "./online-conv/wasm.ts";
+import { resolventSumsWasm, resolventWasm } from "./resolvent/wasm.ts";
 import { rmsNormGradWasm, rmsNormWasm } from "./rms-norm/wasm.ts";
 import { rotaryWasm } from "./rotary/wasm.ts";
 import { selectiveScanGradWasm, selectiveScanWasm } from "./selective-scan/wasm.ts";
@@ -49,6 +50,8 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   linear: linearWasm,
   "linear-scan": linearScanWasm,
   "online-conv": onlineConvWasm,
+  resolvent: resolventWasm,
+  "resolvent-sums": resolventSumsWasm,
   "rms-norm": rmsNormWasm,
   "rms-norm-grad": rmsNormGradWasm,
   rotary: rotaryWasm,
