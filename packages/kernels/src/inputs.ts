@@ -63,6 +63,9 @@ export function needCompute(op: string, name: string, type: TensorType): "f32" |
   throw new DTypeError(op, `${name} has the wrong dtype`, { expected: "f32 or f64", got: type.dtype });
 }
 
+/** Formats of two bytes: for storage, never for sums. */
+export const isHalf = (dtype: DType): boolean => dtype === "f16" || dtype === "bf16";
+
 /** The dtype of an op that takes half precision as it is stored: any float. */
 export function needFloat(op: string, name: string, type: TensorType): "f16" | "bf16" | "f32" | "f64" {
   const { dtype } = type;
@@ -71,7 +74,7 @@ export function needFloat(op: string, name: string, type: TensorType): "f16" | "
 }
 
 /** The dtype of sums over elements of a dtype: f32 for halves. */
-export const wideDtype = (dtype: DType): DType => (dtype === "f16" || dtype === "bf16" ? "f32" : dtype);
+export const wideDtype = (dtype: DType): DType => (isHalf(dtype) ? "f32" : dtype);
 
 /** f16 and bf16 tensors as f32; others unchanged. Storage may be half, sums never are. */
 export const widened = (t: Tensor): Tensor => cast(t, computeDtype([t]));
