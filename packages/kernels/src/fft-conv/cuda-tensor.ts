@@ -1,104 +1,23 @@
-// Convolutions of f16 and bf16 sequences on the tensor cores: which transform, and its launches (tensor-*.cu, spectrum-half.cu).
+// Convolutions of f16 and bf16 sequences on the tensor cores: their launches (tensor-*.cu).
 
-import { cudaFile } from "../cuda-file.ts";
-import type { CudaLowering, CudaStep, CudaTarget, CudaView, CudaWord } from "../cuda-step.ts";
+import type { CudaLowering, CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
+import { sizesOf, type ConvolutionCall, type InputView, type SpectrumCall } from "./cuda-call.ts";
+import { RowMaker, type Sequences } from "./cuda-rows.ts";
+import {
+  columnGrid,
+  longKernel,
+  planeBytes,
+  planTensor,
+  spectrumSteps,
+  tensorKernel,
+  type TensorPlan,
+} from "./cuda-tensor-plan.ts";
 import { tensorTable } from "./cuda-tensor-tables.ts";
-import type { FftConvInput, Layout } from "./op.ts";
 
-/** Longest sequence of one block. */
-const LONGEST = 32_768;
-/** Points of the longest float32 transform of one block; filters of longer ones go through in parts. */
-const POINTS = 8192;
+/** Bytes of the rows of a long transform; larger batches go through in parts. */
+const MOST_SCRATCH = 4 * 1024 ** 3;
 
-/** Which transform serves sequences of a length: 256 `factor` points. */
-export interface TensorPlan {
-  /** 4: one warp. Else a block of factor / 8 warps. */
-  readonly factor: number;
-  /** Two rows are one complex transform. Otherwise a row is one modulo x^N - i, and a circular filter reaches back over its period. */
-  readonly paired: boolean;
-}
-
-/** The transform of sequences up to {@link LONGEST}, or the reason why there is none. */
-function planTensor(length: number, circular: boolean, target: CudaTarget): TensorPlan | string {
-  if (length > LONGEST) return `sequences of ${length} are longer than ${LONGEST}`;
-  const factor = Math.max(4, 2 ** Math.ceil(Math.log2(length / 256)));
-  if (sharedBytes(factor) > target.sharedLimit)
-    return `a transform of ${256 * factor} points needs ${sharedBytes(factor)} bytes of shared memory, the GPU has ${target.sharedLimit}`;
-  return { factor, paired: circular && length === 256 * factor };
-}
-
-const sharedBytes = (factor: number): number => (factor < 8 ? 0 : 1024 * factor);
-
-const text = (
-  flags: Readonly<Record<string, number>>,
-  files: readonly string[],
-): CudaStep["kernel"]["source"] => {
-  const defines = Object.entries(flags).map(([name, value]) => `#define ${name} ${value}`);
-  return () => [...defines, ...files.map((f) => cudaFile(`fft-conv/${f}.cu`))].join("\n");
-};
-
-const kernel = (
-  entry: string,
-  flags: Readonly<Record<string, number>>,
-  files: readonly string[],
-): CudaStep["kernel"] => ({
-  key: `fft-conv ${entry} ${JSON.stringify(flags)}`,
-  entry,
-  source: text(flags, files),
-});
-
-/** Where a filter comes from and where its spectrum goes. */
-export interface SpectrumCall {
-  readonly k: CudaWord;
-  readonly skip: CudaWord | undefined;
-  /** Strides of a filter's channels and taps, of skips. */
-  readonly strides: readonly [channel: number, tap: number, skip: number];
-  readonly taps: number;
-  readonly origin: number;
-  readonly circular: boolean;
-  readonly length: number;
-  readonly channels: number;
-  readonly spectrum: CudaWord;
-  readonly gains: CudaWord;
-}
-
-/** The launch that transforms filters. */
-function spectrumStep(call: SpectrumCall, { factor, paired }: TensorPlan): CudaStep {
-  const points = Math.min(POINTS, 256 * factor);
-  const residues = (256 * factor) / points;
-  const flags = { FACTOR: factor, TWISTED: paired ? 0 : 1, RESIDUES: residues, POINTS: points };
-  // In a twisted transform a circular filter is one of two sides: the tap of lag l stands at lag l - length too.
-  const wraps = call.circular && !paired;
-  return {
-    kernel: kernel("spectrum_half", flags, ["transform", "tensor-instructions", "spectrum-half"]),
-    args: [
-      call.k,
-      call.spectrum,
-      call.gains,
-      call.skip ?? 0,
-      call.strides[0],
-      call.strides[1],
-      call.taps,
-      call.origin,
-      wraps ? call.length : call.origin,
-      wraps ? 1 : 0,
-      call.strides[2],
-      call.skip === undefined ? 0 : 1,
-    ],
-    grid: [residues, call.channels, 1],
-    block: [points / 16, 1, 1],
-    sharedBytes: 8 * (points + points / 16),
-  };
-}
-
-/** Sequences `[B, D, L]` with contiguous time: an address, and the strides of batch and channel. */
-interface Sequences {
-  readonly word: CudaWord;
-  readonly batch: number;
-  readonly channel: number;
-}
-
-export interface ConvolveCall {
+interface ConvolveCall {
   readonly u: Sequences;
   readonly preGate: Sequences | undefined;
   readonly postGate: Sequences | undefined;
@@ -114,27 +33,43 @@ export interface ConvolveCall {
 
 const nowhere: Sequences = { word: 0, batch: 0, channel: 0 };
 
-/** The launch that convolves. */
-function convolveStep(call: ConvolveCall, { factor, paired }: TensorPlan): CudaStep {
-  const { u, preGate = nowhere, postGate = nowhere, y, channels } = call;
+/** How a kernel of one pass sees a call. */
+interface Pass extends ConvolveCall {
+  /** Rows of a longer transform: already in range, with twiddles of their own. */
+  readonly residues?: { readonly count: number; readonly twisted: boolean };
+}
+
+/** The launch that convolves by transforms of one block or warp. */
+function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTarget): CudaStep {
+  const { u, preGate = nowhere, postGate = nowhere, y, channels, residues } = call;
   const warp = factor < 8;
+  const rows = paired ? 2 : 1;
+  const gated = call.preGate !== undefined || call.postGate !== undefined;
+  const planes = planeBytes(factor);
+  // Beside the planes: the gates, or where few blocks share a multiprocessor three quarters of the next rows.
+  const extra = gated ? (rows * planes) / 2 : factor >= 64 ? (rows * planes * 3) / 8 : 0;
+  const roomy = planes + extra + 1024 <= target.sharedLimit;
   const flags = {
-    ...(warp ? {} : { FACTOR: factor }),
+    ...(warp ? {} : { FACTOR: factor, EARLY: !gated && factor >= 64 && roomy ? 12 : 0, NEAR: roomy ? 1 : 0 }),
     PAIRED: paired ? 1 : 0,
     BRAIN: call.dtype === "bf16" ? 1 : 0,
     PRE: call.preGate ? 1 : 0,
     POST: call.postGate ? 1 : 0,
-    SCALED: 1,
+    SCALED: residues ? 0 : 1,
   };
   const name = warp ? "warp" : "block";
-  const files = ["tensor-instructions", "tensor-256", "tensor-sequences", `tensor-${name}`];
-  const groups = Math.ceil(call.batch / (paired ? 2 : 1));
+  const groups = Math.ceil(call.batch / rows);
   // Rows of one channel share its spectrum and the constants: a block takes some of them one after the other.
   const parts = Math.ceil(groups / Math.max(1, Math.min(8, Math.floor((groups * channels) / 2048))));
   const items = Math.ceil(groups / parts);
   const jobs = channels * Math.ceil(groups / items);
   return {
-    kernel: kernel(`convolve_${name}`, flags, files),
+    kernel: tensorKernel(`convolve_${name}`, flags, [
+      "tensor-instructions",
+      "tensor-256",
+      "tensor-sequences",
+      `tensor-${name}`,
+    ]),
     args: [
       u.word,
       preGate.word,
@@ -148,145 +83,155 @@ function convolveStep(call: ConvolveCall, { factor, paired }: TensorPlan): CudaS
       call.length,
       items,
       call.adjoint ? 1 : 0,
-      warp ? channels : 1,
+      warp ? channels : (residues?.count ?? 1),
     ],
     grid: [warp ? Math.ceil(jobs / 4) : jobs, 1, 1],
     block: [warp ? 128 : 4 * factor, 1, 1],
-    sharedBytes: sharedBytes(factor),
-    tables: [tensorTable({ factor, paired })],
+    sharedBytes: planes + (roomy ? extra : 0),
+    tables: [
+      tensorTable({
+        factor,
+        paired,
+        ...(residues ? { residues: residues.count, twisted: residues.twisted } : {}),
+      }),
+    ],
   };
 }
 
-/** A convolution of half-precision sequences. */
-export interface TensorCall {
-  readonly views: { readonly [K in FftConvInput]?: CudaView };
-  readonly index: { readonly [K in FftConvInput]?: number };
-  readonly y: CudaView;
-  readonly layout: Layout;
-  readonly circular: boolean;
-  readonly origin: number;
-  readonly adjoint: boolean;
+/** The passes of a transform of many rows: columns, rows, columns back. */
+function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, temps: number[]): CudaStep[] {
+  const { u, preGate = nowhere, postGate = nowhere, y, batch, channels, length } = call;
+  const perRow = plan.paired ? 2 : 1;
+  const groups = Math.ceil(batch / perRow);
+  const bytes = 4 * channels * plan.points;
+  const part = Math.max(1, Math.min(groups, 32_768, Math.floor(MOST_SCRATCH / bytes)));
+  const peaks = { temp: temps.push(128 * batch * channels) - 1 };
+  const rows = { temp: temps.push(bytes * part) - 1 };
+  const flags = {
+    BRAIN: call.dtype === "bf16" ? 1 : 0,
+    PRE: call.preGate ? 1 : 0,
+    POST: call.postGate ? 1 : 0,
+  };
+  const strides = (s: Sequences): number[] => [s.batch, s.channel];
+  const steps: CudaStep[] = [];
+  for (let first = 0; first < batch; first += 32_768)
+    steps.push({
+      kernel: longKernel("row_peaks", plan, flags),
+      args: [u.word, preGate.word, peaks, ...strides(u), ...strides(preGate), length, first],
+      grid: [32, channels, Math.min(32_768, batch - first)],
+      block: [256, 1, 1],
+    });
+  const plane = { word: rows, batch: channels * plan.points, channel: plan.points / plan.split };
+  for (let first = 0; first < groups; first += part) {
+    const here = Math.min(part, groups - first);
+    const grid = columnGrid(plan, channels, here);
+    const row = first * perRow;
+    steps.push(
+      {
+        kernel: longKernel("columns_half", plan, flags),
+        args: [u.word, preGate.word, peaks, rows, ...strides(u), ...strides(preGate), batch, length, row],
+        ...grid,
+      },
+      convolveStep(
+        {
+          ...call,
+          u: plane,
+          preGate: undefined,
+          postGate: undefined,
+          y: plane,
+          dtype: "f16",
+          batch: 2 * here,
+          channels: channels * plan.split,
+          length: plan.points / plan.split,
+          residues: { count: plan.split, twisted: !plan.paired },
+        },
+        { ...plan, paired: true },
+        target,
+      ),
+      {
+        kernel: longKernel("columns_back_half", plan, flags),
+        args: [
+          rows,
+          peaks,
+          call.gains,
+          postGate.word,
+          y.word,
+          ...strides(postGate),
+          ...strides(y),
+          batch,
+          length,
+          row,
+        ],
+        ...grid,
+      },
+    );
+  }
+  return steps;
 }
 
-/** Elements that a block of transpose.cu takes in either direction. */
-const TILE = 64;
+/** Where gains and spectra lie in a kept spectrum, in bytes. */
+const keptAt = (channels: number): { readonly gains: number; readonly spectrum: number } => ({
+  gains: 0,
+  spectrum: 256 * Math.ceil((4 * channels) / 256),
+});
 
-/** Launches that bring sequences `[B, L, D]` into rows of time, and back. */
-class RowMaker {
-  readonly before: CudaStep[] = [];
-  readonly after: CudaStep[] = [];
-  readonly temps: number[];
-  private readonly shape: readonly [batch: number, channels: number, length: number];
-
-  constructor(shape: RowMaker["shape"], temps: number[]) {
-    this.shape = shape;
-    this.temps = temps;
-  }
-
-  private newRows(): Sequences {
-    const [batch, channels, length] = this.shape;
-    const temp = this.temps.push(2 * batch * channels * length) - 1;
-    return { word: { temp }, batch: channels * length, channel: length };
-  }
-
-  /** `strides`: batch, time, channel. */
-  toRows(word: CudaWord, strides: readonly number[]): Sequences {
-    const rows = this.newRows();
-    const [, channels, length] = this.shape;
-    this.before.push(
-      this.step([
-        word,
-        rows.word,
-        strides[0]!,
-        strides[1]!,
-        strides[2]!,
-        rows.batch,
-        length,
-        length,
-        channels,
-      ]),
-    );
-    return rows;
-  }
-
-  fromRows(word: CudaWord): Sequences {
-    const rows = this.newRows();
-    const [, channels, length] = this.shape;
-    this.after.push(
-      this.step([rows.word, word, rows.batch, length, 1, channels * length, channels, channels, length]),
-    );
-    return rows;
-  }
-
-  // Words: from, to; strides of from (batch, row, column); of to (batch, column); rows, columns.
-  private step(args: readonly CudaWord[]): CudaStep {
-    const [rows, columns] = args.slice(-2) as number[];
-    return {
-      kernel: kernel("transpose", {}, ["transpose"]),
-      args,
-      grid: [Math.ceil(columns! / TILE), Math.ceil(rows! / TILE), this.shape[0]],
-      block: [256, 1, 1],
-    };
-  }
+/** The launches that fill a kept spectrum (output 0), or the reason why there are none. */
+export function lowerTensorSpectrum(call: SpectrumCall, target: CudaTarget): CudaLowering | string {
+  const plan = planTensor(call.length, call.circular, target);
+  if (typeof plan === "string") return plan;
+  const channels = call.filter.k.view.shape[call.filter.layout === "bdl" ? 0 : 1]!;
+  if (channels * plan.split > 65_535) return `${channels} channels are too many`;
+  const at = keptAt(channels);
+  const temps: number[] = [];
+  const places = {
+    spectrum: { output: 0, byteOffset: at.spectrum },
+    gains: { output: 0, byteOffset: at.gains },
+  };
+  return { steps: spectrumSteps(call, channels, places, plan, temps), temps };
 }
 
 /** The launches of a convolution on the tensor cores, or the reason why there are none. */
-export function lowerTensor(call: TensorCall, target: CudaTarget): CudaLowering | string {
-  const { views, index, y, layout, circular, origin, adjoint } = call;
+export function lowerTensor(call: ConvolutionCall, target: CudaTarget): CudaLowering | string {
+  const { u, preGate, postGate, y, layout, circular, adjoint, filter } = call;
   const rowwise = layout === "bdl";
-  const [batch, channels, length] = (rowwise ? y.shape : [y.shape[0], y.shape[2], y.shape[1]]) as [
-    number,
-    number,
-    number,
-  ];
-  if (y.dtype !== "f16" && y.dtype !== "bf16") return `no tensor-core kernel for ${y.dtype}`;
-  if (Math.max(channels, rowwise ? 0 : batch) > 65_535) return "batch or channels are too many";
+  const [batch, channels, length] = sizesOf(y.shape, layout);
+  const { dtype } = y;
+  if (dtype !== "f16" && dtype !== "bf16") return `no tensor-core kernel for ${dtype}`;
   const plan = planTensor(length, circular, target);
   if (typeof plan === "string") return plan;
-  const k = views.k!;
-  const [spectrum, gains] = [{ temp: 0 }, { temp: 1 }];
-  const temps = [4 * channels * 256 * plan.factor, 4 * channels];
+  if (Math.max(channels * plan.split, rowwise ? 0 : batch) > 65_535) return "batch or channels are too many";
+  const temps: number[] = [];
+  const newTemp = (bytes: number): CudaWord => ({ temp: temps.push(bytes) - 1 });
+  const kept = "kept" in filter;
+  const at = keptAt(channels);
+  const places = kept
+    ? {
+        spectrum: { input: filter.kept, byteOffset: at.spectrum },
+        gains: { input: filter.kept, byteOffset: at.gains },
+      }
+    : { spectrum: newTemp(4 * channels * plan.points), gains: newTemp(4 * channels) };
+  const first = kept ? [] : spectrumSteps({ filter, circular, length }, channels, places, plan, temps);
   const rows = new RowMaker([batch, channels, length], temps);
-  const sequences = (name: FftConvInput): Sequences | undefined => {
-    const view = views[name];
-    if (!view) return undefined;
-    const word = { input: index[name]! };
-    return rowwise
-      ? { word, batch: view.strides[0]!, channel: view.strides[1]! }
-      : rows.toRows(word, view.strides);
+  const sequences = (x: InputView | undefined): Sequences | undefined => {
+    if (!x) return undefined;
+    const word = { input: x.index };
+    const { strides } = x.view;
+    return rowwise ? { word, batch: strides[0]!, channel: strides[1]! } : rows.toRows(word, strides);
   };
-  const filter = spectrumStep(
-    {
-      k: { input: index.k! },
-      skip: views.skip && { input: index.skip! },
-      strides: [k.strides[rowwise ? 0 : 1]!, k.strides[rowwise ? 1 : 0]!, views.skip?.strides[0] ?? 0],
-      taps: k.shape[rowwise ? 1 : 0]!,
-      origin,
-      circular,
-      length,
-      channels,
-      spectrum,
-      gains,
-    },
-    plan,
-  );
-  const main = convolveStep(
-    {
-      u: sequences("u")!,
-      preGate: sequences("preGate"),
-      postGate: sequences("postGate"),
-      y: rowwise
-        ? { word: { output: 0 }, batch: y.strides[0]!, channel: y.strides[1]! }
-        : rows.fromRows({ output: 0 }),
-      dtype: y.dtype,
-      batch,
-      channels,
-      length,
-      adjoint,
-      spectrum,
-      gains,
-    },
-    plan,
-  );
-  return { steps: [filter, ...rows.before, main, ...rows.after], temps };
+  const main: ConvolveCall = {
+    u: sequences(u)!,
+    preGate: sequences(preGate),
+    postGate: sequences(postGate),
+    y: rowwise
+      ? { word: { output: 0 }, batch: y.strides[0]!, channel: y.strides[1]! }
+      : rows.fromRows({ output: 0 }),
+    dtype,
+    batch,
+    channels,
+    length,
+    adjoint,
+    ...places,
+  };
+  const passes = plan.split === 1 ? [convolveStep(main, plan, target)] : longSteps(main, plan, target, temps);
+  return { steps: [...first, ...rows.before, ...passes, ...rows.after], temps };
 }

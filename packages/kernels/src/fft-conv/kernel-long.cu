@@ -37,8 +37,8 @@ __device__ __forceinline__ void columns_forward(float (&re)[16], float (&im)[16]
   for (int i = 0; i < 16; i++) out[t + i * TT] = make_float2(re[i], im[i]);
 }
 
-// Words: k, spectrum, channel stride, tap stride, taps, origin.
-extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_constant__ Words<6> w) {
+// Words: k, spectrum, channel stride, tap stride, taps, origin, skip, skip stride, whether there is a skip.
+extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_constant__ Words<9> w) {
   const int t = blockIdx.x * 256 + threadIdx.x, taps = integer(w, 4), origin = integer(w, 5);
   const float* k = pointer<const float>(w, 0) + (i64)blockIdx.y * wide(w, 2);
   const i64 step = wide(w, 3);
@@ -48,6 +48,7 @@ extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_co
     const int n = t + i * TT, ahead = origin + n, behind = origin + n - M;
     re[i] = ahead < taps ? k[ahead * step] / (float)M : 0.f;
     im[i] = behind >= 0 && behind < origin ? k[behind * step] / (float)M : 0.f;
+    if (n == 0 && integer(w, 8)) re[i] += pointer<const float>(w, 6)[blockIdx.y * wide(w, 7)] / (float)M;
 #if CIRCULAR
     re[i] += im[i]; im[i] = 0.f;
 #endif
@@ -111,12 +112,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) rows(const __grid_
   for (int i = 0; i < 16; i++) x[t + i * T] = make_float2(re[i], im[i]);
 }
 
-// Words: scratch, u, pre, post, skip, y, walks of u, pre, post, y (3 each), batch, length, first row, skip stride.
-extern "C" __global__ void __launch_bounds__(256) columns_back(const __grid_constant__ Words<22> w) {
+// Words: scratch, post, y, walks of post and y (3 each), batch, length, first row.
+extern "C" __global__ void __launch_bounds__(256) columns_back(const __grid_constant__ Words<12> w) {
   constexpr int ROWS = CIRCULAR ? 2 : 1;
-  const int t = blockIdx.x * 256 + threadIdx.x, batch = integer(w, 18), length = integer(w, 19);
-  const i64 d = blockIdx.y, row = wide(w, 20) + (i64)blockIdx.z * ROWS;
-  const Walk us = walk(w, 6), ps = walk(w, 9), qs = walk(w, 12), ys = walk(w, 15);
+  const int t = blockIdx.x * 256 + threadIdx.x, batch = integer(w, 9), length = integer(w, 10);
+  const i64 d = blockIdx.y, row = wide(w, 11) + (i64)blockIdx.z * ROWS;
+  const Walk qs = walk(w, 3), ys = walk(w, 6);
   const float2* x = pointer<const float2>(w, 0) + ((i64)blockIdx.z * gridDim.y + d) * M;
   float re[16], im[16];
   #pragma unroll
@@ -125,9 +126,6 @@ extern "C" __global__ void __launch_bounds__(256) columns_back(const __grid_cons
   butterflies<COLUMNS>(im, re);
 #if !CIRCULAR
   twist_long(re, im, t, -1.f);
-#endif
-#if SKIP
-  const float skip = pointer<const float>(w, 4)[d * wide(w, 21)];
 #endif
   #pragma unroll
   for (int r = 0; r < ROWS; r++) {
@@ -138,17 +136,10 @@ extern "C" __global__ void __launch_bounds__(256) columns_back(const __grid_cons
       const int n = t + i * TT;
       if (n >= length) continue;
       float v = r ? im[i] : re[i];
-#if SKIP
-      float z = pointer<const float>(w, 1)[at * us.batch + d * us.channel + n * us.time];
-#if PRE
-      z *= pointer<const float>(w, 2)[at * ps.batch + d * ps.channel + n * ps.time];
-#endif
-      v += skip * z;
-#endif
 #if POST
-      v *= pointer<const float>(w, 3)[at * qs.batch + d * qs.channel + n * qs.time];
+      v *= pointer<const float>(w, 1)[at * qs.batch + d * qs.channel + n * qs.time];
 #endif
-      pointer<float>(w, 5)[at * ys.batch + d * ys.channel + n * ys.time] = v;
+      pointer<float>(w, 2)[at * ys.batch + d * ys.channel + n * ys.time] = v;
     }
   }
 }

@@ -1,6 +1,6 @@
 // Long convolution in float32: one complex FFT of N points a sequence, in registers and shared memory.
 //
-// In front of this file: transform.cu, `#define CIRCULAR 0|1`, `#define PRE`, `POST`, `SKIP` 0|1.
+// In front of this file: transform.cu, `#define CIRCULAR 0|1`, `#define PRE`, `POST` 0|1.
 //
 // Not circular: work modulo x^N - zeta^N with zeta = exp(-i pi / 2N), so that zeta^N = -i. What wraps around is imaginary, and the real
 // part of the product is the linear convolution: no zero padding beyond N >= L. A tap of lag l < 0 stands at l + N with the factor i.
@@ -20,8 +20,9 @@ __device__ __forceinline__ void twist(float (&re)[16], float (&im)[16], int t, f
 struct Walk { i64 batch, channel, time; };
 template <int M> __device__ __forceinline__ Walk walk(const Words<M>& w, int i) { return {wide(w, i), wide(w, i + 1), wide(w, i + 2)}; }
 
-// Spectra of the filters, divided by N: words k, spectrum, channel stride, tap stride, taps, origin, channels.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __grid_constant__ Words<7> w) {
+// Spectra of the filters, divided by N; a skip is a weight at lag 0. Words: k, spectrum, channel stride, tap stride, taps, origin, channels, skip,
+// skip stride, whether there is a skip.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __grid_constant__ Words<10> w) {
   extern __shared__ float shared[];
   const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
   const i64 d = (i64)blockIdx.x * lines + line, channels = wide(w, 6);
@@ -35,6 +36,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __g
     const int n = t + i * T, ahead = origin + n, behind = origin + n - N;
     re[i] = inside && ahead < taps ? k[ahead * step] / (float)N : 0.f;
     im[i] = inside && behind >= 0 && behind < origin ? k[behind * step] / (float)N : 0.f;
+    if (n == 0 && inside && integer(w, 9)) re[i] += pointer<const float>(w, 7)[d * wide(w, 8)] / (float)N;
 #if CIRCULAR
     re[i] += im[i]; im[i] = 0.f;
 #endif
@@ -59,20 +61,17 @@ template <bool GATED> __device__ __forceinline__ void load(float (&x)[16], const
   }
 }
 
-// Words: u, pre, post, skip, spectrum, y, walks of u, pre, post, y (3 each), batch, length, items, adjoint, skip stride.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __grid_constant__ Words<23> w) {
+// Words: u, pre, post, spectrum, y, walks of u, pre, post, y (3 each), batch, length, items, adjoint.
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __grid_constant__ Words<21> w) {
   extern __shared__ float shared[];
   const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
   const i64 d = blockIdx.x;
-  const int batch = integer(w, 18), length = integer(w, 19), items = integer(w, 20);
-  const float conjugate = integer(w, 21) ? -1.f : 1.f;
-  const Walk us = walk(w, 6), ps = walk(w, 9), qs = walk(w, 12), ys = walk(w, 15);
+  const int batch = integer(w, 17), length = integer(w, 18), items = integer(w, 19);
+  const float conjugate = integer(w, 20) ? -1.f : 1.f;
+  const Walk us = walk(w, 5), ps = walk(w, 8), qs = walk(w, 11), ys = walk(w, 14);
   constexpr int ROWS = CIRCULAR ? 2 : 1;
   float* cells = shared + line * 2 * PITCH;
-  const float2* k = pointer<const float2>(w, 4) + d * N;
-#if SKIP
-  const float skip = pointer<const float>(w, 3)[d * wide(w, 22)];
-#endif
+  const float2* k = pointer<const float2>(w, 3) + d * N;
   for (int item = 0; item < items; item++) {
     const int row = (((int)blockIdx.y * items + item) * lines + line) * ROWS;
     const bool one = row < batch, two = row + 1 < batch;
@@ -83,11 +82,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __g
     else
       #pragma unroll
       for (int i = 0; i < 16; i++) im[i] = 0.f;
-#if SKIP
-    float kept[16], kept_two[ROWS == 2 ? 16 : 1];
-    #pragma unroll
-    for (int i = 0; i < 16; i++) { kept[i] = re[i]; if constexpr (ROWS == 2) kept_two[i] = im[i]; }
-#endif
 #if !CIRCULAR
     twist(re, im, t, 1.f);
 #endif
@@ -101,16 +95,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __g
     #pragma unroll
     for (int r = 0; r < ROWS; r++) {
       if (!(r ? two : one)) continue;
-      float* y = pointer<float>(w, 5) + (row + r) * ys.batch + d * ys.channel;
+      float* y = pointer<float>(w, 4) + (row + r) * ys.batch + d * ys.channel;
       const float* post = pointer<const float>(w, 2) + (row + r) * qs.batch + d * qs.channel;
       #pragma unroll
       for (int i = 0; i < 16; i++) {
         const int n = t + i * T;
         if (n >= length) continue;
         float v = r ? im[i] : re[i];
-#if SKIP
-        if constexpr (ROWS == 2) v += skip * (r ? kept_two[i] : kept[i]); else v += skip * kept[i];
-#endif
 #if POST
         v *= post[n * qs.time];
 #endif

@@ -6,6 +6,32 @@
 
 constexpr int M = FACTOR, WHOLE = N * RESIDUES, C = M >= 8 ? M / 8 : 1;
 
+// Coefficients k = j + p k' of a filter, k' = t + i T of a thread, in f16 to their places.
+__device__ __forceinline__ void write_coefficients(const float (&re)[16], const float (&im)[16], float by, int j, int t, float* cells, uint2* out) {
+  u32* half = (u32*)cells;
+  __syncthreads();
+  #pragma unroll
+  for (int i = 0; i < 16; i++) half[t + i * T] = packed(re[i] * by, im[i] * by);
+  __syncthreads();
+  constexpr int PER = 16 / RESIDUES;
+  for (int i = t; i < N / 2; i += T) {
+    // k1 = j + p m = 2 g + r; tiles k2 C + c, or (M = 4) what is left of k2 and k3.
+    const int lane_t = i & 3, k1 = j + RESIDUES * (i >> 2 & (PER - 1)), g = k1 >> 1, r = k1 & 1, tile = (i >> 2) / PER;
+    int low, to;
+    if (M == 4) {
+      const int odd = tile & 1, q = tile >> 1;
+      low = k1 + 16 * (4 * lane_t + odd) + 256 * q;
+      to = (((2 * r + odd) * 2 + (q >> 1)) * 32 + 4 * g + lane_t) * 2 + (q & 1);
+    } else {
+      low = k1 + 16 * (tile / C) + 256 * (C * 2 * lane_t + tile % C);
+      to = (tile * 32 + 4 * g + lane_t) * 2 + r;
+    }
+    const int next = low + (M == 4 ? 32 : 256 * C);
+    const u32 a = half[(low - j) / RESIDUES], b = half[(next - j) / RESIDUES];
+    out[to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
+  }
+}
+
 // Words: k, spectra, gains, skip, channel stride, tap stride, taps, origin, how far taps reach back (origin, or the period of a circular filter),
 // circular, skip stride, whether there is a skip.
 extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
@@ -46,27 +72,36 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   transform<1>(re, im, cells, t);
   // What the 1/4 of every DFT-16 leaves of 1 / N.
   const float by = unit > 0.f ? (M == 4 ? 1.f : 16.f) / M / unit : 0.f;
-  u32* half = (u32*)cells;
-  __syncthreads();
+  write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + d * (WHOLE / 2));
+}
+
+// The same for rows of a longer transform (columns_of_filter in tensor-long.cu): block (j, d split + row) makes the coefficients of a row with
+// root (row + shift) / split. Words: rows, spectra, gains, parts of the sums of magnitudes (32 a filter), split.
+extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_rows(const __grid_constant__ Words<5> w) {
+  extern __shared__ float cells[];
+  const int t = threadIdx.x, j = blockIdx.x, split = integer(w, 4);
+  const i64 line = blockIdx.y, d = line / split, row = line % split;
+  const float2* x = pointer<const float2>(w, 0) + line * WHOLE;
+  const float shift = j + (row + (TWISTED ? 0.25f : 0.f)) / split;
+  float re[16], im[16], sum = 0.f;
   #pragma unroll
-  for (int i = 0; i < 16; i++) half[t + i * T] = packed(re[i] * by, im[i] * by);
-  __syncthreads();
-  uint2* out = pointer<uint2>(w, 1) + d * (WHOLE / 2);
-  constexpr int PER = 16 / RESIDUES;
-  for (int i = t; i < N / 2; i += T) {
-    // k1 = j + p m = 2 g + r; tiles k2 C + c, or (M = 4) what is left of k2 and k3.
-    const int lane_t = i & 3, k1 = j + RESIDUES * (i >> 2 & (PER - 1)), g = k1 >> 1, r = k1 & 1, tile = (i >> 2) / PER;
-    int low, to;
-    if (M == 4) {
-      const int odd = tile & 1, q = tile >> 1;
-      low = k1 + 16 * (4 * lane_t + odd) + 256 * q;
-      to = (((2 * r + odd) * 2 + (q >> 1)) * 32 + 4 * g + lane_t) * 2 + (q & 1);
-    } else {
-      low = k1 + 16 * (tile / C) + 256 * (C * 2 * lane_t + tile % C);
-      to = (tile * 32 + 4 * g + lane_t) * 2 + r;
+  for (int i = 0; i < 16; i++) {
+    re[i] = im[i] = 0.f;
+    #pragma unroll
+    for (int p = 0; p < RESIDUES; p++) {
+      const float2 v = x[p * N + t + i * T];
+      float c = 1.f, s = 0.f;
+      if (p > 0) sincospif(-2.f * shift * p / RESIDUES, &s, &c);
+      re[i] += v.x * c - v.y * s;
+      im[i] += v.x * s + v.y * c;
     }
-    const int next = low + (M == 4 ? 32 : 256 * C);
-    const u32 a = half[(low - j) / RESIDUES], b = half[(next - j) / RESIDUES];
-    out[to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
+    float c, s;
+    sincospif(-2.f * shift * (t + i * T) / WHOLE, &s, &c);
+    times(re[i], im[i], c, s);
   }
+  for (int i = 0; i < 32; i++) sum += pointer<const float>(w, 3)[d * 32 + i];
+  const float unit = sum / 16.f, by = unit > 0.f ? 16.f / M / unit : 0.f;
+  if (t == 0 && j == 0 && row == 0) pointer<float>(w, 2)[d] = unit;
+  transform<1>(re, im, cells, t);
+  write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + line * (WHOLE / 2));
 }

@@ -8,6 +8,9 @@
 // n1 and n2 in registers and puts the result where it took its data; then each warp takes some k2 and does n3, the filter and n3 back; and the
 // columns again. What follows n3 is a circular convolution of every row, so a row may lie rotated, each by another amount: rotations by
 // 8 bytes keep all accesses free of bank conflicts and never are undone.
+//
+// Behind the planes may lie (`#define NEAR 1`) the gate before, later that after, or (`#define EARLY n`) n sixteenths of the next rows, which
+// travel meanwhile. A thread reads there only what it has copied itself.
 
 constexpr int M = FACTOR, N = 256 * M, C = M / 8, WARPS = M / 8, THREADS = 4 * M, ROWS = PAIRED ? 2 : 1, PLANE = 512 * M, SLOTS = M / 4;
 constexpr int BLOCKS = 512 / THREADS;
@@ -44,38 +47,54 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
   const int own_row = tid / SLOTS, own_group = tid % SLOTS;
   auto own = [&](int i) { return plane + (16 * i + own_row) * 2 * M + slot(own_group, turned(own_row, i >> 1 & 1, i >> 2 & 1, i >> 3)); };
   auto row_of = [&](const Rows& r, int row) { return r.at + row * r.batch + channel * r.channel; };
+  auto behind = [&](int row, int i) { return plane + 2 * PLANE + ((row * (EARLY ? EARLY : 16) + i) * THREADS + tid) * 8; };
+  auto copy_row = [&](const Rows& r, bool whole, int b, int first, int last, auto&& to) {
+    const u16* from = row_of(r, b < batch ? b : 0);
+    const int here = b < batch ? length : 0;
+    if (whole)
+      #pragma unroll
+      for (int i = first; i < last; i++) { const int n = 16 * M * i + 4 * tid; copy_async(to(i), from + (n < here ? n : 0), n < here); }
+    else
+      for (int i = first; i < last; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(to(i), v.x, v.y); }
+  };
+  auto fill_early = [&](int item) {
+    #pragma unroll
+    for (int row = 0; row < ROWS; row++) copy_row(u, u_whole, item * ROWS + row, 0, EARLY, [&](int i) { return behind(row, i); });
+  };
   auto fill = [&](int item) {
     #pragma unroll
     for (int row = 0; row < ROWS; row++) {
-      const int b = item * ROWS + row;
-      const u16* from = row_of(u, b < batch ? b : 0);
-      const int here = b < batch ? length : 0;
-      if (u_whole)
-        #pragma unroll
-        for (int i = 0; i < 16; i++) { const int n = 16 * M * i + 4 * tid; copy_async(own(i) + row * PLANE, from + (n < here ? n : 0), n < here); }
-      else
-        for (int i = 0; i < 16; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(own(i) + row * PLANE, v.x, v.y); }
+      copy_row(u, u_whole, item * ROWS + row, EARLY, 16, [&](int i) { return own(i) + row * PLANE; });
+      if constexpr (PRE && NEAR) copy_row(pre, pre_whole, item * ROWS + row, 0, 16, [&](int i) { return behind(row, i); });
     }
   };
+  auto gate_before = [&](int item, int row, int i) {
+    return NEAR ? load_shared(behind(row, i)) : four_elements(row_of(pre, min_(item * ROWS + row, batch - 1)), 16 * M * i + 4 * tid, length, pre_whole);
+  };
+  if constexpr (EARLY > 0) fill_early(begin);
   fill(begin);
   for (int item = begin; item < end; item++) {
     float scale[ROWS];
     copies_done();
-    if constexpr (SCALED) {
+    if constexpr (SCALED || EARLY > 0) {
       #pragma unroll
       for (int row = 0; row < ROWS; row++) {
-        const int b = min_(item * ROWS + row, batch - 1);
         u32 peak = 0;
         #pragma unroll
         for (int i = 0; i < 16; i++) {
           uint2 gate = {0, 0};
-          if constexpr (PRE) gate = four_elements(row_of(pre, b), 16 * M * i + 4 * tid, length, pre_whole);
-          peak = raise(peak, load_shared(own(i) + row * PLANE), gate);
+          if constexpr (PRE) gate = gate_before(item, row, i);
+          const uint2 v = load_shared(i < EARLY ? behind(row, i) : own(i) + row * PLANE);
+          if (i < EARLY) store_shared(own(i) + row * PLANE, v.x, v.y);
+          if constexpr (SCALED) peak = raise(peak, v, gate);
         }
-        peak = warp_peak(peak);
-        if (lane == 0) peaks[row][warp] = peak;
+        if constexpr (SCALED) {
+          peak = warp_peak(peak);
+          if (lane == 0) peaks[row][warp] = peak;
+        }
       }
     }
+    if (EARLY > 0 && item + 1 < end) fill_early(item + 1);
     __syncthreads();
     if constexpr (SCALED) {
       #pragma unroll
@@ -84,17 +103,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
     if constexpr (CONVERTED) {
       #pragma unroll
       for (int row = 0; row < ROWS; row++) {
-        const int b = min_(item * ROWS + row, batch - 1);
         #pragma unroll
         for (int i = 0; i < 16; i++) {
           uint2 gate = {0, 0};
-          if constexpr (PRE) gate = four_elements(row_of(pre, b), 16 * M * i + 4 * tid, length, pre_whole);
+          if constexpr (PRE) gate = gate_before(item, row, i);
           const uint2 v = converted(load_shared(own(i) + row * PLANE), gate, scale[row]);
           store_shared(own(i) + row * PLANE, v.x, v.y);
         }
       }
       __syncthreads();
     }
+    if constexpr (POST && NEAR)
+      #pragma unroll
+      for (int row = 0; row < ROWS; row++) copy_row(post, post_whole, item * ROWS + row, 0, 16, [&](int i) { return behind(row, i); });
 
     #pragma unroll 1
     for (int part = 0; part < 2; part++) {
@@ -277,6 +298,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
     }
     __syncthreads();
 
+    if constexpr (POST && NEAR) copies_done();
     #pragma unroll
     for (int row = 0; row < ROWS; row++) {
       const int b = item * ROWS + row;
@@ -287,7 +309,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
       for (int i = 0; i < 16; i++) {
         const int n = 16 * M * i + 4 * tid;
         uint2 v = load_shared(own(i) + row * PLANE), gate = {0, 0};
-        if constexpr (POST) gate = four_elements(row_of(post, b), n, length, post_whole);
+        if constexpr (POST) gate = NEAR ? load_shared(behind(row, i)) : four_elements(row_of(post, b), n, length, post_whole);
         if constexpr (SCALED) v = finished(v, gate, factor);
         store_elements(to, n, length, y_whole, v);
       }

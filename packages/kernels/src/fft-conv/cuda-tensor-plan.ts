@@ -1,0 +1,122 @@
+// Which transform on the tensor cores serves sequences of a length, and what its kernels are called and made of.
+
+import { cudaFile } from "../cuda-file.ts";
+import type { CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
+import { filterWords, type SpectrumCall } from "./cuda-call.ts";
+
+const LONGEST = 2 ** 22;
+/** Points of the longest float32 transform of one block. */
+const POINTS = 8192;
+
+/** A transform of 256 `factor` `split` points. */
+export interface TensorPlan {
+  /** 4: one warp. Else a block of factor / 8 warps. */
+  readonly factor: number;
+  /** Rows of 256 `factor` points, one after the other in memory; 1: all in one block. */
+  readonly split: number;
+  /** Two sequences are one complex transform. Otherwise one is a transform modulo x^N - i, and circular filters reach back over their period. */
+  readonly paired: boolean;
+  readonly points: number;
+}
+
+/** Shared memory of the planes of real and imaginary parts. */
+export const planeBytes = (factor: number): number => (factor < 8 ? 0 : 1024 * factor);
+
+/** The transform for sequences of a length, or the reason why there is none. */
+export function planTensor(length: number, circular: boolean, target: CudaTarget): TensorPlan | string {
+  if (length > LONGEST) return `sequences of ${length} are longer than ${LONGEST}`;
+  const points = Math.max(1024, 2 ** Math.ceil(Math.log2(length)));
+  const paired = circular && length === points;
+  const whole = points / 256;
+  if (whole <= 128 && planeBytes(whole) + 1024 <= target.sharedLimit)
+    return { factor: whole, split: 1, paired, points };
+  // Rows of 8192 are the fastest; 16 to 128 of them.
+  const split = Math.max(16, Math.min(128, whole / 32));
+  const factor = whole / split;
+  if (planeBytes(factor) + 1024 > target.sharedLimit)
+    return `a transform of ${points} points needs rows of ${256 * factor}: ${planeBytes(factor)} bytes of shared memory, the GPU has ${target.sharedLimit}`;
+  return { factor, split, paired, points };
+}
+
+/** A kernel out of definitions and files. */
+export const tensorKernel = (
+  entry: string,
+  flags: Readonly<Record<string, number>>,
+  files: readonly string[],
+): CudaStep["kernel"] => ({
+  key: `fft-conv ${entry} ${JSON.stringify(flags)}`,
+  entry,
+  source: () =>
+    [
+      ...Object.entries(flags).map(([name, value]) => `#define ${name} ${value}`),
+      ...files.map((f) => cudaFile(`fft-conv/${f}.cu`)),
+    ].join("\n"),
+});
+
+/** Points and parts of the float32 transforms of rows of 256 `factor` points. */
+const partsOf = (factor: number): { readonly points: number; readonly residues: number } => {
+  const points = Math.min(POINTS, 256 * factor);
+  return { points, residues: (256 * factor) / points };
+};
+
+/** The launches that transform filters; `temps` are lengthened by what they need. */
+export function spectrumSteps(
+  { filter, circular, length }: SpectrumCall,
+  channels: number,
+  to: { readonly spectrum: CudaWord; readonly gains: CudaWord },
+  plan: TensorPlan,
+  temps: number[],
+): CudaStep[] {
+  const { factor, split, paired } = plan;
+  const { points, residues } = partsOf(factor);
+  const flags = { FACTOR: factor, TWISTED: paired ? 0 : 1, RESIDUES: residues, POINTS: points };
+  const files = ["transform", "tensor-instructions", "spectrum-half"];
+  const rows = {
+    grid: [residues, channels * split, 1],
+    block: [points / 16, 1, 1],
+    sharedBytes: 8 * (points + points / 16),
+  } as const;
+  const { k, channel, tap, taps, origin, skip } = filterWords(filter);
+  // In a twisted transform a circular filter is one of two sides: the tap of lag l stands at lag l - length too.
+  const wraps = circular && !paired;
+  const lags = [channel, tap, taps, origin, wraps ? length : origin, wraps ? 1 : 0, ...skip.slice(1)];
+  if (split === 1) {
+    const args = [k, to.spectrum, to.gains, skip[0], ...lags];
+    return [{ kernel: tensorKernel("spectrum_half", flags, files), args, ...rows }];
+  }
+  const columns = { temp: temps.push(8 * channels * plan.points) - 1 };
+  const sums = { temp: temps.push(128 * channels) - 1 };
+  const args = [k, skip[0], columns, ...lags, sums];
+  return [
+    { kernel: longKernel("filter_sums", plan), args, grid: [32, channels, 1], block: [256, 1, 1] },
+    { kernel: longKernel("columns_of_filter", plan), args, ...columnGrid(plan, channels, 1) },
+    {
+      kernel: tensorKernel("spectrum_rows", flags, files),
+      args: [columns, to.spectrum, to.gains, sums, split],
+      ...rows,
+    },
+  ];
+}
+
+/** A kernel of tensor-long.cu. */
+export const longKernel = (
+  entry: string,
+  { factor, split, paired }: TensorPlan,
+  flags: Readonly<Record<"BRAIN" | "PRE" | "POST", number>> = { BRAIN: 0, PRE: 0, POST: 0 },
+): CudaStep["kernel"] =>
+  tensorKernel(
+    entry,
+    { FACTOR: factor, PARTS: split / 16, PAIRED: paired ? 1 : 0, ...flags, SCALED: 1, POINTS },
+    ["transform", "tensor-instructions", "tensor-sequences", "tensor-long"],
+  );
+
+/** Blocks of a kernel of tensor-long.cu that goes over all columns of `count` transforms of every channel. */
+export const columnGrid = (
+  { factor, split }: TensorPlan,
+  channels: number,
+  count: number,
+): Pick<CudaStep, "grid" | "block" | "sharedBytes"> => ({
+  grid: [(256 * factor * split) / 8192, channels, count],
+  block: [256, 1, 1],
+  sharedBytes: split === 16 ? 0 : 65_536,
+});

@@ -1,0 +1,265 @@
+// Convolutions whose transform spans many blocks: N = S R points as S = 16 PARTS rows of R = 256 M, in f16 between three passes over memory.
+// In front: `#define FACTOR m`, `#define PARTS 1|2|4|8`, `#define PAIRED 0|1`, what tensor-sequences.cu needs, transform.cu,
+// tensor-instructions.cu, tensor-sequences.cu.
+//
+// x^N - i (or 1) splits into S factors x^R - root. Row j, the remainder by the j-th, is sum_p x[n + p R] W_S^((j + d) p), d = 1/4 or 0; it goes
+// through tensor-block.cu as a transform with d_j = (j + d) / S. That kernel has d_j in its twiddles but not in its first DFT of 16 points,
+// over n1 = n / 16 M: the factor W_16^(d_j n1) is put on here. With p = p1 PARTS + q and j = j1 + 16 j2 all in all
+//   row j = W_S^(j2 n1) sum_q W_PARTS^(j2 q) W_16S^((j1 + d)(16 q + n1)) sum_p1 W_16^(j1 p1) W_16^(d p1) x[n + (p1 PARTS + q) R].
+// A warp holds 64 columns n of one q, later of 16 / PARTS of the j1, two in a lane, in float32.
+
+constexpr int R = 256 * FACTOR, S = 16 * PARTS, SIDE = 8 / PARTS, ROWS = PAIRED ? 2 : 1;
+constexpr float SHIFT = PAIRED ? 0.f : 0.25f;
+// A power of two near 1 / sqrt(S).
+constexpr float FORWARD = PARTS >= 4 ? 1.f / 8 : 1.f / 4;
+
+// Powers first w^0 .. first w^15 from exp(-2 pi i angle) and exp(-2 pi i step).
+__device__ __forceinline__ void powers(float (&c)[16], float (&s)[16], float angle, float step) {
+  float wc, ws;
+  sincospif(-2.f * angle, &s[0], &c[0]);
+  sincospif(-2.f * step, &ws, &wc);
+  float pc[16], ps[16];
+  pc[1] = wc; ps[1] = ws;
+  #pragma unroll
+  for (int j = 2; j < 16; j++) {
+    pc[j] = pc[j / 2]; ps[j] = ps[j / 2];
+    times(pc[j], ps[j], pc[j - j / 2], ps[j - j / 2]);
+  }
+  #pragma unroll
+  for (int j = 1; j < 16; j++) { c[j] = c[0]; s[j] = s[0]; times(c[j], s[j], pc[j], ps[j]); }
+}
+// W_16^(d p1), `sign` -1 turns back.
+__device__ __forceinline__ void twist_16(float& re, float& im, int p1, float sign) {
+  if (PAIRED || p1 == 0) return;
+  float c, s;
+  sincospif(-2.f * SHIFT / 16.f * p1, &s, &c);
+  times(re, im, c, sign * s);
+}
+// What a warp works on.
+struct Place { int lane, q, side, n, n1; };
+__device__ __forceinline__ Place place_of() {
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, side = warp / PARTS, n = (blockIdx.x * SIDE + side) * 64 + 2 * lane;
+  return {lane, warp % PARTS, side, n, n / (16 * FACTOR)};
+}
+__device__ __forceinline__ float4* cell(float* cells, const Place& at, int q, int j1) {
+  return (float4*)cells + ((at.side * PARTS + q) * 16 + j1) * 32 + at.lane;
+}
+
+// From x[p1] to rows; element g + k 16 / PARTS is row j1 + 16 k with j1 = q 16 / PARTS + g. `n1` 0: without the factor of tensor-block.cu.
+__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Place& at, int n1, float* cells) {
+  #pragma unroll
+  for (int x = 0; x < 2; x++) {
+    #pragma unroll
+    for (int p = 0; p < 16; p++) twist_16(re[x][p], im[x][p], p, 1.f);
+    butterflies<16>(re[x], im[x]);
+  }
+  {
+    float c[16], s[16];
+    const float turn = (16 * at.q + n1) / (16.f * S);
+    powers(c, s, SHIFT * turn, turn);
+    #pragma unroll
+    for (int j = 0; j < 16; j++) { times(re[0][j], im[0][j], c[j], s[j]); times(re[1][j], im[1][j], c[j], s[j]); }
+  }
+  if constexpr (PARTS > 1) {
+    __syncthreads();
+    #pragma unroll
+    for (int j = 0; j < 16; j++) *cell(cells, at, at.q, j) = make_float4(re[0][j], im[0][j], re[1][j], im[1][j]);
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < 16; i++) {
+      const float4 v = *cell(cells, at, i / (16 / PARTS), at.q * (16 / PARTS) + i % (16 / PARTS));
+      re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
+    }
+    butterflies<PARTS>(re[0], im[0]); butterflies<PARTS>(re[1], im[1]);
+    #pragma unroll
+    for (int k = 1; k < PARTS; k++) {
+      float c, s;
+      sincospif(-2.f * (float)(k * n1) / S, &s, &c);
+      #pragma unroll
+      for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); times(re[0][i], im[0][i], c, s); times(re[1][i], im[1][i], c, s); }
+    }
+  }
+}
+__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Place& at, float* cells) {
+  if constexpr (PARTS > 1) {
+    #pragma unroll
+    for (int k = 1; k < PARTS; k++) {
+      float c, s;
+      sincospif(2.f * (float)(k * at.n1) / S, &s, &c);
+      #pragma unroll
+      for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); times(re[0][i], im[0][i], c, s); times(re[1][i], im[1][i], c, s); }
+    }
+    butterflies<PARTS>(im[0], re[0]); butterflies<PARTS>(im[1], re[1]);
+    __syncthreads();
+    #pragma unroll
+    for (int i = 0; i < 16; i++)
+      *cell(cells, at, i / (16 / PARTS), at.q * (16 / PARTS) + i % (16 / PARTS)) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
+    __syncthreads();
+    #pragma unroll
+    for (int j = 0; j < 16; j++) {
+      const float4 v = *cell(cells, at, at.q, j);
+      re[0][j] = v.x; im[0][j] = v.y; re[1][j] = v.z; im[1][j] = v.w;
+    }
+  }
+  {
+    float c[16], s[16];
+    const float turn = -(16 * at.q + at.n1) / (16.f * S);
+    powers(c, s, SHIFT * turn, turn);
+    #pragma unroll
+    for (int j = 0; j < 16; j++) { times(re[0][j], im[0][j], c[j], s[j]); times(re[1][j], im[1][j], c[j], s[j]); }
+  }
+  #pragma unroll
+  for (int x = 0; x < 2; x++) {
+    butterflies<16>(im[x], re[x]);
+    #pragma unroll
+    for (int p = 0; p < 16; p++) twist_16(re[x][p], im[x][p], p, -1.f);
+  }
+}
+__device__ __forceinline__ int row_at(const Place& at, int i) { return at.q * (16 / PARTS) + i % (16 / PARTS) + 16 * (i / (16 / PARTS)); }
+
+// Two neighbours of a row, in one word where `whole`.
+__device__ __forceinline__ bool even(const Rows& r, int length) { return ((((u64)r.at >> 1) | (u64)r.batch | (u64)r.channel | (u64)length) & 1) == 0; }
+__device__ __forceinline__ u32 two_elements(const u16* row, i64 n, int length, bool whole) {
+  if (n >= length) return 0;
+  if (whole) return *(const u32*)(row + n);
+  return row[n] | (n + 1 < length ? (u32)row[n + 1] << 16 : 0);
+}
+
+// Peaks of 32 parts of every row. Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
+extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constant__ Words<9> w) {
+  __shared__ u32 peaks[8];
+  const Rows u = rows_of(w, 0, 3), pre = rows_of(w, 1, 5);
+  const int length = integer(w, 7), per = (length + 127) / 128 * 4, begin = blockIdx.x * per, end = min_(length, begin + per);
+  const bool u_whole = aligned(u, length), pre_whole = PRE && aligned(pre, length);
+  const i64 b = wide(w, 8) + blockIdx.z;
+  const u16* from = u.at + b * u.batch + blockIdx.y * u.channel;
+  const u16* gates = pre.at + b * pre.batch + blockIdx.y * pre.channel;
+  u32 peak = 0;
+  #pragma unroll 4
+  for (int n = begin + 4 * threadIdx.x; n < end; n += 1024) {
+    uint2 gate = {0, 0};
+    if constexpr (PRE) gate = four_elements(gates, n, length, pre_whole);
+    peak = raise(peak, four_elements(from, n, length, u_whole), gate);
+  }
+  peak = warp_peak(peak);
+  if ((threadIdx.x & 31) == 0) peaks[threadIdx.x >> 5] = peak;
+  __syncthreads();
+  peak = __reduce_max_sync(~0u, peaks[threadIdx.x & 7]);
+  if (threadIdx.x == 0) pointer<u32>(w, 2)[(b * gridDim.y + blockIdx.y) * 32 + blockIdx.x] = peak;
+}
+__device__ __forceinline__ float row_scale(const u32* peaks, i64 row) { return scale_of(__reduce_max_sync(~0u, peaks[row * 32 + (threadIdx.x & 31)])); }
+
+// Words: u, pre, peaks, rows; strides of u, pre; batch, length, first row.
+extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_constant__ Words<11> w) {
+  extern __shared__ float cells[];
+  const Place at = place_of();
+  const Rows u = rows_of(w, 0, 4), pre = rows_of(w, 1, 6);
+  const int batch = integer(w, 8), length = integer(w, 9);
+  const i64 d = blockIdx.y, channels = gridDim.y;
+  const bool u_whole = even(u, length), pre_whole = PRE && even(pre, length);
+  float re[2][16], im[2][16];
+  #pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    const i64 b = wide(w, 10) + (i64)blockIdx.z * ROWS + r;
+    const bool inside = b < batch;
+    const float scale = FORWARD * row_scale(pointer<const u32>(w, 2), inside ? b * channels + d : d);
+    const u16* from = u.at + (inside ? b : 0) * u.batch + d * u.channel;
+    const u16* gates = pre.at + (inside ? b : 0) * pre.batch + d * pre.channel;
+    #pragma unroll
+    for (int p = 0; p < 16; p++) {
+      const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
+      const u32 v = two_elements(from, n, inside ? length : 0, u_whole);
+      float a = first(v) * scale, c = second(v) * scale;
+      if constexpr (PRE) { const u32 gate = two_elements(gates, n, inside ? length : 0, pre_whole); a *= first(gate); c *= second(gate); }
+      if (r == 0) { re[0][p] = a; re[1][p] = c; im[0][p] = im[1][p] = 0.f; } else { im[0][p] = a; im[1][p] = c; }
+    }
+  }
+  columns_forward(re, im, at, at.n1, cells);
+  u16* out = pointer<u16>(w, 3) + (2 * (i64)blockIdx.z * channels + d) * S * R + at.n;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    u16* to = out + (i64)row_at(at, i) * R;
+    *(u32*)to = packed(re[0][i], re[1][i]);
+    *(u32*)(to + channels * S * R) = packed(im[0][i], im[1][i]);
+  }
+}
+
+// Words: rows, peaks, gains, post, y; strides of post, y; batch, length, first row.
+extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __grid_constant__ Words<12> w) {
+  extern __shared__ float cells[];
+  const Place at = place_of();
+  const Rows post = rows_of(w, 3, 5), y = rows_of(w, 4, 7);
+  const int batch = integer(w, 9), length = integer(w, 10);
+  const i64 d = blockIdx.y, channels = gridDim.y;
+  const bool post_whole = POST && even(post, length), y_whole = even(y, length);
+  const u16* in = pointer<const u16>(w, 0) + (2 * (i64)blockIdx.z * channels + d) * S * R + at.n;
+  float re[2][16], im[2][16];
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const u16* from = in + (i64)row_at(at, i) * R;
+    const u32 a = *(const u32*)from, b = *(const u32*)(from + channels * S * R);
+    re[0][i] = low_half(a); re[1][i] = high_half(a); im[0][i] = low_half(b); im[1][i] = high_half(b);
+  }
+  columns_inverse(re, im, at, cells);
+  #pragma unroll
+  for (int r = 0; r < ROWS; r++) {
+    const i64 b = wide(w, 11) + (i64)blockIdx.z * ROWS + r;
+    if (b >= batch) break;
+    const float factor = pointer<const float>(w, 2)[d] / (FORWARD * S * row_scale(pointer<const u32>(w, 1), b * channels + d));
+    u16* to = (u16*)y.at + b * y.batch + d * y.channel;
+    const u16* gates = post.at + b * post.batch + d * post.channel;
+    #pragma unroll
+    for (int p = 0; p < 16; p++) {
+      const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
+      float a = (r ? im[0][p] : re[0][p]) * factor, c = (r ? im[1][p] : re[1][p]) * factor;
+      if constexpr (POST) { const u32 gate = two_elements(gates, n, length, post_whole); a *= first(gate); c *= second(gate); }
+      const u32 v = stored(a, c);
+      if (y_whole) { if (n < length) *(u32*)(to + n) = v; }
+      else { if (n < length) to[n] = (u16)v; if (n + 1 < length) to[n + 1] = (u16)(v >> 16); }
+    }
+  }
+}
+
+// The value of a filter at point n: the lag n, and the lag n - N, which carries the factor i when twisted.
+struct Filter { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
+__device__ __forceinline__ float2 tap(const Filter& k, i64 n) {
+  const i64 ahead = k.origin + n, behind = k.reach + n - (i64)S * R;
+  float a = ahead < k.taps ? k.at[ahead * k.step] : 0.f;
+  const float b = behind >= k.circular && behind < (k.circular ? k.taps : k.origin) ? k.at[behind * k.step] : 0.f;
+  if (n == 0) a += k.skip;
+  return make_float2(a, b);
+}
+// Words k, skip, out; channel stride, tap stride, taps, origin, reach, circular, skip stride, whether there is a skip; sums.
+__device__ __forceinline__ Filter filter_of(const Words<12>& w) {
+  const i64 d = blockIdx.y;
+  return {pointer<const float>(w, 0) + d * wide(w, 3), wide(w, 4), integer(w, 5), integer(w, 6), integer(w, 7), integer(w, 8),
+          integer(w, 10) ? pointer<const float>(w, 1)[d * wide(w, 9)] : 0.f};
+}
+// Sums of magnitudes of 32 parts of every filter.
+extern "C" __global__ void __launch_bounds__(256) filter_sums(const __grid_constant__ Words<12> w) {
+  __shared__ float sums[32];
+  const Filter k = filter_of(w);
+  constexpr int PER = S * R / 32;
+  float sum = 0.f;
+  for (int i = threadIdx.x; i < PER; i += 256) { const float2 v = tap(k, (i64)blockIdx.x * PER + i); sum += fabsf(v.x) + fabsf(v.y); }
+  sum = block_sum(sum, sums);
+  if (threadIdx.x == 0) pointer<float>(w, 11)[blockIdx.y * 32 + blockIdx.x] = sum;
+}
+extern "C" __global__ void __launch_bounds__(256, 2) columns_of_filter(const __grid_constant__ Words<12> w) {
+  extern __shared__ float cells[];
+  const Place at = place_of();
+  const Filter k = filter_of(w);
+  float re[2][16], im[2][16];
+  #pragma unroll
+  for (int p = 0; p < 16; p++)
+    #pragma unroll
+    for (int x = 0; x < 2; x++) {
+      const float2 v = tap(k, at.n + x + (i64)(p * PARTS + at.q) * R);
+      re[x][p] = PAIRED ? v.x + v.y : v.x;
+      im[x][p] = PAIRED ? 0.f : v.y;
+    }
+  columns_forward(re, im, at, 0, cells);
+  float2* out = pointer<float2>(w, 2) + (i64)blockIdx.y * S * R + at.n;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
+}
