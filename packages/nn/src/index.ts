@@ -63,6 +63,7 @@ export * from "./backbones/block.ts";
 export * from "./backbones/position-table.ts";
 export * from "./backbones/language-model.ts";
 export * from "./backbones/auto-encoder.ts";
+export * from "./backbones/monarch-bert.ts";
 export * from "./backbones/striped-layers.ts";
 export * from "./generation/generate.ts";
 export * from "./generation/held-state.ts";

@@ -6,6 +6,7 @@ import { fullOperator, standaloneOperator } from "./hyena.ts";
 import { h3Modules } from "./h3.ts";
 import { longConvModules } from "./long-conv.ts";
 import { hyenaDnaModel, longConvLanguageModel, sequenceDecoder } from "./long-conv-model.ts";
+import { monarchBertModules } from "./monarch-bert.ts";
 import { monarchModules } from "./monarch.ts";
 import { s4ndModules } from "./s4nd.ts";
 import { stateSpaceModules } from "./state-spaces.ts";
@@ -24,6 +25,7 @@ export const parityModules: ParityModules = {
   "tests/test_flash_attn.py::attention_blocksparse_ref": blockSparseReference,
   ...h3Modules,
   ...longConvModules,
+  ...monarchBertModules,
   ...monarchModules,
   ...s4ndModules,
   ...stateSpaceModules,
