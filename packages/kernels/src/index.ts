@@ -2,6 +2,7 @@
 // what its device reads.
 
 export * from "./fft-conv/fft-conv.ts";
+export * from "./fft-conv/sparse.ts";
 export * from "./fft-conv/op.ts";
 export * from "./fft-conv/cached-op.ts";
 export * from "./online-conv/op.ts";

@@ -4,11 +4,9 @@ import {
   ConfigError,
   cast,
   full,
-  irfft,
   mul,
   narrow,
   pad,
-  rfft,
   squeeze,
   sum,
   tensor,
@@ -20,6 +18,8 @@ import {
   attentionBlocksOf,
   attentionProbabilities,
   fftConv,
+  lowFrequencyConv,
+  partialConv,
   type AttentionOptions,
 } from "@everlong/kernels";
 import { rotate } from "../layers/rotary.ts";
@@ -65,14 +65,10 @@ export const fftConvReference = ({ args, json }: ParityRequest): ParityModule =>
 export const sparseFftConv = ({ args, json }: ParityRequest): ParityModule => ({
   call: ({ u, k }) => {
     const kept = required(args, "N_partial");
-    if (!/FrequencySparse/.test(String(json["note"]))) {
-      return { y: fftConv(u!, narrow(k!, 1, 0, Math.min(kept, k!.shape[1]!))) };
-    }
-    const n = 2 * u!.shape[2]!;
-    const bins = Math.min(Math.floor(kept / 2), n / 2 + 1);
-    const spectrum = rfft(k!, { n }).map((t) => pad(narrow(t, 1, 0, bins), [[0, n / 2 + 1 - bins]]));
-    const y = irfft(rfft(u!, { n }).mul(spectrum), { n });
-    return { y: narrow(y, 2, 0, u!.shape[2]!) };
+    if (!/FrequencySparse/.test(String(json["note"]))) return { y: partialConv(u!, k!, kept) };
+    // a number of points of the 2L, half of which are frequencies
+    const bins = Math.floor(kept / 2);
+    return { y: bins < 1 ? mul(u!, 0) : lowFrequencyConv(u!, k!, bins) };
   },
 });
 
