@@ -1,6 +1,5 @@
 // MAD scores: for each setting the best run of its sweep, over settings the mean by task, over tasks the mean.
 
-import type { MadSetting } from "../protocol.ts";
 import { canonical } from "./cell.ts";
 import type { Recipe } from "./recipe.ts";
 import { bestRun, type CellResult, type CellRun, type Measured } from "./result.ts";
@@ -76,7 +75,7 @@ function groups(results: readonly CellResult[]): CellResult[][] {
 /** Scores by architecture and recipe, best first. */
 export function scoreArchitectures(
   results: readonly CellResult[],
-  suite: readonly MadSetting[] = [],
+  suite: readonly { readonly id: string }[] = [],
 ): ArchitectureScore[] {
   const wanted = new Set(suite.map((s) => s.id));
   const counted = suite.length === 0 ? results : results.filter((r) => wanted.has(r.setting));

@@ -102,12 +102,12 @@ export function findSuite(name: string): Suite {
  * `CR`, `CR/vocabSize=*`, `memorization*`.
  * @throws ConfigError for a pattern that matches nothing
  */
-export function selectSettings(
-  settings: readonly MadSetting[],
+export function selectSettings<S extends { readonly id: string }>(
+  settings: readonly S[],
   patterns: readonly string[],
-): readonly MadSetting[] {
+): readonly S[] {
   if (patterns.length === 0) return settings;
-  const chosen = new Set<MadSetting>();
+  const chosen = new Set<S>();
   for (const pattern of patterns) {
     const [head = "", ...rest] = pattern.split("/");
     const [, word = head, star = ""] = /^(.*?)(\*?)$/.exec(head) ?? [];

@@ -11,7 +11,16 @@ import {
 } from "@everlong/core";
 import { crossEntropy } from "@everlong/kernels";
 import type { LayerEntry } from "@everlong/nn";
-import { AdamW, fit, Sgd, Sweep, type Batch, type LossFunction, type Optimizer } from "@everlong/train";
+import {
+  AdamW,
+  fit,
+  Sgd,
+  Sweep,
+  type Batch,
+  type CheckpointParts,
+  type LossFunction,
+  type Optimizer,
+} from "@everlong/train";
 import { settingData } from "../protocol.ts";
 import { checkLeakage, type Leakage } from "../tasks/leakage.ts";
 import type { TaskData } from "../tasks/generate.ts";
@@ -34,6 +43,11 @@ export interface TrainCellOptions {
   readonly together?: "auto" | "on" | "off";
   /** Called at every measurement of every run; `done` is the share of the cell's steps made. */
   readonly onPoint?: (run: number, point: EpochPoint, done: number) => void;
+  /**
+   * Called with a run's model and optimiser when its test loss is the lowest so far (`best`) and when it ends (`last`).
+   * Runs are then trained one by one.
+   */
+  readonly onModel?: (which: "best" | "last", run: number, parts: CheckpointParts) => Promise<void>;
 }
 
 type Model = ReturnType<typeof makeModel>;
@@ -48,6 +62,7 @@ interface Bench {
   readonly perEpoch: number;
   readonly newModel: () => Model;
   readonly onPoint: NonNullable<TrainCellOptions["onPoint"]>;
+  readonly onModel: TrainCellOptions["onModel"];
 }
 
 /** A vectorised step could not be built; the cell can still be trained run by run. */
@@ -70,7 +85,8 @@ function makeOptimizer(model: Model, cell: Cell, hyper: HyperParameters): Optimi
  * @throws DataError when test rows stand in the training set, ConfigError for what cannot be built
  */
 export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Promise<CellResult> {
-  const { together = "auto", onPoint = () => {} } = options;
+  const { onPoint = () => {}, onModel } = options;
+  const together = onModel ? "off" : (options.together ?? "auto");
   const { setting, recipe } = cell;
   const plugins = await loadPlugins(cell.plugins);
   const more: readonly LayerEntry[] = plugins.flatMap((p) => p.entries);
@@ -98,6 +114,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
     perEpoch: stepsPerEpoch(recipe, setting.trainCount),
     newModel,
     onPoint,
+    onModel,
   };
   const began = performance.now();
   let runs: readonly CellRun[];
@@ -193,7 +210,7 @@ async function trainTogether(bench: Bench): Promise<readonly CellRun[]> {
 }
 
 async function trainApart(bench: Bench): Promise<readonly CellRun[]> {
-  const { cell, train, test, classes, steps, perEpoch, onPoint } = bench;
+  const { cell, train, test, classes, steps, perEpoch, onPoint, onModel } = bench;
   const { recipe } = cell;
   const hypers = hyperParameters(recipe);
   const runs: CellRun[] = [];
@@ -202,10 +219,14 @@ async function trainApart(bench: Bench): Promise<readonly CellRun[]> {
     const model = bench.newModel();
     const optimizer = makeOptimizer(model, cell, hyper);
     const evaluator = new Evaluator(model, test, classes, recipe.batch);
+    let lowest = Number.POSITIVE_INFINITY;
     const measure = async (step: number): Promise<void> => {
       const [measured] = await evaluator.measure();
       const point = tracker.measured(step / perEpoch, step, measured!, step === steps);
-      if (point) onPoint(i, point, (i + step / steps) / hypers.length);
+      if (!point) return;
+      onPoint(i, point, (i + step / steps) / hypers.length);
+      if (point.testLoss < lowest) await onModel?.("best", i, { model, optimizer });
+      lowest = Math.min(lowest, point.testLoss);
     };
     try {
       await measure(0);
@@ -230,6 +251,7 @@ async function trainApart(bench: Bench): Promise<readonly CellRun[]> {
     } finally {
       evaluator.dispose();
     }
+    await onModel?.("last", i, { model, optimizer });
     runs.push(tracker.run());
   }
   return runs;

@@ -30,9 +30,11 @@ export const ABSENT: Readonly<Record<string, string>> = {
   "num-data-workers": "Data are generated in the process before training starts.",
   "persistent-data-workers": "Data are generated in the process before training starts.",
   "persistent-workers": "Data are generated in the process before training starts.",
-  "log-to-wandb": "Results are JSON files, `mad score --csv` writes a table.",
-  "wandb-project": "Results are JSON files, `mad score --csv` writes a table.",
+  "log-to-wandb": "Results are JSON and CSV files.",
+  "wandb-project": "Results are JSON and CSV files.",
+  "num-cpus-trial": "A setting is trained on one thread; --workers says how many side by side.",
   "ray-tmp-path": "Nothing runs on Ray: processes share a results folder.",
+  accelerator: "Say everlong --device cuda mad ..., before the command.",
   "target-ignore-index": "It is -100, as in the published data.",
 };
 

@@ -5,6 +5,7 @@ import { registerAnalysis } from "./analysis-commands.ts";
 import type { MadHost } from "./host.ts";
 import { registerLists } from "./list-commands.ts";
 import { registerQuick } from "./quick-command.ts";
+import { registerReport } from "./report-command.ts";
 import { registerRun } from "./run-command.ts";
 import { registerScore } from "./score-command.ts";
 import { registerSearch } from "./search-command.ts";
@@ -18,6 +19,7 @@ export function registerMad(program: Command, host: MadHost): void {
   registerRun(mad, host);
   registerSweep(mad, host);
   registerScore(mad);
+  registerReport(mad, host);
   registerSearch(mad, host);
   registerAnalysis(mad);
   registerLists(mad);

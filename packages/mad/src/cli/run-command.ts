@@ -1,124 +1,165 @@
-// `mad run`: one training run of any layers on any task.
+// `mad run`: any layers on any task, under one learning rate and decay.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { checkOptions, ConfigError } from "@everlong/core";
-import { findLayer } from "@everlong/nn";
-import { Progress } from "@everlong/train";
+import { ConfigError } from "@everlong/core";
+import { Progress, saveCheckpoint } from "@everlong/train";
 import type { Command } from "commander";
-import { reportPage } from "../report/page.ts";
-import { resultTable, shareText } from "../report/table.ts";
+import { parseArchitecture } from "../benchmark/architecture-name.ts";
+import { makeCell, type Cell } from "../benchmark/cell.ts";
+import { loadPlugins } from "../benchmark/plugin.ts";
+import type { CellResult } from "../benchmark/result.ts";
+import { makeSetting } from "../benchmark/suites.ts";
+import { writeWhole } from "../benchmark/store.ts";
+import { trainCell, type TrainCellOptions } from "../benchmark/train-cell.ts";
+import { benchmarkPage } from "../report/benchmark-page.ts";
+import { alignedTable } from "../report/score-table.ts";
+import { bytesText, countText, shareText } from "../report/table.ts";
 import { TASK_OPTIONS, type TaskOptions } from "../tasks/options.ts";
-import { findTask } from "../tasks/registry.ts";
-import { trainRun, type RunConfig } from "../train/run.ts";
+import { findTask, TASKS } from "../tasks/registry.ts";
+import { addFields, readFields, type Field, type FieldValues } from "./fields.ts";
 import type { MadHost } from "./host.ts";
+import { RECIPE_FIELDS, recipeOf } from "./recipe-fields.ts";
+import { checkGpus, WORK_FIELDS } from "./sweep-command.ts";
 
-interface RunOptions {
-  readonly task: string;
-  readonly layers: readonly string[];
-  readonly set?: readonly string[];
-  readonly dim: string;
-  readonly trainRows: string;
-  readonly testRows: string;
-  readonly batch: string;
-  readonly epochs: string;
-  readonly lr: string;
-  readonly weightDecay: string;
-  readonly warmup: string;
-  readonly clip: string;
-  readonly seed: string;
-  readonly stopAt?: string;
-  readonly out?: string;
-  readonly json?: boolean;
-}
+const TASK_FIELDS = Object.entries(TASK_OPTIONS).map(([name, o]): Field => ({
+  name,
+  kind: o.kind === "flag" ? "flag" : o.kind === "fraction" ? "number" : "count",
+  describe: o.describe,
+}));
 
-function numberOf(name: string, text: string): number {
-  const n = Number(text);
-  if (text.trim() === "" || !Number.isFinite(n))
-    throw new ConfigError("mad run", `--${name} must be a number`, { got: text });
-  return n;
-}
+const RUN_FIELDS: readonly Field[] = [
+  {
+    name: "task",
+    kind: "text",
+    default: "in-context-recall",
+    describe: `task or shorthand: ${TASKS.map((t) => `${t.name} (${t.shorthand})`).join(", ")}`,
+  },
+  {
+    name: "layers",
+    kind: "texts",
+    default: ["mh-attention", "swiglu", "mh-attention", "swiglu"],
+    describe: "layers in order, names or shorthands (see `mad layers`)",
+  },
+  { name: "plugin", kind: "texts", describe: "files that export layers of your own" },
+  { name: "backbone", kind: "text", describe: "the task decides; anything else is refused" },
+  ...TASK_FIELDS,
+  { name: "trainRows", kind: "count", describe: "training examples", original: ["num-train-examples"] },
+  { name: "testRows", kind: "count", describe: "test examples", original: ["num-test-examples"] },
+  { name: "learningRate", kind: "number", default: 5e-4, describe: "learning rate", original: ["lr"] },
+  { name: "weightDecay", kind: "number", default: 0, describe: "weight decay" },
+  ...RECIPE_FIELDS.map((f) => (f.name === "norm" ? { ...f, default: "layer" } : f)),
+  ...WORK_FIELDS.filter((f) => f.name === "gpus" || f.name === "precision"),
+  {
+    name: "out",
+    kind: "text",
+    describe: "folder for result.json, curve.csv, report.html and checkpoints",
+    original: ["log-base-path"],
+  },
+  { name: "logToCsv", kind: "flag", default: true, describe: "write curve.csv to --out" },
+  {
+    name: "saveCheckpoints",
+    kind: "flag",
+    default: true,
+    describe: "write best.safetensors (lowest test loss) and last.safetensors to --out",
+  },
+];
 
-/** `vocabSize=32` pairs; the original's key names are understood too. */
-function taskOptions(pairs: readonly string[]): Partial<TaskOptions> {
-  const own = new Map(
-    Object.entries(TASK_OPTIONS).flatMap(([name, o]) => [
-      [name, name],
-      [o.original, name],
-    ]),
+async function cellOf(values: FieldValues): Promise<Cell> {
+  const task = findTask(values["task"] as string);
+  const { backbone = task.backbone } = values as { backbone?: string };
+  if (backbone !== task.backbone) {
+    throw new ConfigError("mad run", `${task.name} is trained with another backbone`, {
+      expected: task.backbone,
+      got: backbone,
+    });
+  }
+  const options = Object.fromEntries(
+    TASK_FIELDS.flatMap(({ name }) => (name in values ? [[name, values[name]]] : [])),
+  ) as Partial<TaskOptions>;
+  const plugins = await loadPlugins((values["plugin"] ?? []) as string[]);
+  const layers = (values["layers"] as string[]).join(" ");
+  const architecture = parseArchitecture(
+    layers,
+    plugins.flatMap((p) => p.entries),
   );
-  const given = pairs.map((pair) => {
-    const [name, value] = pair.split("=", 2);
-    if (name === undefined || value === undefined) {
-      throw new ConfigError("mad run", "--set takes name=value", { got: pair });
-    }
-    const known = own.get(name);
-    if (!known) checkOptions("mad run --set", { [name]: value }, Object.keys(TASK_OPTIONS));
-    const parsed = value === "true" ? true : value === "false" ? false : numberOf(`set ${name}`, value);
-    return [known ?? name, parsed] as const;
+  const setting = makeSetting(task.name, options, {
+    ...(values["trainRows"] === undefined ? {} : { trainCount: values["trainRows"] as number }),
+    ...(values["testRows"] === undefined ? {} : { testCount: values["testRows"] as number }),
   });
-  return Object.fromEntries(given);
+  const recipe = {
+    ...recipeOf(values),
+    learningRates: [values["learningRate"] as number],
+    weightDecays: [values["weightDecay"] as number],
+  };
+  return makeCell(architecture, setting, recipe, plugins);
 }
 
-function configOf(o: RunOptions): RunConfig {
-  const task = findTask(o.task);
-  // Names are checked before data is made.
-  const layers = o.layers.map((name) => findLayer(name).name);
-  const [trainRows, batch] = [numberOf("train-rows", o.trainRows), numberOf("batch", o.batch)];
-  const steps = Math.max(1, Math.round(numberOf("epochs", o.epochs) * Math.floor(trainRows / batch)));
-  return {
-    architecture: { name: layers.join(" "), layers },
-    task: task.name,
-    taskOptions: taskOptions(o.set ?? []),
-    dim: numberOf("dim", o.dim),
-    trainRows,
-    testRows: numberOf("test-rows", o.testRows),
-    batch,
-    steps,
-    learningRate: numberOf("lr", o.lr),
-    weightDecay: numberOf("weight-decay", o.weightDecay),
-    warmup: numberOf("warmup", o.warmup),
-    clip: numberOf("clip", o.clip),
-    seed: numberOf("seed", o.seed),
-    ...(o.stopAt === undefined ? {} : { stopAt: numberOf("stop-at", o.stopAt) }),
-  };
+function curveCsv({ runs }: CellResult): string {
+  const [run] = runs;
+  const head = "epoch,step,train_loss,test_loss,test_acc,test_acc_macro,test_acc_token";
+  const lines = run!.curve.map((p) =>
+    [p.epoch, p.step, p.trainLoss ?? "", p.testLoss, p.batchAccuracy, p.macroAccuracy, p.tokenAccuracy].join(
+      ",",
+    ),
+  );
+  return `${[head, ...lines].join("\n")}\n`;
+}
+
+function resultText(r: CellResult): string {
+  const [run] = r.runs;
+  const m = run!.test;
+  const rows = [
+    ["architecture", r.architecture],
+    ["setting", r.setting],
+    ["ended", `${run!.stopped} after ${run!.steps} steps, ${r.seconds.toFixed(1)} s`],
+    ["accuracy (macro)", m ? shareText(m.epoch.macroAccuracy) : "-"],
+    ["accuracy (mad-lab's)", m ? shareText(m.batches.macroAccuracy) : "-"],
+    ["accuracy (token)", m ? shareText(m.epoch.tokenAccuracy) : "-"],
+    ["test loss, perplexity", m ? `${m.epoch.loss.toFixed(4)}, ${m.epoch.perplexity.toFixed(3)}` : "-"],
+    ["parameters", countText(r.model.parameters)],
+    ["state", `${bytesText(4 * r.model.stateElements)}${r.model.fixedState ? "" : ", grows with length"}`],
+    ["rows/s", countText(r.rowsPerSecond)],
+  ];
+  return alignedTable(["", ""], rows).split("\n").slice(2).join("\n");
 }
 
 export function registerRun(mad: Command, host: MadHost): void {
-  mad
+  const command = mad
     .command("run")
     .description("train a stack of layers on a task and measure it")
-    .requiredOption("--task <name>", "task, or its shorthand (see `mad tasks`)")
-    .requiredOption("--layers <names...>", "layers in order, names or shorthands (see `mad layers`)")
-    .option("--set <name=value...>", "task options")
-    .option("--dim <n>", "width", "128")
-    .option("--train-rows <n>", "training examples", "12800")
-    .option("--test-rows <n>", "test examples", "1280")
-    .option("--batch <n>", "batch size", "128")
-    .option("--epochs <n>", "passes over the training examples; fractions count", "200")
-    .option("--lr <x>", "peak learning rate", "5e-4")
-    .option("--weight-decay <x>", "decoupled weight decay", "0")
-    .option("--warmup <n>", "steps of linear warm-up", "0")
-    .option("--clip <x>", "limit of the gradient norm", "1")
-    .option("--seed <n>", "seed of data, parameters and order", "12345")
-    .option("--stop-at <x>", "end once the test accuracy reaches this")
-    .option("--out <folder>", "write report.html and runs.json there")
-    .option("--json", "print the record as JSON")
-    .action(async (options: RunOptions) => {
-      const config = configOf(options);
-      const progress = new Progress(config.steps);
-      const record = await trainRun(config, (p) =>
-        progress.update(p.step, `accuracy ${shareText(p.accuracy)}  test loss ${p.testLoss.toFixed(3)}`),
-      );
-      progress.done();
-      if (options.out !== undefined) {
-        mkdirSync(options.out, { recursive: true });
-        const title = `MAD run: ${config.architecture.name} on ${config.task}`;
-        const line = `everlong mad run --task ${config.task} --layers ${options.layers.join(" ")}`;
-        const page = reportPage([record], { title, command: line, environment: host.environment() });
-        writeFileSync(join(options.out, "report.html"), page);
-        writeFileSync(join(options.out, "runs.json"), `${JSON.stringify([record], null, 1)}\n`);
-      }
-      console.log(options.json ? JSON.stringify(record) : resultTable([record]));
+    .option("--json", "print the result as JSON");
+  addFields(command, RUN_FIELDS).action(async (given: Record<string, unknown>) => {
+    const { json, ...rest } = given;
+    const values = readFields("mad run", RUN_FIELDS, rest);
+    checkGpus("mad run", values);
+    const cell = await cellOf(values);
+    const out = values["out"] as string | undefined;
+    const progress = new Progress(1);
+    const saving: Pick<TrainCellOptions, "onModel"> =
+      out !== undefined && values["saveCheckpoints"] === true
+        ? {
+            onModel: (which, _run, parts) =>
+              saveCheckpoint(join(out, `${which}.safetensors`), parts, { key: cell.key }),
+          }
+        : {};
+    if (out !== undefined) mkdirSync(out, { recursive: true });
+    const result = await trainCell(cell, {
+      ...saving,
+      onPoint: (_run, p, done) =>
+        progress.update(done, `accuracy ${shareText(p.macroAccuracy)}  test loss ${p.testLoss.toFixed(3)}`),
     });
+    progress.done();
+    if (out !== undefined) {
+      writeWhole(join(out, "result.json"), `${JSON.stringify(result)}\n`);
+      if (values["logToCsv"] === true) writeFileSync(join(out, "curve.csv"), curveCsv(result));
+      const page = benchmarkPage([result], {
+        title: `${cell.architecture} on ${cell.setting.id}`,
+        command: `everlong mad run --task ${cell.setting.task} --layers ${(values["layers"] as string[]).join(" ")}`,
+        environment: host.environment(),
+      });
+      writeFileSync(join(out, "report.html"), page);
+    }
+    console.log(json === true ? JSON.stringify(result) : resultText(result));
+  });
 }

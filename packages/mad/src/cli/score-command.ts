@@ -38,10 +38,8 @@ export function registerScore(mad: Command): void {
         throw new ConfigError("mad score", `${o.store} holds no results`, { hint: "Run `mad sweep` first." });
       }
       const known = [...new Map(results.map((r) => [r.setting, { id: r.setting }])).values()];
-      const suite = o.suite === undefined ? [] : findSuite(o.suite).settings;
-      const wanted = o.settings
-        ? selectSettings(suite.length > 0 ? suite : (known as never), o.settings)
-        : suite;
+      const suite = o.suite === undefined ? undefined : findSuite(o.suite).settings;
+      const wanted = selectSettings<{ readonly id: string }>(suite ?? known, o.settings ?? []);
       const scores = scoreArchitectures(results, wanted);
       if (o.csv !== undefined) writeFileSync(o.csv, runsCsv(scores));
       const short = scores.map(({ results: _results, ...score }) => score);
