@@ -14,6 +14,7 @@ import {
   type Tensor,
 } from "@everlong/core";
 import {
+  alibiSlopes,
   attention,
   attentionBlocksOf,
   attentionProbabilities,
@@ -24,7 +25,7 @@ import {
 } from "@everlong/kernels";
 import { rotate } from "../layers/rotary.ts";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, numberOr, pairOr, required, stringOr } from "./arguments.ts";
+import { booleanOr, checkArguments, numberOr, pairOr, required, stringOr } from "./arguments.ts";
 
 /** Period-n convolution of `u` `[B, D, L]` with `k` `[D, J]`, first L outputs, in the dtype of `u`. */
 function convolve(u: Tensor, k: Tensor, n: number): Tensor {
@@ -52,6 +53,7 @@ function zeroSecondHalf(t: Tensor): Tensor {
 export const fftConvReference = ({ args, json }: ParityRequest): ParityModule => ({
   float32Inside: true,
   call: ({ u, k, pregate, postgate }) => {
+    checkArguments(args, { used: ["n"] });
     const halve = /second halves .*zeroed/.test(String(json["note"]))
       ? zeroSecondHalf
       : (t: Tensor): Tensor => t;
@@ -64,6 +66,7 @@ export const fftConvReference = ({ args, json }: ParityRequest): ParityModule =>
 /** flash-fft-conv's two sparse modules, which a case tells apart in its note. */
 export const sparseFftConv = ({ args, json }: ParityRequest): ParityModule => ({
   call: ({ u, k }) => {
+    checkArguments(args, { used: ["N_partial"] });
     const kept = required(args, "N_partial");
     if (!/FrequencySparse/.test(String(json["note"]))) return { y: partialConv(u!, k!, kept) };
     // a number of points of the 2L, half of which are frequencies
@@ -82,6 +85,14 @@ function lengthsOf(given: unknown, mask: Tensor | undefined, like: Tensor): Tens
 /** `attention_ref` with ALiBi biases, rotary tables, windows, soft cap and padding as in flash-attention's tests. */
 export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
   call: (inputs) => {
+    checkArguments(args, {
+      used: ["causal", "window_size", "softcap", "kpad", "qpad", "interleaved", "alibi", "rotary_dim"],
+      // Tables of angles are inputs; the reference's order of operations is not the function's.
+      withoutEffect: ["rotary_base", "upcast", "reorder_ops"],
+      only: { dropout_p: [0] },
+    });
+    if (numberOr(args, "rotary_dim", 0) > 0 && !(inputs["cos"] && inputs["sin"]))
+      throw new ConfigError("parity", 'unsupported: argument "rotary_dim" without tables of angles');
     const interleaved = booleanOr(args, "interleaved", false);
     const turn = (t: Tensor): Tensor =>
       inputs["cos"] && inputs["sin"]
@@ -95,11 +106,14 @@ export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
     const queryLengths = lengthsOf(args["qpad"], maskOf("q"), q);
     const [left, right] = pairOr(args, "window_size", [-1, -1]);
     const every = (t: Tensor): Tensor => full([t.shape[0]!], t.shape[1]!, { dtype: "i32", device: t.device });
+    const slopes =
+      inputs["alibi_slopes"] ??
+      (booleanOr(args, "alibi", false) ? tensor(alibiSlopes(q.shape[2]!), { device: q.device }) : undefined);
     const options: AttentionOptions = {
       causal: booleanOr(args, "causal", false),
       window: [left, right],
       softCap: numberOr(args, "softcap", 0),
-      ...(inputs["alibi_slopes"] ? { alibiSlopes: cast(inputs["alibi_slopes"], q.dtype) } : {}),
+      ...(slopes ? { alibiSlopes: cast(slopes, q.dtype) } : {}),
       ...(keyLengths ? { keyLengths, queryLengths: queryLengths ?? every(q) } : {}),
       ...(queryLengths ? { queryLengths, keyLengths: keyLengths ?? every(k) } : {}),
     };
@@ -118,6 +132,12 @@ function blockSize(args: ParityRequest["args"]): { queries: number; keys: number
 /** `attention_blocksparse_ref`: self-attention over a mask of blocks; positions that `attn_mask` leaves out are a suffix. */
 export const blockSparseReference = ({ args }: ParityRequest): ParityModule => ({
   call: ({ qkv, blockmask, attn_mask: mask }) => {
+    checkArguments(args, {
+      used: ["block", "lengths", "softmax_scale", "causal"],
+      // The mask is an input.
+      withoutEffect: ["density"],
+      only: { dropout_p: [0] },
+    });
     const size = blockSize(args);
     const [q, k, v] = [0, 1, 2].map((i) => squeeze(narrow(qkv!, 2, i, i + 1), 2)) as [Tensor, Tensor, Tensor];
     // the original's mask covers lengths rounded up to 256
