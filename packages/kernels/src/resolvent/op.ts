@@ -6,12 +6,16 @@ import {
   ConfigError,
   add,
   cast,
+  cos,
   defineOp,
+  iota,
   matmul,
+  mul,
   neg,
+  sin,
+  square,
   sub,
   sum,
-  tensor,
   transpose,
   unsqueeze,
   zerosLike,
@@ -43,15 +47,16 @@ function inverses(
   aIm: Tensor,
   nodes: number,
 ): { readonly inverse: Complex; readonly plus: Complex } {
-  const points = Array.from({ length: resolventPoints(nodes) }, (_, j) => resolventPoint(j, nodes));
-  const column = (i: number): Tensor =>
-    tensor(
-      points.map((p) => p[i]!),
-      { dtype: aRe.dtype, device: aRe.device },
-    );
-  const plus = new Complex(column(2), column(3));
+  const half = mul(
+    iota([resolventPoints(nodes)], 0, { dtype: aRe.dtype, device: aRe.device }),
+    Math.PI / nodes,
+  );
+  const [sine, cosine] = [sin(half), cos(half)];
+  const turn = mul(sine, cosine);
+  const minus = new Complex(mul(square(sine), 2), mul(turn, 2));
+  const plus = new Complex(square(cosine), neg(turn));
   const a = new Complex(unsqueeze(aRe, -1), unsqueeze(aIm, -1));
-  return { inverse: new Complex(column(0), column(1)).sub(a.mul(plus)).reciprocal(), plus };
+  return { inverse: minus.sub(a.mul(plus)).reciprocal(), plus };
 }
 
 const bySystem = (z: Complex): Complex => z.map((t) => transpose(t, 0, 1));

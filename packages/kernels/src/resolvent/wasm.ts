@@ -60,8 +60,9 @@ function inverse(
 ): readonly [Vec, Vec] {
   const { minus, plus } = point;
   const x = f.f32x4;
-  const dRe = x.madd(a[1], plus[1], x.nmadd(a[0], plus[0], minus[0]));
-  const dIm = x.nmadd(a[1], plus[0], x.nmadd(a[0], plus[1], minus[1]));
+  // Large terms first: near a pole on the circle they cancel, and what the small ones add must survive.
+  const dRe = x.nmadd(a[0], plus[0], x.madd(a[1], plus[1], minus[0]));
+  const dIm = x.nmadd(a[0], plus[1], x.nmadd(a[1], plus[0], minus[1]));
   const size = x.div(1, x.madd(dRe, dRe, x.mul(dIm, dIm)));
   return [x.mul(dRe, size), x.mul(x.neg(dIm), size)];
 }
@@ -200,13 +201,14 @@ function build(module: ModuleBuilder): void {
               const sIm = x.nmadd(re, rIm, x.mul(im, rRe));
               f.setVec(sums[0]!, x.add(sums[0]!, sRe));
               f.setVec(sums[1]!, x.add(sums[1]!, sIm));
-              // times conj(r (1 + w) / 2) once more
+              // One factor for all sets, rounded once: where they cancel, its error cancels too.
+              const [qRe, qIm] = [x.nmadd(rIm, rIm, x.mul(rRe, rRe)), x.mul(2, x.mul(rRe, rIm))];
               const [uRe, uIm] = [
-                x.nmadd(rIm, point.plus[1], x.mul(rRe, point.plus[0])),
-                x.madd(rIm, point.plus[0], x.mul(rRe, point.plus[1])),
+                x.nmadd(qIm, point.plus[1], x.mul(qRe, point.plus[0])),
+                x.madd(qIm, point.plus[0], x.mul(qRe, point.plus[1])),
               ];
-              f.setVec(sums[2]!, x.madd(sIm, uIm, x.madd(sRe, uRe, sums[2]!)));
-              f.setVec(sums[3]!, x.nmadd(sRe, uIm, x.madd(sIm, uRe, sums[3]!)));
+              f.setVec(sums[2]!, x.madd(im, uIm, x.madd(re, uRe, sums[2]!)));
+              f.setVec(sums[3]!, x.nmadd(re, uIm, x.madd(im, uRe, sums[3]!)));
             }
           };
           const at = f.variable("i32", arg("table"));
