@@ -8,6 +8,7 @@ import {
   concat,
   eye,
   irfft,
+  matmul,
   mul,
   narrow,
   permute,
@@ -22,6 +23,7 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
+import { resolvent } from "@everlong/kernels";
 import { parameterOrBuffer } from "../layer.ts";
 import { DiagonalSsm, complexOf, startCopies } from "./diagonal-ssm.ts";
 import type { SsmOptions } from "./settings.ts";
@@ -179,58 +181,50 @@ export class DplrSsm implements SsmKernel {
     const { c, nodes } = this.#truncated(length, rate);
     const half = Math.floor(nodes / 2) + 1;
     const on = { device: dt.device, dtype: dt.dtype };
+    // (1 + w) / 2 for w = exp(-i angle).
     const angles = Array.from({ length: half }, (_, j) => (2 * Math.PI * j) / nodes);
-    // 1 - w and (1 + w) / 2 for w = exp(-i angle), without cancellation.
-    const minus = new Complex(
-      tensor(
-        angles.map((t) => 2 * Math.sin(t / 2) ** 2),
-        on,
-      ),
-      tensor(angles.map(Math.sin), on),
-    );
+    const column = (of: (angle: number) => number): Tensor => tensor(angles.map(of), on);
     const plus = new Complex(
-      tensor(
-        angles.map((t) => Math.cos(t / 2) ** 2),
-        on,
-      ),
-      tensor(
-        angles.map((t) => -Math.sin(t) / 2),
-        on,
-      ),
+      column((t) => Math.cos(t / 2) ** 2),
+      column((t) => -Math.sin(t) / 2),
     );
-    // [H, 2M, half]
-    const scaled = a.scale(dt).map((t) => unsqueeze(t, -1));
-    const resolvent = minus.sub(scaled.mul(plus)).reciprocal();
-    const cauchy = (left: Complex, right: Complex): Complex => {
-      const v = left.mul(right).scale(dt);
-      return v
-        .map((t) => unsqueeze(t, 1))
-        .matmul(resolvent)
-        .map((t) => reshape(t, [this.channels, half]));
-    };
     const sets = inputs.shape[0]!;
     const rows = (z: Complex): Complex[] => Array.from({ length: z.shape[0]! }, (_, i) => take(z, i));
-    const [bs, cs, ps] = [rows(inputs), rows(c), rows(p)];
-    const qs = ps.map((row) => row.conj());
+    // Every vector that drives the system against every one that reads it, at once.
+    const driving = join(inputs, p).map((t) => unsqueeze(t, 1));
+    const reading = join(c, p.conj()).map((t) => unsqueeze(t, 0));
+    const [drives, reads] = [sets + this.rank, this.outputs + this.rank];
+    const weights = driving
+      .mul(reading)
+      .scale(dt)
+      .map((t) => reshape(t, [drives * reads, this.channels, 2 * this.modes]));
+    const responses = rows(resolvent(weights, a.scale(dt), nodes));
+    const response = (drive: number, read: number): Complex => responses[drive * reads + read]!;
+    const ranks = Array.from({ length: this.rank }, (_, r) => r);
     // (I + t R) x = r with R[i][j] = q_i . p_j; its inverse by elimination, which the positive real part keeps stable.
-    const matrix = qs.map((q, i) =>
-      ps.map((row, j) => {
-        const t = cauchy(row, q).mul(plus);
+    const matrix = ranks.map((i) =>
+      ranks.map((j) => {
+        const t = response(sets + j, this.outputs + i).mul(plus);
         return i === j ? new Complex(add(t.re, 1), t.im) : t;
       }),
     );
-    const transforms = bs.flatMap((b) => {
+    const transforms = Array.from({ length: sets }, (_, b) => {
       const solved = solve(
         matrix,
-        qs.map((q) => cauchy(b, q)),
+        ranks.map((i) => response(b, this.outputs + i)),
       );
-      return cs.map((row) =>
-        ps.reduce(
-          (total, column, j) => total.sub(cauchy(column, row).mul(solved[j]!).mul(plus)),
-          cauchy(b, row),
+      return Array.from({ length: this.outputs }, (_, o) =>
+        ranks.reduce(
+          (total, j) =>
+            total.sub(
+              response(sets + j, o)
+                .mul(solved[j]!)
+                .mul(plus),
+            ),
+          response(b, o),
         ),
       );
-    });
+    }).flat();
     const spectrum = new Complex(stack(transforms.map((z) => z.re)), stack(transforms.map((z) => z.im)));
     const k = narrow(irfft(spectrum, { n: nodes }), -1, 0, length);
     return reshape(k, [sets, this.outputs, this.channels, length]);
@@ -262,27 +256,34 @@ export class DplrSsm implements SsmKernel {
     let out = c;
     for (let j = 0; j < 24; j++) {
       out = out.add(through(out, power));
-      power = power.matmul(power);
+      power = matmul(power, power);
     }
     return out;
   }
 
-  /** The sampled state matrix `[H, 2M, 2M]`, acting on columns. */
-  #matrix(rate: number): Complex {
+  /**
+   * The step matrix `[H, 2M, 2M]` on `[Re s, Im s]`: as conjugate halves stay conjugate, it is real, a quarter of the work of
+   * the complex one. With `s' = P s + Q conj(s)` it is `[[Re(P + Q), Im(Q - P)], [Im(P + Q), Re(P - Q)]]`.
+   */
+  #matrix(rate: number): Tensor {
     const size = 2 * this.modes;
     const like = this.diagonal.dt.value;
     const unit = reshape(eye(size, size, { device: like.device, dtype: like.dtype }), [size, 1, size]);
     const wide = tile(unit, this.channels, 1);
     const columns = this.#stepWhole(new Complex(wide, mul(wide, 0)), undefined, rate);
-    return columns.map((t) => permute(t, [1, 2, 0]));
+    const top = columns.map((t) => permute(narrow(t, 2, 0, this.modes), [1, 2, 0]));
+    const [p, q] = [0, this.modes].map((from) => top.map((t) => narrow(t, 2, from, from + this.modes)));
+    const [plus, minus] = [p!.add(q!), p!.sub(q!)];
+    const rows = (left: Tensor, right: Tensor): Tensor => concat([left, right], 2);
+    return concat([rows(plus.re, mul(minus.im, -1)), rows(plus.im, minus.re)], 1);
   }
 
-  #power(matrix: Complex, exponent: number): Complex {
+  #power(matrix: Tensor, exponent: number): Tensor {
     let base = matrix;
-    let result: Complex | undefined;
+    let result: Tensor | undefined;
     for (let left = exponent; left > 0; left = Math.floor(left / 2)) {
-      if (left % 2 === 1) result = result ? result.matmul(base) : base;
-      if (left > 1) base = base.matmul(base);
+      if (left % 2 === 1) result = result ? matmul(result, base) : base;
+      if (left > 1) base = matmul(base, base);
     }
     return result!;
   }
@@ -318,14 +319,19 @@ export class DplrSsm implements SsmKernel {
 }
 
 const reciprocal = (x: Tensor): Tensor => x.reciprocal();
+const join = (x: Complex, y: Complex): Complex =>
+  new Complex(concat([x.re, y.re], 0), concat([x.im, y.im], 0));
 const unsqueeze0 = (z: Complex): Complex => z.map((t) => unsqueeze(t, 0));
 const take = (z: Complex, i: number): Complex =>
   z.map((t) => reshape(narrow(t, 0, i, i + 1), t.shape.slice(1)));
 
-/** Rows `[C, H, N]` times matrices `[H, N, N]`. */
-function through(rows: Complex, matrix: Complex): Complex {
-  const turned = rows.map((t) => permute(t, [1, 0, 2]));
-  return turned.matmul(matrix).map((t) => permute(t, [1, 0, 2]));
+/** Rows `[C, H, 2M]` of conjugate halves times matrices `[H, 2M, 2M]` on real and imaginary parts. */
+function through(rows: Complex, matrix: Tensor): Complex {
+  // A row reads 2 Re(c s) = 2 (Re c Re s - Im c Im s).
+  const modes = rows.shape[2]! / 2;
+  const real = concat([narrow(rows.re, 2, 0, modes), mul(narrow(rows.im, 2, 0, modes), -1)], 2);
+  const read = permute(matmul(permute(real, [1, 0, 2]), matrix), [1, 0, 2]);
+  return both(new Complex(narrow(read, 2, 0, modes), mul(narrow(read, 2, modes, 2 * modes), -1)));
 }
 
 /** Solves a small system of complex tensors by elimination without pivots. */
