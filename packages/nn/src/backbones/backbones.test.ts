@@ -87,6 +87,22 @@ describe("LanguageModel", () => {
     },
   );
 
+  test.each(["learned", "sines", "none"] as const)(
+    "hidden states do not depend on padding, with positions: %s",
+    async (positions) => {
+      const m = model({ positions, layers: ["hyena-mr", { layer: "mA", options: { heads: 4 } }, "swiglu"] });
+      const real = narrow(ids(31, 13), 0, 0, 1);
+      for (const before of [0, 4, 9]) {
+        const x = pad(real, [[before, 9 - before]], 3);
+        const mask = tensor([Array.from({ length: 22 }, (_, t) => t >= before && t < before + 13)], {
+          dtype: "bool",
+        });
+        const padded = narrow(m.hidden(x, { mask }), 1, before, before + 13);
+        expect(await distance(padded, m.hidden(real)), `${before} in front`).toBeLessThan(1e-12);
+      }
+    },
+  );
+
   test.each(["left", "right"])(
     "goes on from prompts of different lengths, padded on the %s",
     async (side) => {

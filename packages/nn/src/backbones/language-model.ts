@@ -146,7 +146,9 @@ export class LanguageModel {
     const table = this.positions?.value ?? this.#sines;
     if (table) {
       this.#within(time);
-      x = add(x, options.positions ? embedding(table, options.positions) : narrow(table, 0, 0, time));
+      // Padding has no place in the table.
+      const positions = options.positions ?? (options.mask && compactPositions(options.mask));
+      x = add(x, positions ? embedding(table, positions) : narrow(table, 0, 0, time));
     }
     x = dropout(x, this.embedDropout, options.key, this.layers.length);
     this.layers.forEach((block, i) => (x = block.forward(x, options, i)));
