@@ -31,6 +31,7 @@ export * from "./ssm/ssm-kernel.ts";
 export * from "./ssm/start.ts";
 export * from "./ssm/vandermonde.ts";
 export * from "./mixers/hyena-filter.ts";
+export * from "./mixers/hyena-options.ts";
 export * from "./mixers/hyena.ts";
 export * from "./mixers/feature-map.ts";
 export * from "./mixers/gated-linear-attention.ts";

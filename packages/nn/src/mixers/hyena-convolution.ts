@@ -7,13 +7,15 @@ import { fftConv } from "@everlong/kernels";
 export interface HyenaTaps {
   /** `[T, C]`: lags 0, 1, ... */
   readonly ahead: Tensor;
-  /** `[T, C]`: lags -1, -2, ... */
+  /** `[T, C]`: lags of the future. */
   readonly behind: Tensor | undefined;
   /** `[C]`: weight of the input itself. */
   readonly skip: Tensor | undefined;
 }
 
 export interface HyenaConvolution {
+  /** Where tap 0 of the filters of the future acts. */
+  readonly firstBackwardLag: 0 | -1;
   /** Positions of a block that is convolved alone; undefined: all are one. */
   readonly block: number | undefined;
   /** hyena-dna's `bidirectional`: input padded by half on both sides of a period without room for it. */
@@ -31,13 +33,13 @@ export function convolve(
   filter: HyenaTaps,
   preGate: Tensor | undefined,
   postGate: Tensor | undefined,
-  { block, aliased, wrapped }: HyenaConvolution,
+  { block, aliased, wrapped, firstBackwardLag }: HyenaConvolution,
 ): Tensor {
   const { ahead, behind, skip } = filter;
   if (block === undefined && wrapped === undefined && !aliased) {
     return fftConv(v, ahead, {
       layout: "bld",
-      ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag: -1 } : {}),
+      ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag } : {}),
       ...(skip ? { skip } : {}),
       ...(preGate ? { preGate } : {}),
       ...(postGate ? { postGate } : {}),
@@ -51,7 +53,7 @@ export function convolve(
     const taps = (k: Tensor): Tensor => narrow(k, 0, 0, Math.min(size, k.shape[0]!));
     return fftConv(rows, taps(ahead), {
       layout: "bld",
-      ...(behind ? { mode: "two-sided", backward: taps(behind), firstBackwardLag: -1 } : {}),
+      ...(behind ? { mode: "two-sided", backward: taps(behind), firstBackwardLag } : {}),
     });
   };
   const y = eachBlock(

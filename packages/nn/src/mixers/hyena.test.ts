@@ -15,7 +15,8 @@ import { describe, expect, test } from "vitest";
 import { hintsOf, loadState, namedVariables, parameters, stateDict } from "../layer.ts";
 import { activate } from "../layers/activation.ts";
 import { HyenaFilter } from "./hyena-filter.ts";
-import { Hyena, type HyenaOptions } from "./hyena.ts";
+import type { HyenaOptions } from "./hyena-options.ts";
+import { Hyena } from "./hyena.ts";
 
 const DIM = 6;
 const make = (more: Partial<HyenaOptions> = {}): Hyena =>
@@ -38,10 +39,11 @@ describe("Hyena", () => {
       { order, packing, blocks: 6 },
     ]),
   );
-  test.each([
+  test.each<Partial<HyenaOptions>>([
     ...variants,
     { order: 3, blocks: 8, bidirectional: true, innerFactor: 2, heads: 4, outerMixing: true },
     { filter: { bias: false }, activation: "gelu" },
+    { order: 3, bidirectional: true, firstBackwardLag: 0, blocks: 3 },
   ])("equals its recurrence written as direct sums: %o", async (options) => {
     const layer = make(options);
     const { order, heads, inner, blocks } = layer;
@@ -74,7 +76,8 @@ describe("Hyena", () => {
           let y = (skip?.[at(o, c, 0)] ?? 0) * gated[t]![c]!;
           for (const s of places.filter((p) => blocks === 1 || block(p) === block(t))) {
             if (s <= t) y += taps[t - s]![at(o, c, 0)]! * gated[s]![c]!;
-            else if (options.bidirectional) y += taps[s - t - 1]![at(o, c, 1)]! * gated[s]![c]!;
+            const tap = s - t + (options.firstBackwardLag ?? -1);
+            if (options.bidirectional && tap >= 0) y += taps[tap]![at(o, c, 1)]! * gated[s]![c]!;
           }
           return y;
         }),
@@ -162,6 +165,7 @@ describe("Hyena", () => {
   });
 
   test("too long an input is an error; compat cuts it", () => {
+    expect(() => make({ firstBackwardLag: 0 })).toThrow(/needs a two-sided filter/);
     expect(() => make().forward(sample(7, 49))).toThrow(
       /longer than maxLength: expected at most 48 positions, got 49/,
     );

@@ -37,74 +37,8 @@ import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { pack, packing, unpack } from "./attention-padding.ts";
 import { lastReal } from "./padding.ts";
 import { convolve, type HyenaConvolution, type HyenaTaps } from "./hyena-convolution.ts";
-import { HyenaFilter, type HyenaFilterSettings } from "./hyena-filter.ts";
-
-/**
- * Behaviour of the original code that differs from its description:
- * - `truncate`: inputs longer than `maxLength` are cut; the output is shorter.
- * - `wrapped-blocks`: with `blocks`, the whole filter enters each block's transform and wraps inside it (not causal).
- * - `aliased-two-sided`: `bidirectional` pads the input by half on both sides of a transform without room for it
- *   (hyena-dna); not a two-sided convolution.
- */
-export const HYENA_COMPAT = ["truncate", "wrapped-blocks", "aliased-two-sided"] as const;
-export type HyenaCompat = (typeof HYENA_COMPAT)[number];
-
-export interface HyenaOptions {
-  readonly key: Tensor;
-  /** Width D. */
-  readonly dim: number;
-  /** Longest input; filters are scaled to it. */
-  readonly maxLength: number;
-  /** Depth of the recurrence: order - 1 long convolutions. At least 2. Default 2. */
-  readonly order?: number;
-  /** Heads that share one set of filters. Default 1. */
-  readonly heads?: number;
-  /** Inner width over D. Default 1. */
-  readonly innerFactor?: number;
-  /** The input projection makes 1/groups of its channels, repeated before the short convolution. Default 1. */
-  readonly projectionGroups?: number;
-  /** Blocks of `maxLength / blocks` positions that the long convolution treats alone. Default 1. */
-  readonly blocks?: number;
-  /** Gates are summed over a head's channels (an outer product of gate and value, summed). Default false. */
-  readonly outerMixing?: boolean;
-  /** A learned map over heads after each convolution. Default false. */
-  readonly postOrderMixing?: boolean;
-  /** Taps of the short convolution. Default 3. */
-  readonly shortFilterOrder?: number;
-  /** Between the recurrence and the output projection. Default identity. */
-  readonly activation?: string;
-  /** Of gated values. Default 0. */
-  readonly dropout?: number;
-  /** A second filter for the future, its first tap at lag -1. Default false. */
-  readonly bidirectional?: boolean;
-  /**
-   * Which index of a filter channel runs faster, for order above 2: that of the recurrence (`channel-major`, safari and
-   * hyena-dna; default) or that of the channel (`order-major`, the standalone files). Same names and shapes, other function.
-   */
-  readonly packing?: "channel-major" | "order-major";
-  readonly filter?: HyenaFilterSettings;
-  readonly compat?: readonly HyenaCompat[];
-}
-
-const OPTIONS = [
-  "key",
-  "dim",
-  "maxLength",
-  "order",
-  "heads",
-  "innerFactor",
-  "projectionGroups",
-  "blocks",
-  "outerMixing",
-  "postOrderMixing",
-  "shortFilterOrder",
-  "activation",
-  "dropout",
-  "bidirectional",
-  "packing",
-  "filter",
-  "compat",
-] as const satisfies readonly (keyof HyenaOptions)[];
+import { HyenaFilter } from "./hyena-filter.ts";
+import { HYENA_COMPAT, HYENA_OPTIONS, type HyenaCompat, type HyenaOptions } from "./hyena-options.ts";
 
 /**
  * With projections `x_0 .. x_{N-1}, v` of the input: `v <- h_o * (v x_{N-1-o}) + d_o v x_{N-1-o}` for o = 0 .. N-2, then
@@ -136,7 +70,7 @@ export class Hyena implements Mixer, LongFilterLayer {
   readonly #form: HyenaConvolution;
 
   constructor(options: HyenaOptions) {
-    checkOptions("Hyena", options, OPTIONS);
+    checkOptions("Hyena", options, HYENA_OPTIONS);
     const {
       key,
       dim,
@@ -186,7 +120,14 @@ export class Hyena implements Mixer, LongFilterLayer {
     this.#compat = new Set(compat);
     this.bidirectional = bidirectional;
     const wraps = blocks > 1 && this.#compat.has("wrapped-blocks");
+    const { firstBackwardLag } = options;
+    if (firstBackwardLag !== undefined && (!bidirectional || this.#compat.has("aliased-two-sided"))) {
+      throw new ConfigError("Hyena", "firstBackwardLag needs a two-sided filter", {
+        got: `${firstBackwardLag}`,
+      });
+    }
     this.#form = {
+      firstBackwardLag: firstBackwardLag ?? -1,
       block: blocks > 1 && !wraps ? maxLength / blocks : undefined,
       aliased: bidirectional && this.#compat.has("aliased-two-sided"),
       wrapped: wraps ? blocks : undefined,
