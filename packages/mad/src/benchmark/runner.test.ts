@@ -1,0 +1,107 @@
+import "@everlong/device-cpu";
+import { EventEmitter } from "node:events";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { MessagePort, Worker } from "node:worker_threads";
+import { setDefaultDevice } from "@everlong/core";
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { serveRuns } from "../train/pool.ts";
+import { parseArchitecture } from "./architecture-name.ts";
+import { makeCell, type Cell } from "./cell.ts";
+import { runCells, type RunCellsOptions } from "./runner.ts";
+import { ResultStore } from "./store.ts";
+import { makeSetting } from "./suites.ts";
+
+beforeAll(() => setDefaultDevice("cpu"));
+
+let folder: string;
+beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), "everlong-runner-"))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+/** A worker's two ends in this thread. */
+class Inline extends EventEmitter {
+  readonly port: EventEmitter & { postMessage?: (m: unknown) => void } = new EventEmitter();
+  ended = false;
+
+  constructor() {
+    super();
+    this.port.postMessage = (m) => void (this.ended || this.emit("message", structuredClone(m)));
+    serveRuns(this.port as unknown as MessagePort);
+  }
+
+  postMessage(m: unknown): void {
+    this.port.emit("message", structuredClone(m));
+  }
+
+  terminate(): Promise<number> {
+    if (!this.ended) this.emit("exit", 1);
+    this.ended = true;
+    return Promise.resolve(1);
+  }
+}
+
+const setting = makeSetting("memorization", { vocabSize: 64, seqLen: 8 }, { trainCount: 16, testCount: 8 });
+const cell = (stack: string, seed: number): Cell =>
+  makeCell(parseArchitecture(stack), setting, {
+    dim: 8,
+    batch: 8,
+    epochs: 1,
+    learningRates: [0.01],
+    weightDecays: [0],
+    seed,
+  });
+const options = (more: Partial<RunCellsOptions> = {}): RunCellsOptions => ({
+  store: new ResultStore(folder),
+  start: () => new Inline() as unknown as Worker,
+  workers: 2,
+  ...more,
+});
+const cells = [cell("M", 1), cell("M", 2), cell("Sg", 1), cell("M", 1)];
+
+test("trains what is missing once, and the rest from the store", async () => {
+  const first = await runCells(cells, options());
+  expect([first.trained, first.failures.length, first.missing.length]).toEqual([3, 0, 0]);
+  expect(first.results.map((r) => r.key)).toEqual(cells.map((c) => c.key));
+  const again = await runCells(cells, options());
+  expect(again.trained).toBe(0);
+  expect(again.results).toEqual(first.results);
+  expect((await runCells(cells.slice(0, 1), options({ again: true }))).trained).toBe(1);
+  expect(readdirSync(join(folder, "claims"))).toEqual([]);
+});
+
+test("two processes on one folder share the work", async () => {
+  const many = Array.from({ length: 6 }, (_, i) => cell("M", 10 + i));
+  const both = await Promise.all([runCells(many, options()), runCells(many, options())]);
+  expect(both[0].trained + both[1].trained).toBe(6);
+  expect(both[0].results.map((r) => r.runs)).toEqual(both[1].results.map((r) => r.runs));
+});
+
+test("a cell that fails is reported, and the others are trained", async () => {
+  const leaking = makeSetting(
+    "in-context-recall",
+    { vocabSize: 2, seqLen: 4 },
+    { trainCount: 40, testCount: 8 },
+  );
+  const bad = makeCell(parseArchitecture("M"), leaking, { dim: 8, batch: 8, epochs: 1 });
+  const report = await runCells([bad, ...cells], options({ workers: 1 }));
+  expect(report.trained).toBe(3);
+  expect(report.failures.map((f) => f.message).join()).toMatch(/stand in the training set/);
+  expect(report.missing).toEqual([]);
+});
+
+test("what others are at is left to them on request, and an aborted run leaves its claims free", async () => {
+  const store = new ResultStore(folder);
+  const claim = store.claim(cells[0]!.key)!;
+  const report = await runCells(cells, options({ wait: false }));
+  expect(report.missing.map((c) => c.key)).toEqual([cells[0]!.key, cells[3]!.key]);
+  expect(report.trained).toBe(2);
+  claim.release();
+  const stop = new AbortController();
+  const stopped = await runCells(
+    [cell("M", 50), cell("M", 51)],
+    options({ workers: 1, signal: stop.signal, onPoint: () => stop.abort() }),
+  );
+  expect([stopped.trained, stopped.missing.length, stopped.failures.length]).toEqual([0, 2, 0]);
+  expect(readdirSync(join(folder, "claims"))).toEqual([]);
+});
