@@ -83,14 +83,14 @@ export const nativePeer = (name: string, work: string, size: number): Peer => ({
 });
 
 /** PyTorch, as found by `python3` (or Debian's at /usr/bin). */
-export const torchPeer = (work: string, size: number, threads = 1): Peer => ({
+export const torchPeer = (work: string, size: number, threads = 1, program = "torch_peer.py"): Peer => ({
   name: "torch",
   prepare: async () => {
     for (const python of ["/usr/bin/python3", "python3"]) {
       if (spawnSync(python, ["-c", "import torch"], { stdio: "ignore" }).status !== 0) continue;
       // set_num_threads alone leaves the BLAS library its own threads.
       const env = { ...TUNED_MALLOC, OPENBLAS_NUM_THREADS: `${threads}`, OMP_NUM_THREADS: `${threads}` };
-      return start(python, [join(folder, "torch_peer.py"), String(threads)], env, `${work} ${size}`);
+      return start(python, [join(folder, program), String(threads)], env, `${work} ${size}`);
     }
     return "needs python3-torch";
   },

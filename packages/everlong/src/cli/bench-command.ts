@@ -6,10 +6,11 @@ import { cpu } from "@everlong/device-cpu";
 import { labelSuite } from "@everlong/labels/bench";
 import type { Command } from "commander";
 import { cpuSuite } from "../bench/cpu-suite.ts";
+import { operatorsSuite } from "../bench/operators-suite.ts";
 import { runSuite, serveSuite, type BenchReport } from "../bench/run.ts";
 import type { Machine, Suite } from "../bench/suite.ts";
 
-const SUITES: readonly Suite[] = [cpuSuite, labelSuite];
+const SUITES: readonly Suite[] = [cpuSuite, operatorsSuite, labelSuite];
 
 function findSuite(name: string): Suite {
   const found = SUITES.find((s) => s.name === name);

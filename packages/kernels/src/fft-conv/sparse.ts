@@ -5,17 +5,20 @@ import {
   ConfigError,
   ShapeError,
   add,
+  broadcastTo,
   checkOptions,
-  irfft,
   mul,
   narrow,
   pad,
   permute,
   reshape,
-  rfft,
   show,
+  squeeze,
+  tensor,
+  unsqueeze,
   type Tensor,
 } from "@everlong/core";
+import { computeDtype } from "../inputs.ts";
 import { fftConv, type FftConvGates } from "./fft-conv.ts";
 import { axesOf, type Layout } from "./sequences.ts";
 
@@ -115,6 +118,15 @@ function overlapped(
   return add(front, moved);
 }
 
+/** `1/n sum over |b| <= last of exp(2 pi i b t / n)`, a Dirichlet kernel. */
+function sumOfWaves(n: number, last: number): Float64Array {
+  return Float64Array.from({ length: n }, (_, t) =>
+    t === 0
+      ? (2 * last + 1) / n
+      : Math.sin(((2 * last + 1) * Math.PI * t) / n) / (n * Math.sin((Math.PI * t) / n)),
+  );
+}
+
 /**
  * Convolution with filters of which the lowest `bins` of the L + 1 frequencies of 2L points are kept. Such filters reach into the
  * future: the result is two-sided (`y = irfft(rfft(u) rfft(k) [bin < bins])`, 2L points, the first L).
@@ -138,13 +150,16 @@ export function lowFrequencyConv(
       expected: "[D, J] or [J, D]",
       got: show(k.shape),
     });
-  // the filters alone go through 2L points: once for the whole batch
+  // the filters alone are filtered, once for the whole batch: circularly, by the sum of the kept waves
   const rows = layout === "bdl" ? k : permute(k, [1, 0]);
   const n = 2 * length;
-  const taps = fitAxis(rows, 1, Math.min(rows.shape[1]!, n));
-  const kept = Math.min(bins, length + 1);
-  const spectrum = rfft(taps, { n }).map((t) => fitAxis(narrow(t, 1, 0, kept), 1, length + 1));
-  const period = irfft(spectrum, { n });
+  const [channels, taps] = rows.shape as [number, number];
+  const wide = fitAxis(narrow(rows, 1, 0, Math.min(taps, n)), 1, n);
+  const waves = tensor(sumOfWaves(n, bins - 1), [1, n], { dtype: computeDtype([k]), device: k.device });
+  const period =
+    bins > length
+      ? wide
+      : squeeze(fftConv(unsqueeze(wide, 0), broadcastTo(waves, [channels, n]), { mode: "circular" }), 0);
   const turn = (t: Tensor): Tensor => (layout === "bdl" ? t : permute(t, [1, 0]));
   const ahead = turn(narrow(period, 1, 0, length));
   if (length === 1) return fftConv(u, ahead, options);

@@ -1,0 +1,298 @@
+// `npm run bench -- operators`: sparse attention, sparse and butterfly convolutions beside their dense forms and PyTorch's.
+
+import {
+  compile,
+  device,
+  gradients,
+  mul,
+  random,
+  sum,
+  tensor,
+  type Compiled,
+  type Tensor,
+} from "@everlong/core";
+import { cpu } from "@everlong/device-cpu";
+import {
+  attention,
+  attentionBlocks,
+  butterflyConv,
+  butterflyRadices,
+  dftMatrix,
+  fftConv,
+  lowFrequencyConv,
+  partialConv,
+} from "@everlong/kernels";
+import { localBlocks, stridedBlocks, unionOfBlocks } from "@everlong/nn";
+import { torchPeer } from "./peers.ts";
+import type { BenchCase, CheckCase, Peer, Suite } from "./suite.ts";
+
+type Fn = (...inputs: Tensor[]) => Tensor | Tensor[];
+
+/** Work at a length: the sizes of its random inputs and a function of them that gives results. */
+interface Work {
+  readonly shapes: readonly (readonly number[])[];
+  readonly fn: Fn;
+}
+
+const listOf = (out: Tensor | Tensor[]): Tensor[] => (Array.isArray(out) ? out : [out]);
+
+/** Random inputs, realised. */
+async function drawn(shapes: Work["shapes"]): Promise<Tensor[]> {
+  return Promise.all(
+    shapes.map(async (shape, i) => {
+      const values = await random.normal(random.key(i + 1), [...shape]).data();
+      return tensor(values, [...shape]);
+    }),
+  );
+}
+
+/** The largest relative L2 error of a result at a small length against the float64 reference device. */
+async function errorOf({ shapes, fn }: Work): Promise<number> {
+  const inputs = await drawn(shapes);
+  const got = listOf(fn(...inputs));
+  const wide = await Promise.all(
+    inputs.map(async (t) =>
+      tensor(Float64Array.from(await t.data()), t.shape, { device: device("reference") }),
+    ),
+  );
+  const want = listOf(fn(...wide));
+  let worst = 0;
+  for (const [i, w] of want.entries()) {
+    const [x, y] = [await got[i]!.data(), await w.data()];
+    let [off, size] = [0, 0];
+    for (let k = 0; k < y.length; k++) {
+      off += (y[k]! - x[k]!) ** 2;
+      size += y[k]! ** 2;
+    }
+    worst = Math.max(worst, Math.sqrt(off / size));
+  }
+  return worst;
+}
+
+interface Ready {
+  readonly run: () => void;
+  readonly close: () => void;
+}
+async function ready(name: string, { shapes, fn }: Work): Promise<Ready> {
+  cpu.setThreads(1);
+  const inputs = await drawn(shapes);
+  const compiled: Compiled<Tensor[], Tensor[]> = compile((...t: Tensor[]) => listOf(fn(...t)), { name });
+  return {
+    run: () => {
+      for (const t of compiled(...inputs)) t[Symbol.dispose]();
+    },
+    close: () => {
+      compiled.dispose();
+      for (const t of inputs) t[Symbol.dispose]();
+    },
+  };
+}
+
+/** Another form of ours in the same process. */
+const ourPeer = (name: string, work: Work): Peer => ({
+  name,
+  prepare: async () => {
+    const { run, close } = await ready(name, work);
+    return {
+      run: () => {
+        const began = performance.now();
+        run();
+        return Promise.resolve(performance.now() - began);
+      },
+      close,
+    };
+  },
+});
+
+const operatorCase = (
+  name: string,
+  work: (length: number) => Work,
+  length: number,
+  peers: readonly Peer[],
+): BenchCase => ({
+  name,
+  unit: "ms",
+  tolerance: 2e-5,
+  repeats: 9,
+  peers,
+  prepare: async () => {
+    const { run, close } = await ready(name, work(length));
+    return { run, close, error: () => errorOf(work(200)) };
+  },
+});
+
+/** The results of a function of inputs, then gradients of their sum with fixed weights. */
+const withGradients =
+  (work: (length: number) => Work) =>
+  (length: number): Work => {
+    const { shapes, fn } = work(length);
+    return {
+      shapes: [...shapes, shapes[0]!],
+      fn: (...all) => {
+        const inputs = all.slice(0, -1);
+        return gradients(sum(mul(fn(...inputs) as Tensor, all.at(-1)!)), inputs);
+      },
+    };
+  };
+
+const SIDE = 64;
+const PATTERN = unionOfBlocks(localBlocks(1, 0), stridedBlocks(8));
+const size = { queries: SIDE, keys: SIDE };
+
+/** Causal attention of 4 heads of 64 over blocks of 64: the last two, and every eighth. */
+const sparseAttention = (length: number): Work => ({
+  shapes: Array.from({ length: 3 }, () => [1, length, 4, 64]),
+  fn: (q, k, v) => {
+    const count = Math.ceil(length / SIDE);
+    const lists = PATTERN({ rows: count, columns: count, size });
+    return attention(q!, k!, v!, {
+      causal: true,
+      blocks: attentionBlocks(size, lists, { device: q!.device }),
+    });
+  },
+});
+const denseAttention = (length: number): Work => ({
+  shapes: Array.from({ length: 3 }, () => [1, length, 4, 64]),
+  fn: (q, k, v) => attention(q!, k!, v!, { causal: true }),
+});
+
+const rows = (length: number): number[][] => [
+  [4, 192, length],
+  [192, length],
+];
+const denseConv = (length: number): Work => ({ shapes: rows(length), fn: (u, k) => fftConv(u!, k!) });
+const partial = (length: number): Work => ({
+  shapes: rows(length),
+  fn: (u, k) => partialConv(u!, k!, Math.ceil(length / 8)),
+});
+const lowFrequency = (length: number): Work => ({
+  shapes: rows(length),
+  fn: (u, k) => lowFrequencyConv(u!, k!, Math.ceil(length / 4)),
+});
+const butterfly =
+  (learned: boolean) =>
+  (length: number): Work => {
+    const radices = butterflyRadices(2 * length);
+    const matricesOn = (t: Tensor): Tensor[] =>
+      radices.map((m) => dftMatrix(m, { device: t.device, dtype: t.dtype }));
+    return {
+      shapes: [...rows(length), ...(learned ? radices.map((m) => [2, m, m]) : [])],
+      fn: (u, k, ...w) => butterflyConv(u!, k!, learned ? w : matricesOn(u!)),
+    };
+  };
+
+const UNIT: Readonly<Record<string, number>> = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 };
+
+/** Bytes of the memory plan of a compiled forward and backward pass: temporaries, and scratch of a thread. */
+async function planned(length: number): Promise<number> {
+  const { shapes, fn } = withGradients(sparseAttention)(length);
+  const inputs = await drawn(shapes);
+  const step = compile((...t: Tensor[]) => fn(...t) as Tensor[]);
+  const out = step(...inputs);
+  const plan = step.plan();
+  step.dispose();
+  for (const t of [...inputs, ...out]) t[Symbol.dispose]();
+  const sizes = /arena ([\d.]+) (\w+), scratch ([\d.]+) (\w+)/.exec(plan)!;
+  return Number(sizes[1]) * UNIT[sizes[2]!]! + Number(sizes[3]) * UNIT[sizes[4]!]!;
+}
+
+/** Share of blocks kept out of `count` by `count`, drawn at random. */
+const KEPT = [0.5, 0.25, 0.0625];
+
+/** Time with a share of random blocks over the dense time, minus what the share allows (1.15 f + 0.1): at most 0. */
+const shareCheck = (gradientsToo: boolean): CheckCase => ({
+  name: `time beyond 1.15 f + 0.1 of dense, ${gradientsToo ? "forward and backward" : "forward"}`,
+  unit: "of dense",
+  bound: 0,
+  measure: async () => {
+    const length = 2048;
+    const count = length / SIDE;
+    const plain = (blocks: boolean[][] | undefined) => (): Work => ({
+      shapes: Array.from({ length: 3 }, () => [1, length, 4, 64]),
+      fn: (q, k, v) => {
+        const lists = blocks?.map((row) => row.flatMap((on, c) => (on ? [c] : [])));
+        return attention(q!, k!, v!, lists ? { blocks: attentionBlocks(size, lists) } : {});
+      },
+    });
+    let state = 7;
+    const uniform = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
+    const masks = KEPT.map((f) =>
+      Array.from({ length: count }, () => Array.from({ length: count }, () => uniform() < f)),
+    );
+    const works = [undefined, ...masks].map((m) => {
+      const work = plain(m);
+      return gradientsToo ? withGradients(work)(length) : work();
+    });
+    const runs = await Promise.all(works.map((w, i) => ready(`share ${i}`, w)));
+    const best = runs.map(() => Number.POSITIVE_INFINITY);
+    for (let round = 0; round < 7; round++)
+      for (const [i, r] of runs.entries()) {
+        const began = performance.now();
+        r.run();
+        best[i] = Math.min(best[i]!, performance.now() - began);
+      }
+    for (const r of runs) r.close();
+    const beyond = masks.map((mask, i) => {
+      const share = mask.flat().filter(Boolean).length / count ** 2;
+      return best[i + 1]! / best[0]! - 1.15 * share - 0.1;
+    });
+    return Math.max(0, ...beyond);
+  },
+});
+
+const torch = (name: string, length: number): Peer => torchPeer(name, length, 1, "operators_peer.py");
+
+export const operatorsSuite: Suite = {
+  name: "operators",
+  describe: "sparse attention, partial, low-frequency and butterfly convolutions, float32",
+  cases: (): readonly (BenchCase | CheckCase)[] => [
+    ...[1536, 4096].flatMap((length) => [
+      operatorCase(`block-sparse attention, L ${length}`, sparseAttention, length, [
+        ourPeer("ours dense", denseAttention(length)),
+        torch("attention", length - (length % SIDE)),
+      ]),
+      operatorCase(
+        `block-sparse attention and gradients, L ${length}`,
+        withGradients(sparseAttention),
+        length,
+        [
+          ourPeer("ours dense", withGradients(denseAttention)(length)),
+          torch("attention-gradients", length - (length % SIDE)),
+        ],
+      ),
+    ]),
+    shareCheck(false),
+    shareCheck(true),
+    {
+      name: "block-sparse attention: planned memory, L 16384 over L 2048",
+      unit: "x",
+      bound: 8.5,
+      measure: async () => {
+        const short = await planned(2048);
+        return (await planned(16_384)) / short;
+      },
+    },
+    ...[6000, 8192].flatMap((length) => [
+      operatorCase(`partial convolution, 1/8 of ${length} taps`, partial, length, [
+        ourPeer("ours dense", denseConv(length)),
+        torch("partial", length),
+      ]),
+      operatorCase(`low-frequency convolution, 1/4 of ${length}`, lowFrequency, length, [
+        ourPeer("ours dense", denseConv(length)),
+        torch("low", length),
+      ]),
+    ]),
+    operatorCase("butterfly convolution, fixed, L 2048", butterfly(false), 2048, [
+      ourPeer("ours FFT", denseConv(2048)),
+      torch("butterfly", 2048),
+    ]),
+    operatorCase("butterfly convolution, learned, L 2048", butterfly(true), 2048, [
+      ourPeer("ours fixed", butterfly(false)(2048)),
+      torch("butterfly", 2048),
+    ]),
+    operatorCase("butterfly convolution and gradients, L 2048", withGradients(butterfly(true)), 2048, [
+      ourPeer("ours FFT", withGradients(denseConv)(2048)),
+      torch("butterfly-gradients", 2048),
+    ]),
+  ],
+};
