@@ -3,7 +3,9 @@
 import { checkOptions, ConfigError, isStrict, NumericError, setStrict, tensor } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
 import { constant, type Schedule } from "./schedule.ts";
-import { trainStep, type Batch, type LossFunction, type TrainStepOptions } from "./train-step.ts";
+import { stepper } from "./stepper.ts";
+import type { Batch, LossFunction, TrainStepOptions } from "./train-step.ts";
+import type { Plateau } from "./watch.ts";
 
 /** What a step reports. */
 export interface StepReport {
@@ -31,8 +33,15 @@ export interface FitOptions {
   readonly learningRate?: number;
   /** Default: constant. */
   readonly schedule?: Schedule;
+  /** Lowers the rate further when values observed by it stop improving. */
+  readonly plateau?: Plateau;
   /** Limit of the global gradient norm. Default: none. */
   readonly clip?: number;
+  /**
+   * Batches of one step, whose gradients are averaged; scalars are means over them. When batches run out within a step, that
+   * step is not made. Default 1.
+   */
+  readonly accumulate?: number;
   /** Decides the keys that the loss gets, dropout's for one. Default 0. */
   readonly seed?: number;
   /** Free the tensors of a batch after its step. Default true; false for tensors that come back. */
@@ -55,7 +64,9 @@ const KNOWN = [
   "from",
   "learningRate",
   "schedule",
+  "plateau",
   "clip",
+  "accumulate",
   "seed",
   "freeBatches",
   "strict",
@@ -99,34 +110,32 @@ const later: (resume: () => void) => unknown = globalThis.setImmediate ?? setTim
  */
 export async function fit(options: FitOptions): Promise<FitResult> {
   checkOptions("fit", options, KNOWN);
-  const { optimizer, batches, steps, schedule = constant(), onStep, signal } = options;
+  const { optimizer, batches, steps, schedule = constant(), plateau, onStep, signal } = options;
   const learningRate = options.learningRate ?? optimizer.baseRate;
   if (!(learningRate > 0))
     throw new ConfigError("fit", "learning rate must be positive", { got: `${learningRate}` });
-  const { run, names } = trainStep(pick(options));
   const { device } = optimizer.step.current;
   const strict = (options.strict ?? true) && device.name !== "reference";
+  const { feed, dispose } = stepper(pick(options), options.accumulate ?? 1, strict ? strictly : (fn) => fn());
   const began = performance.now();
   let turn = began;
   let step = options.from ?? 0;
   let lastLoss = Number.NaN;
   let lastRate = Number.NaN;
   const end = (stopped: FitResult["stopped"]): FitResult => {
-    run.dispose();
+    dispose();
     return { steps: step, stopped, lastLoss };
   };
   if (steps <= step) return end("done");
   for await (const batch of batches) {
     if (signal?.aborted) return end("signal");
-    const rate = learningRate * schedule(step);
+    const rate = learningRate * schedule(step) * (plateau?.factor ?? 1);
     if (rate !== lastRate) optimizer.learningRate.value = tensor(rate, { device });
     lastRate = rate;
-    const result = strict ? strictly(() => run(batch)) : run(batch);
-    const values = await result.data();
-    result[Symbol.dispose]();
+    const scalars = await feed(batch);
     if (options.freeBatches ?? true) for (const t of Object.values(batch)) t[Symbol.dispose]();
+    if (!scalars) continue;
     step++;
-    const scalars = Object.fromEntries(names.map((n, i) => [n, values[i]!]));
     const loss = scalars["loss"]!;
     if (!Number.isFinite(loss)) {
       throw new NumericError("fit", `the loss became ${loss} at step ${step}`, {

@@ -4,7 +4,9 @@
 import {
   broadcastTo,
   compile,
+  concat,
   ConfigError,
+  narrow,
   NumericError,
   random,
   realize,
@@ -41,6 +43,19 @@ export interface SweepOptions {
   readonly clip?: number;
   /** Decides the keys of all steps. Default 0. */
   readonly seed?: number;
+  /**
+   * Runs that are computed side by side; the next ones follow within the compiled step. Default: all. Large batches fill a
+   * CPU with one run, and its caches then hold one run's values.
+   */
+  readonly together?: number;
+}
+
+/** Some of the runs, side by side. */
+interface Group {
+  readonly first: number;
+  readonly size: number;
+  /** `[G, ...]`, one for each template variable. */
+  readonly stacked: readonly Variable[];
 }
 
 /**
@@ -55,14 +70,13 @@ export class Sweep {
   /** `[S, names]` scalars of a step, from a batch and the learning rates `[S]` of this step. */
   readonly step: Compiled<readonly [Batch, Tensor], Tensor>;
   readonly #templates: readonly Variable[];
-  /** `[S, ...]` each. */
-  readonly #stacked: readonly Variable[];
+  readonly #groups: readonly Group[];
   readonly #optimizer: Optimizer;
   /** Updates made so far: all runs are at the same one. */
   readonly #count: Variable;
 
   constructor(options: SweepOptions) {
-    const { optimizer, runs, seed = 0 } = options;
+    const { optimizer, runs, seed = 0, together = Math.max(1, runs.length) } = options;
     if (runs.length === 0) throw new ConfigError("Sweep", "needs at least one run");
     const own = optimizer.parameters.find(
       (p) => p.rateScale !== 1 || (p.usesBaseDecay && p.weightDecay !== 0),
@@ -82,12 +96,20 @@ export class Sweep {
       ...[...optimizer.state.values()].filter((v) => v !== optimizer.step),
       ...(options.variables ?? []),
     ];
-    this.#stacked = this.#templates.map((v) => {
-      const copies = broadcastTo(unsqueeze(v.current, 0), [size, ...v.shape]);
-      return new Variable(copies, { name: v.name, trainable: v.trainable });
+    if (!Number.isInteger(together) || together < 1) {
+      throw new ConfigError("Sweep", "together must be a positive integer", { got: `${together}` });
+    }
+    this.#groups = Array.from({ length: Math.ceil(size / together) }, (_, g): Group => {
+      const first = g * together;
+      const count = Math.min(together, size - first);
+      const stacked = this.#templates.map((v) => {
+        const copies = broadcastTo(unsqueeze(v.current, 0), [count, ...v.shape]);
+        return new Variable(copies, { name: v.name, trainable: v.trainable });
+      });
+      return { first, size: count, stacked };
     });
     this.#count = new Variable(optimizer.step.current, { name: optimizer.step.name, trainable: false });
-    realize([...this.#stacked, this.#count].map((v) => v.current));
+    realize([...this.#groups.flatMap((g) => g.stacked), this.#count].map((v) => v.current));
     const { device } = optimizer.step.current;
     const update = oneUpdate(options);
     const decays = tensor(
@@ -100,7 +122,8 @@ export class Sweep {
     const keys = sharedKey ? [] : [stack(seeds.map((s) => random.key(s, device)))];
     this.step = compile(
       (batch: Batch, rates: Tensor): Tensor => {
-        let count = this.#count.value;
+        const before = this.#count.value;
+        let count = before;
         const one = (
           values: readonly Tensor[],
           rate: Tensor,
@@ -108,7 +131,7 @@ export class Sweep {
           [key = sharedKey]: readonly Tensor[],
         ): [Tensor, Tensor[]] => {
           const bound = new Map(this.#templates.map((v, i) => [v, values[i]!]));
-          bound.set(optimizer.learningRate, rate).set(optimizer.step, count);
+          bound.set(optimizer.learningRate, rate).set(optimizer.step, before);
           const { result, written } = withVariables(bound, () =>
             update(batch, { key, ...(decaying ? { weightDecay } : {}) }),
           );
@@ -117,15 +140,19 @@ export class Sweep {
           count = written.get(optimizer.step) ?? count;
           return [stack(Object.values(result)), this.#templates.map((v, i) => written.get(v) ?? values[i]!)];
         };
-        const [scalars, next] = vmap(one)(
-          this.#stacked.map((v) => v.value),
-          rates,
-          decays,
-          keys,
-        );
-        next.forEach((t, i) => (this.#stacked[i]!.value = t));
+        const scalars = this.#groups.map(({ first, size: width, stacked }) => {
+          const own = (t: Tensor): Tensor => narrow(t, 0, first, first + width);
+          const [made, next] = vmap(one)(
+            stacked.map((v) => v.value),
+            own(rates),
+            own(decays),
+            keys.map(own),
+          );
+          next.forEach((t, i) => (stacked[i]!.value = t));
+          return made;
+        });
         this.#count.value = count;
-        return scalars;
+        return concat(scalars);
       },
       { name: `sweep of ${size} runs` },
     );
@@ -161,12 +188,16 @@ export class Sweep {
       const bound = new Map(this.#templates.map((v, i) => [v, values[i]!]));
       return [...withVariables(bound, fn).result];
     });
-    return all(this.#stacked.map((v) => v.value));
+    const parts = this.#groups.map(({ stacked }) => all(stacked.map((v) => v.value)));
+    return parts[0]!.map((_, k) => concat(parts.map((p) => p[k]!)));
   }
 
   /** Copies run `index`'s values into the template model and optimiser. */
   load(index: number): void {
-    this.#templates.forEach((v, i) => (v.value = this.#stacked[i]!.value.slice([index])));
+    const group = this.#groups.find((g) => index >= g.first && index < g.first + g.size);
+    if (!group)
+      throw new ConfigError("Sweep", `no run ${index}`, { expected: `0 to ${this.runs.length - 1}` });
+    this.#templates.forEach((v, i) => (v.value = group.stacked[i]!.value.slice([index - group.first])));
     this.#optimizer.step.value = this.#count.value.add(0);
     realize([...this.#templates, this.#optimizer.step].map((v) => v.current));
   }

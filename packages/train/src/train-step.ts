@@ -1,17 +1,8 @@
 // One compiled training step: loss, gradients, clipping, update.
 
-import {
-  cast,
-  compile,
-  ConfigError,
-  gradients,
-  random,
-  stack,
-  type Compiled,
-  type Tensor,
-} from "@everlong/core";
-import { clipByGlobalNorm, globalNorm } from "./clip.ts";
+import { cast, compile, random, stack, type Compiled, type Tensor } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
+import { checkClip, clipAndApply, lossAndGradients } from "./step-parts.ts";
 
 /** A batch by name; the leading axis of each tensor is usually B. */
 export type Batch = Readonly<Record<string, Tensor>>;
@@ -75,23 +66,17 @@ export interface RunContext {
 export function oneUpdate(
   options: TrainStepOptions,
 ): (batch: Batch, run?: RunContext) => Record<string, Tensor> {
-  const { loss, optimizer, clip, seed = 0 } = options;
-  if (clip !== undefined && !(clip > 0))
-    throw new ConfigError("trainStep", "clip must be positive", { got: `${clip}` });
+  const { optimizer, seed = 0 } = options;
+  checkClip(options);
   const base = random.key(seed, optimizer.step.current.device);
   return (batch, run = {}) => {
     // The step's own number keys its randomness: a resumed run draws what an uninterrupted one would.
-    const out = loss(batch, { key: random.foldIn(run.key ?? base, optimizer.step.value) });
-    const scalars: Record<string, Tensor> =
-      "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
-    const found = gradients(
-      scalars["loss"]!,
-      optimizer.parameters.map((p) => p.variable.value),
+    const { scalars, found } = lossAndGradients(
+      options,
+      batch,
+      random.foldIn(run.key ?? base, optimizer.step.value),
     );
-    const { clipped, norm } =
-      clip === undefined ? { clipped: found, norm: globalNorm(found) } : clipByGlobalNorm(found, clip);
-    optimizer.apply(clipped, run.weightDecay);
-    scalars["gradNorm"] = norm;
+    scalars["gradNorm"] = clipAndApply(options, found, run.weightDecay);
     return Object.fromEntries(Object.entries(scalars).map(([n, t]) => [n, t.reshape([])]));
   };
 }
