@@ -3,6 +3,20 @@
 import type { HyperParameters, Recipe } from "./recipe.ts";
 import type { CellRun, EpochPoint, Measured } from "./result.ts";
 
+/** What a checkpoint keeps of a run that is under way. */
+export interface SavedTracker {
+  readonly curve: readonly EpochPoint[];
+  readonly lossSum: number;
+  readonly lossCount: number;
+  readonly best: number | null;
+  readonly bestEpoch: number;
+  readonly lowest: number | null;
+  readonly poorEpochs: number;
+  readonly drops: number;
+  readonly test: Measured | null;
+  readonly steps: number;
+}
+
 /** Collects the points of one run and decides when it is over. */
 export class RunTracker {
   readonly hyper: HyperParameters;
@@ -85,6 +99,32 @@ export class RunTracker {
       stopped: this.#stopped ?? "done",
       steps: this.#steps,
     };
+  }
+
+  /** For checkpoints: plain JSON. */
+  save(): SavedTracker {
+    return {
+      curve: this.#curve,
+      lossSum: this.#lossSum,
+      lossCount: this.#lossCount,
+      best: this.#curve.length > 0 ? this.#best : null,
+      bestEpoch: this.#bestEpoch,
+      lowest: this.#curve.length > 0 ? this.#lowest : null,
+      poorEpochs: this.#poorEpochs,
+      drops: this.#drops,
+      test: this.#test,
+      steps: this.#steps,
+    };
+  }
+
+  /** Goes on from what {@link save} gave. */
+  restore(s: SavedTracker): void {
+    this.#curve.splice(0, this.#curve.length, ...s.curve);
+    [this.#lossSum, this.#lossCount] = [s.lossSum, s.lossCount];
+    this.#best = s.best ?? Number.NEGATIVE_INFINITY;
+    this.#lowest = s.lowest ?? Number.POSITIVE_INFINITY;
+    [this.#bestEpoch, this.#poorEpochs, this.#drops] = [s.bestEpoch, s.poorEpochs, s.drops];
+    [this.#test, this.#steps] = [s.test, s.steps];
   }
 
   /** As torch's ReduceLROnPlateau: an improvement is one of more than 1e-4 of the lowest loss. */

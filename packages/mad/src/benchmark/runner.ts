@@ -1,6 +1,7 @@
 // Works through cells: takes results from the store, trains what is missing on worker threads, and leaves alone what
 // other processes are at. Stopping it at any moment loses at most the cells under way.
 
+import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Worker } from "node:worker_threads";
 import { askWorker } from "../train/pool.ts";
@@ -105,11 +106,13 @@ export async function runCells(cells: readonly Cell[], options: RunCellsOptions)
         const { cell, claim } = job;
         try {
           worker ??= options.start();
-          const ask = { cell, together: options.together ?? "auto" };
+          const partial = store.partial(cell.key);
+          const ask = { cell, together: options.together ?? "auto", resume: { folder: partial } } as const;
           const result = await askWorker(worker, "cell", ask, ({ run, point }, done) =>
             options.onPoint?.(cell, run, point, done),
           );
           store.put(result);
+          rmSync(partial, { recursive: true, force: true });
           trained++;
           settle(cell, result, false);
         } catch (error) {

@@ -85,6 +85,11 @@ export class ResultStore {
     return join(this.folder, "claims", `${key}.json`);
   }
 
+  /** Where an unfinished cell keeps what it has. */
+  partial(key: string): string {
+    return join(this.folder, "partial", key);
+  }
+
   has(key: string): boolean {
     return existsSync(this.#resultPath(key));
   }

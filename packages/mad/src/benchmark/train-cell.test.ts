@@ -1,4 +1,7 @@
 import "@everlong/device-cpu";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setDefaultDevice } from "@everlong/core";
 import { beforeAll, describe, expect, test } from "vitest";
 import { parseArchitecture } from "./architecture-name.ts";
@@ -50,6 +53,23 @@ describe("a cell", () => {
   test("repeats bit for bit", async () => {
     const cell = tiny("mA(heads=2)-Sg", { learningRates: [1e-2] });
     expect(figures(await trainCell(cell))).toEqual(figures(await trainCell(cell)));
+  });
+
+  test("stopped at any point, it goes on to the same bits", async () => {
+    const cell = tiny("mA(heads=2)-Sg", { epochs: 4, schedule: "plateau", plateauPatience: 0 });
+    const whole = await trainCell(cell, { together: "off" });
+    const folder = mkdtempSync(join(tmpdir(), "everlong-resume-"));
+    const resume = { folder, every: 0 };
+    for (const after of [3, 2, 5, 4]) {
+      let seen = 0;
+      const onPoint = (): void => {
+        if (++seen > after) throw new Error("killed");
+      };
+      await expect(trainCell(cell, { together: "off", resume, onPoint })).rejects.toThrow("killed");
+    }
+    expect(readdirSync(folder)).toEqual(expect.arrayContaining(["run-0.json", "run-1.safetensors"]));
+    expect(figures(await trainCell(cell, { together: "off", resume }))).toEqual(figures(whole));
+    rmSync(folder, { recursive: true });
   });
 
   test("a run that reaches the accuracy ends, the others go on", async () => {

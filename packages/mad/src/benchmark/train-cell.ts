@@ -1,5 +1,7 @@
 // Trains all runs of a cell: together as one compiled step, or one after the other.
 
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import {
   defaultDevice,
   EverlongError,
@@ -14,6 +16,8 @@ import type { LayerEntry } from "@everlong/nn";
 import {
   AdamW,
   fit,
+  loadCheckpoint,
+  saveCheckpoint,
   Sgd,
   Sweep,
   type Batch,
@@ -33,7 +37,8 @@ import type { Cell } from "./cell.ts";
 import { loadPlugins } from "./plugin.ts";
 import { hyperParameters, rateAt, stepsOf, stepsPerEpoch, type HyperParameters } from "./recipe.ts";
 import type { CellResult, CellRun, EpochPoint } from "./result.ts";
-import { RunTracker } from "./run-tracker.ts";
+import { RunTracker, type SavedTracker } from "./run-tracker.ts";
+import { writeWhole } from "./store.ts";
 
 export interface TrainCellOptions {
   /**
@@ -48,6 +53,16 @@ export interface TrainCellOptions {
    * Runs are then trained one by one.
    */
   readonly onModel?: (which: "best" | "last", run: number, parts: CheckpointParts) => Promise<void>;
+  /** Runs that are trained one by one leave checkpoints and go on from them, bit for bit. */
+  readonly resume?: ResumeOptions;
+}
+
+/** Where an interrupted cell goes on from. */
+export interface ResumeOptions {
+  /** Holds finished runs and the checkpoint of the one under way; the caller removes it with the cell's end. */
+  readonly folder: string;
+  /** Least seconds between checkpoints, which are written where the test set is measured. Default 60. */
+  readonly every?: number;
 }
 
 type Model = ReturnType<typeof makeModel>;
@@ -63,6 +78,7 @@ interface Bench {
   readonly newModel: () => Model;
   readonly onPoint: NonNullable<TrainCellOptions["onPoint"]>;
   readonly onModel: TrainCellOptions["onModel"];
+  readonly resume: ResumeOptions | undefined;
 }
 
 /** A vectorised step could not be built; the cell can still be trained run by run. */
@@ -115,6 +131,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
     newModel,
     onPoint,
     onModel,
+    resume: options.resume,
   };
   const began = performance.now();
   let runs: readonly CellRun[];
@@ -210,49 +227,76 @@ async function trainTogether(bench: Bench): Promise<readonly CellRun[]> {
 }
 
 async function trainApart(bench: Bench): Promise<readonly CellRun[]> {
-  const { cell, train, test, classes, steps, perEpoch, onPoint, onModel } = bench;
-  const { recipe } = cell;
-  const hypers = hyperParameters(recipe);
   const runs: CellRun[] = [];
-  for (const [i, hyper] of hypers.entries()) {
-    const tracker = new RunTracker(hyper, recipe);
-    const model = bench.newModel();
-    const optimizer = makeOptimizer(model, cell, hyper);
-    const evaluator = new Evaluator(model, test, classes, recipe.batch);
-    let lowest = Number.POSITIVE_INFINITY;
-    const measure = async (step: number): Promise<void> => {
-      const [measured] = await evaluator.measure();
-      const point = tracker.measured(step / perEpoch, step, measured!, step === steps);
-      if (!point) return;
-      onPoint(i, point, (i + step / steps) / hypers.length);
-      if (point.testLoss < lowest) await onModel?.("best", i, { model, optimizer });
-      lowest = Math.min(lowest, point.testLoss);
-    };
-    try {
-      await measure(0);
-      await fit({
-        optimizer,
-        steps,
-        loss: lossOf(model),
-        batches: toTensors(train, recipe.batch, recipe.seed),
-        schedule: (step) =>
-          rateAt(recipe, hyper.learningRate, step, perEpoch, tracker.drops) / hyper.learningRate,
-        seed: recipe.seed,
-        ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
-        onStep: async ({ step, loss }) => {
-          tracker.step(loss);
-          if (isPoint(bench, step)) await measure(step);
-          return !tracker.over;
-        },
-      });
-    } catch (error) {
-      if (!(error instanceof NumericError)) throw error;
-      tracker.diverge();
-    } finally {
-      evaluator.dispose();
+  for (const [i, hyper] of hyperParameters(bench.cell.recipe).entries()) {
+    const done = bench.resume && join(bench.resume.folder, `run-${i}.json`);
+    if (done !== undefined && existsSync(done)) {
+      runs.push(JSON.parse(readFileSync(done, "utf8")) as CellRun);
+      continue;
     }
-    await onModel?.("last", i, { model, optimizer });
-    runs.push(tracker.run());
+    const run = await trainAlone(bench, i, hyper);
+    if (done !== undefined) writeWhole(done, JSON.stringify(run));
+    runs.push(run);
   }
   return runs;
+}
+
+/** Trains run `i` of a cell, from its checkpoint if there is one. */
+async function trainAlone(bench: Bench, i: number, hyper: HyperParameters): Promise<CellRun> {
+  const { cell, train, test, classes, steps, perEpoch, onPoint, onModel, resume } = bench;
+  const { recipe } = cell;
+  const count = hyperParameters(recipe).length;
+  const tracker = new RunTracker(hyper, recipe);
+  const model = bench.newModel();
+  const optimizer = makeOptimizer(model, cell, hyper);
+  const parts: CheckpointParts = { model, optimizer };
+  const evaluator = new Evaluator(model, test, classes, recipe.batch);
+  const path = resume && join(resume.folder, `run-${i}.safetensors`);
+  let from = 0;
+  if (path !== undefined && existsSync(path)) {
+    const info = (await loadCheckpoint(path, parts)) as { step: number; tracker: SavedTracker };
+    from = info.step;
+    tracker.restore(info.tracker);
+  }
+  let lowest = Number.POSITIVE_INFINITY;
+  let saved = performance.now();
+  const measure = async (step: number): Promise<void> => {
+    const [measured] = await evaluator.measure();
+    const point = tracker.measured(step / perEpoch, step, measured!, step === steps);
+    if (!point) return;
+    onPoint(i, point, (i + step / steps) / count);
+    if (point.testLoss < lowest) await onModel?.("best", i, parts);
+    lowest = Math.min(lowest, point.testLoss);
+    const isDue = performance.now() - saved >= 1000 * (resume?.every ?? 60);
+    if (path === undefined || step === 0 || tracker.over || !isDue) return;
+    mkdirSync(dirname(path), { recursive: true });
+    await saveCheckpoint(path, parts, { step, tracker: tracker.save() });
+    saved = performance.now();
+  };
+  try {
+    if (from === 0) await measure(0);
+    await fit({
+      optimizer,
+      steps,
+      from,
+      loss: lossOf(model),
+      batches: toTensors(train, recipe.batch, recipe.seed, from),
+      schedule: (step) =>
+        rateAt(recipe, hyper.learningRate, step, perEpoch, tracker.drops) / hyper.learningRate,
+      seed: recipe.seed,
+      ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
+      onStep: async ({ step, loss }) => {
+        tracker.step(loss);
+        if (isPoint(bench, step)) await measure(step);
+        return !tracker.over;
+      },
+    });
+  } catch (error) {
+    if (!(error instanceof NumericError)) throw error;
+    tracker.diverge();
+  } finally {
+    evaluator.dispose();
+  }
+  await onModel?.("last", i, parts);
+  return tracker.run();
 }

@@ -13,7 +13,7 @@ import { trainRun, type RunConfig } from "./run.ts";
 interface Work {
   readonly run: { readonly ask: RunConfig; readonly answer: RunRecord; readonly point: CurvePoint };
   readonly cell: {
-    readonly ask: { readonly cell: Cell; readonly together: NonNullable<TrainCellOptions["together"]> };
+    readonly ask: { readonly cell: Cell } & Pick<TrainCellOptions, "together" | "resume">;
     readonly answer: CellResult;
     readonly point: { readonly run: number; readonly point: EpochPoint };
   };
@@ -36,8 +36,8 @@ type Post = (point: unknown, done: number) => void;
 
 const does: { readonly [K in Kind]: (ask: Work[K]["ask"], post: Post) => Promise<Work[K]["answer"]> } = {
   run: (config, post) => trainRun(config, post),
-  cell: ({ cell, together }, post) =>
-    trainCell(cell, { together, onPoint: (run, point, done) => post({ run, point }, done) }),
+  cell: ({ cell, ...options }, post) =>
+    trainCell(cell, { ...options, onPoint: (run, point, done) => post({ run, point }, done) }),
 };
 
 /** In a worker: does the jobs that arrive. */
