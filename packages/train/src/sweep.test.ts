@@ -31,7 +31,7 @@ const RUNS = [
 ];
 const STEPS = 6;
 
-test("a sweep equals separate runs", async () => {
+test.each([3, 2])("a sweep equals separate runs, %i side by side", async (together) => {
   const schedule = cosine({ steps: STEPS, warmup: 2 });
   const alone: number[][] = [];
   for (const { learningRate, weightDecay } of RUNS) {
@@ -51,21 +51,22 @@ test("a sweep equals separate runs", async () => {
   }
   const model = makeModel();
   const optimizer = new AdamW(model, { learningRate: 1, hints: false });
-  const sweep = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, clip: 0.5 });
-  const together: number[][] = RUNS.map(() => []);
+  const sweep = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, clip: 0.5, together });
+  const swept: number[][] = RUNS.map(() => []);
   for (let i = 0; i < STEPS; i++) {
     const reports = await sweep.advance(batchAt(i), schedule(i));
-    reports.forEach((r, s) => together[s]!.push(r["loss"]!));
+    reports.forEach((r, s) => swept[s]!.push(r["loss"]!));
   }
   expect(sweep.step.traces).toBe(1);
-  alone.forEach((losses, s) => losses.forEach((loss, i) => expect(together[s]![i]).toBeCloseTo(loss, 12)));
+  alone.forEach((losses, s) => losses.forEach((loss, i) => expect(swept[s]![i]).toBeCloseTo(loss, 12)));
   // The runs did part ways.
-  expect(Math.abs(together[0]!.at(-1)! - together[1]!.at(-1)!)).toBeGreaterThan(1e-4);
+  expect(Math.abs(swept[0]!.at(-1)! - swept[1]!.at(-1)!)).toBeGreaterThan(1e-4);
 
   sweep.load(1);
   const loss = await lossOf(model)(batchAt(9)).item();
   const [all] = sweep.each(() => [lossOf(model)(batchAt(9))]);
   expect((await all!.data())[1]).toBeCloseTo(loss, 12);
+  expect(() => sweep.load(3)).toThrow(/no run 3/);
 });
 
 /** The losses of the runs of a sweep, step by step, and those of runs on their own; models all start alike. */
@@ -75,6 +76,7 @@ async function bothWays<M>(options: {
   readonly optimizer: (model: M, run: { learningRate: number; weightDecay: number }) => Optimizer;
   readonly runs: readonly { learningRate: number; weightDecay: number; seed?: number }[];
   readonly batches: readonly Batch[];
+  readonly together?: number;
 }): Promise<{ together: number[][]; alone: number[][] }> {
   const { make, loss, optimizer, runs, batches } = options;
   const alone: number[][] = [];
@@ -99,6 +101,7 @@ async function bothWays<M>(options: {
     optimizer: optimizer(model, { learningRate: 1, weightDecay: 0 }),
     runs,
     seed: 5,
+    ...(options.together ? { together: options.together } : {}),
   });
   const together: number[][] = runs.map(() => []);
   for (const batch of batches) {
@@ -119,9 +122,10 @@ const tokens = (step: number): Batch => ({
 });
 
 test.each([
-  ["one seed", undefined, undefined],
-  ["a seed each", 8, 9],
-])("a model with every kind of layer and dropout, %s", async (_, first, second) => {
+  ["one seed", undefined, undefined, 2],
+  ["a seed each", 8, 9, 2],
+  ["one after the other", 8, undefined, 1],
+])("a model with every kind of layer and dropout, %s", async (_, first, second, side) => {
   const { together, alone } = await bothWays({
     make: () =>
       new LanguageModel({
@@ -142,6 +146,7 @@ test.each([
       { learningRate: 0.02, weightDecay: 0.5, ...(second ? { seed: second } : {}) },
     ],
     batches: [0, 1, 2].map(tokens),
+    together: side,
   });
   expect(worst(together, alone)).toBeLessThan(1e-12);
   // The first losses differ by the masks alone.
