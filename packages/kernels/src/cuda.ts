@@ -6,9 +6,14 @@ import { crossEntropyCuda, crossEntropyGradCuda } from "./cross-entropy/cuda.ts"
 import type { CudaSource } from "./cuda-step.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
 import { fftConvCuda, fftConvFilterGradCuda } from "./fft-conv/cuda.ts";
+import { linearScanCuda } from "./gated-linear-attention/cuda.ts";
 import { layerNormCuda, layerNormGradCuda } from "./layer-norm/cuda.ts";
 import { linearCuda } from "./matmul/cuda.ts";
 import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
+import { rotaryCuda } from "./rotary/cuda.ts";
+import { selectiveScanCuda, selectiveScanGradCuda } from "./selective-scan/cuda.ts";
+import { sgdCuda } from "./sgd/cuda.ts";
+import { shortConvCuda, shortConvGradCuda } from "./short-conv/cuda.ts";
 import { softmaxCuda, softmaxGradCuda } from "./softmax/cuda.ts";
 
 export type * from "./cuda-step.ts";
@@ -30,8 +35,15 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "layer-norm": layerNormCuda,
   "layer-norm-grad": layerNormGradCuda,
   linear: linearCuda,
+  "linear-scan": linearScanCuda,
   "rms-norm": rmsNormCuda,
   "rms-norm-grad": rmsNormGradCuda,
+  rotary: rotaryCuda,
+  "selective-scan": selectiveScanCuda,
+  "selective-scan-grad": selectiveScanGradCuda,
+  sgd: sgdCuda,
+  "short-conv": shortConvCuda,
+  "short-conv-grad": shortConvGradCuda,
   softmax: softmaxCuda,
   "softmax-grad": softmaxGradCuda,
 };

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { ones, tensor, withDevice } from "@everlong/core";
+import { ones, tensor, withDevice, type Tensor } from "@everlong/core";
 import { checkOp } from "@everlong/testing";
 import {
   shortConv,
@@ -35,6 +35,34 @@ checkOp(shortConvOp, {
   ],
   secondOrder: true,
 });
+
+// Half precision is read and written as it is; taps and bias are f32 inside.
+for (const layout of ["bld", "bdl"] as const) {
+  checkOp(
+    {
+      name: `shortConv, ${layout}`,
+      apply: ([x, w, bias]: readonly Tensor[], { silu }: { silu: boolean }) =>
+        shortConv(x!, w!, { layout, silu, ...(bias ? { bias } : {}) }),
+    },
+    {
+      cases: [
+        {
+          inputs: [
+            [2, 24, 40],
+            [layout === "bld" ? 40 : 24, 5],
+          ],
+          params: { silu: false },
+        },
+        {
+          inputs: [[3, 17, 33], [layout === "bld" ? 33 : 17, 3], [layout === "bld" ? 33 : 17]],
+          params: { silu: true },
+        },
+      ],
+      dtypes: ["f32", "f16", "bf16"],
+      batch: false,
+    },
+  );
+}
 
 const names: readonly ShortConvGradInput[] = ["x", "w", "bias", "dy"];
 checkOp(shortConvGradOp, {

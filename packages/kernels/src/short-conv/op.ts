@@ -28,7 +28,17 @@ import {
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
 import type { Layout } from "../fft-conv/op.ts";
-import { inOrder, named, need, needCompute, inOneDtype, present } from "../inputs.ts";
+import {
+  computeDtype,
+  inOrder,
+  isHalf,
+  named,
+  need,
+  needFloat,
+  present,
+  widened,
+  wideDtype,
+} from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { shortConvGradReference, shortConvReference } from "./reference.ts";
 
@@ -53,12 +63,13 @@ function check(
 ): void {
   const x = types["x"]!;
   const w = types["w"]!;
-  const dtype = needCompute(op, "x", x);
+  const dtype = needFloat(op, "x", x);
+  const wide = wideDtype(dtype);
   need(op, "x", x, [undefined, undefined, undefined], params.layout === "bld" ? "[B, T, D]" : "[B, D, T]");
   const channels = x.shape[params.layout === "bld" ? 2 : 1];
-  need(op, "w", w, [channels, undefined], "[D, W]", dtype);
+  need(op, "w", w, [channels, undefined], "[D, W]", wide);
   if (w.shape[1] === 0) throw new ShapeError(op, "the filter has no taps", { got: show(w.shape) });
-  if (types["bias"]) need(op, "bias", types["bias"], [channels], "[D]", dtype);
+  if (types["bias"]) need(op, "bias", types["bias"], [channels], "[D]", wide);
   if (types["dy"]) need(op, "dy", types["dy"], x.shape, "shape of x", dtype);
 }
 
@@ -71,14 +82,14 @@ function preActivation(x: Tensor, w: Tensor, bias: Tensor | undefined): Tensor {
 
 function decompose(inputs: readonly Tensor[], params: ShortConvParams): Tensor[] {
   const { x, w, bias } = named(params.inputs, inputs);
-  const z = preActivation(timeMajor(x!, params.layout), w!, bias);
-  return [timeMajor(params.silu ? silu(z) : z, params.layout)];
+  const z = preActivation(timeMajor(widened(x!), params.layout), w!, bias);
+  return [cast(timeMajor(params.silu ? silu(z) : z, params.layout), x!.dtype)];
 }
 
 function decomposeGrad(inputs: readonly Tensor[], params: ShortConvGradParams): Tensor[] {
   const { x, w, bias, dy } = named(params.inputs, inputs);
-  const u = timeMajor(x!, params.layout);
-  let dz = timeMajor(dy!, params.layout);
+  const u = timeMajor(widened(x!), params.layout);
+  let dz = timeMajor(widened(dy!), params.layout);
   if (params.silu) {
     const z = preActivation(u, w!, bias);
     const s = sigmoid(z);
@@ -93,10 +104,11 @@ function decomposeGrad(inputs: readonly Tensor[], params: ShortConvGradParams): 
     [0, 0],
   ]);
   const taps = Array.from({ length: width }, (_, j) => sum(mul(dz, narrow(wide, 1, j, j + time)), [0, 1]));
-  return [timeMajor(dx, params.layout), stack(taps, 1), ...(bias ? [sum(dz, [0, 1])] : [])];
+  const outputs = [cast(timeMajor(dx, params.layout), x!.dtype), stack(taps, 1)];
+  return [...outputs, ...(bias ? [sum(dz, [0, 1])] : [])];
 }
 
-/** `(x, w [D, W], bias? [D]) -> y`, shape of x. */
+/** `(x, w [D, W], bias? [D]) -> y`, shape of x. Half precision is for x and y; taps and bias are f32 then. */
 export const shortConvOp: Op<ShortConvParams> = defineOp<ShortConvParams>({
   name: "short-conv",
   shape: (inputs, params) => {
@@ -162,7 +174,7 @@ export interface ShortConvOptions {
  * present, as in `Conv1d` with W - 1 zeros in front.
  * @param x `[B, T, D]`, or `[B, D, T]` with layout `bdl`
  * @param w `[D, W]` (torch's `[D, 1, W]` is taken too)
- * @returns shape and dtype of `x`; half precision is stored only.
+ * @returns shape and dtype of `x`; half precision is read and written as it is, sums are f32.
  */
 export function shortConv(x: Tensor, w: Tensor, options: ShortConvOptions = {}): Tensor {
   checkOptions("shortConv", options, ["bias", "silu", "layout"]);
@@ -174,6 +186,12 @@ export function shortConv(x: Tensor, w: Tensor, options: ShortConvOptions = {}):
       got: `${show(x.shape)} and ${show(w.shape)}`,
     });
   }
-  const { names, tensors } = inOneDtype({ x, w: filter, bias: options.bias });
+  const { bias } = options;
+  const dtype = computeDtype([x, filter, bias]);
+  const { names, tensors } = present({
+    x: isHalf(x.dtype) && dtype === "f32" ? x : cast(x, dtype),
+    w: cast(filter, dtype),
+    bias: bias && cast(bias, dtype),
+  });
   return cast(shortConvOp(tensors, { layout, silu: activate, inputs: names })[0]!, x.dtype);
 }
