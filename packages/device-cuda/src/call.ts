@@ -61,6 +61,7 @@ function attempt(
   const outViews = outputs.map(({ dtype, view }): CudaView => ({
     dtype: half(dtype) ? "f32" : dtype,
     ...contiguousView(view.shape),
+    aligned: half(dtype) || (view.offset * bytesOf(dtype)) % 16 === 0,
   }));
   const asked: CudaCall<never> = { inputs: plain, outputs: outViews, params: params as never };
   const inputTemp: (number | undefined)[] = [];
