@@ -77,12 +77,15 @@ export function readCall({ inputs, params }: AttentionCall): ReadCall | string {
 export const acceptsHeads = (input: number, view: CudaView, { params }: AttentionCall): boolean =>
   ["q", "k", "v", "dy"].includes(params.inputs[input]!) && (view.strides[3] === 1 || view.shape[3] === 1);
 
+/** Fewer heads than these leave the last blocks of long sequences waiting for each other. */
+const FEWEST_TOGETHER = 16;
+
 /**
  * How many of `count` heads are worked on side by side: their keys and values (`bytes` each) should stay in the L2 cache while all
  * their tiles are under way. A divisor of `count`.
  */
 export function headsTogether(count: number, bytes: number): number {
-  let together = Math.max(1, Math.min(count, Math.floor(24e6 / Math.max(1, bytes))));
+  let together = Math.min(count, Math.max(FEWEST_TOGETHER, Math.floor(24e6 / Math.max(1, bytes))));
   while (count % together !== 0) together--;
   return together;
 }

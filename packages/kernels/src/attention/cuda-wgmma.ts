@@ -30,8 +30,11 @@ export function wgmmaRefusal(
   // What lies behind a sequence's own length may be NaN; only masked loads leave it out.
   if (views["keyLengths"] || views["queryLengths"]) return "sequences are padded";
   if (!(params.scale > 0)) return "the largest score is not that of the largest product";
-  if (sizes.queries < 128 || sizes.keys < 128) return "too short for its tiles";
+  // Narrow heads are padded to 64: they gain later.
+  const shortest = Math.max(sizes.keyDim, sizes.valueDim) < 32 ? 512 : 256;
+  if (sizes.queries < shortest || sizes.keys < 128) return "too short for its tiles";
   if (sizes.keyDim % 8 !== 0 || sizes.valueDim % 8 !== 0) return "rows are no multiple of 16 bytes";
+  if (!call.outputs.every((view) => view.aligned)) return "results do not lie on multiples of 16 bytes";
   for (const name of ["q", "k", "v", "dy"]) {
     const view = views[name];
     if (view && !(view.aligned && view.strides.slice(0, 3).every((s) => s > 0 && s % 8 === 0)))
@@ -222,7 +225,13 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
       "kernel-wgmma-backward.cu",
       main.names,
       read,
-      { ...define, HELD: head === 64 ? 1 : 0, ORDERED: 0 },
+      {
+        ...define,
+        HELD: head === 64 ? 1 : 0,
+        ORDERED: call.params.deterministic ? 1 : 0,
+        COPY_REGISTERS: 40,
+        PRODUCT_REGISTERS: 232,
+      },
       [QUERIES, head, head / 2],
     ),
     args: main.args,
@@ -235,9 +244,9 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
     steps: [
       end("attention_grad_start", blocks * QUERIES),
       multiply,
-      end("attention_grad_finish", (rows * sizes.queries * sizes.keyDim) / 8),
+      end("attention_grad_finish", (blocks * QUERIES * sizes.keyDim) / 16),
     ],
-    temps: [blocks * QUERIES * head * 4, blocks * QUERIES * 4, blocks * QUERIES * 4, blocks * 8],
+    temps: [blocks * QUERIES * head * 4, blocks * QUERIES * 4, blocks * QUERIES * 4, blocks * 32],
   };
 }
 

@@ -50,7 +50,7 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
   if (count * sizes.queries === 0) return { steps: [] };
   if (wgmmaRefusal(call, read, target) === undefined) return { steps: [wgmmaForward(call, read, target)] };
   const half = sizes.dtype !== "f32";
-  const rows = half && sizes.queries >= 2 * TILE ? 2 : 1;
+  const rows = half && sizes.queries >= 8 * TILE ? 2 : 1;
   const tiles = fitTiles(sizes, target, rows, [1, 0], half || !wideHeads(sizes) ? 64 : 32);
   if (typeof tiles === "string") return tiles;
   const step: CudaStep = {

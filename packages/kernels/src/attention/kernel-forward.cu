@@ -64,9 +64,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention(const __grid_con
             const int key = j * BLOCK + n * 8 + t2 + e;
             float bend;
             x = scoring(x, i + sight.offset - key, bend);
-            if (!inside && (key < from || key >= to)) x = -__int_as_float(0x7f800000);
-            most = fmaxf(most, x);
           }
+        if (!inside) {
+          #pragma unroll
+          for (int n = 0; n < N8; n++)
+            #pragma unroll
+            for (int e = 0; e < 2; e++) {
+              const int key = j * BLOCK + n * 8 + t2 + e;
+              if (key < from || key >= to) s[a][n][2 * half + e] = -__int_as_float(0x7f800000);
+            }
+        }
+        #pragma unroll
+        for (int n = 0; n < N8; n++) most = fmaxf(most, fmaxf(s[a][n][2 * half], s[a][n][2 * half + 1]));
         most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
         most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
         const float shrink = exp2_(m[a][half] - most);

@@ -69,6 +69,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_key_grad(const _
       for (int a = 0; a < MT; a++) left_of_rows(x[a], v_tile, V_ROW, own + a * 16, kk * KSTEP);
       add_rows(dp, x, gt, V_ROW, kk * KSTEP);
     }
+    const int lowest = k0 + own, highest = lowest + MT * 16 - 1, bottom = i0 + BLOCK - 1;
+    const bool inside = bottom < sight.queries && lowest >= sight.from(bottom) && highest < sight.to(i0);
     #pragma unroll
     for (int n = 0; n < N8; n++)
       #pragma unroll
@@ -82,7 +84,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_key_grad(const _
             const int key = k0 + own + a * 16 + g + 8 * half;
             float bend = 1.f, &x = s[a][n][2 * half + e], &y = dp[a][n][2 * half + e];
             x = scoring(x, i + sight.offset - key, bend);
-            x = key >= from && key < to ? exp2_(x - l) : 0.f;
+            x = exp2_(x - l);
+            if (!inside && (key < from || key >= to)) x = 0.f;
             y = x * (y - d) * bend;
           }
       }

@@ -66,6 +66,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_query_grad(const
       for (int a = 0; a < MT; a++) left_of_rows(x[a], g_tile, V_ROW, own + a * 16, kk * KSTEP);
       add_rows(dp, x, vt, V_ROW, kk * KSTEP);
     }
+    const int top = q0 + own, bottom = top + MT * 16 - 1;
+    const bool inside = bottom < sight.queries && j * BLOCK >= sight.from(bottom) && (j + 1) * BLOCK <= sight.to(top);
     #pragma unroll
     for (int a = 0; a < MT; a++)
       #pragma unroll
@@ -76,8 +78,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) attention_query_grad(const
           const int key = j * BLOCK + n * 8 + t2 + (e & 1);
           float bend = 1.f;
           const float x = scoring(s[a][n][e], i + sight.offset - key, bend);
-          const float p = key >= from && key < to ? exp2_(x - lse[a][half]) : 0.f;
-          s[a][n][e] = p * (dp[a][n][e] - delta[a][half]) * bend;
+          s[a][n][e] = exp2_(x - lse[a][half]) * (dp[a][n][e] - delta[a][half]) * bend;
+          if (!inside && (key < from || key >= to)) s[a][n][e] = 0.f;
         }
       }
     #pragma unroll

@@ -76,13 +76,17 @@ __device__ __forceinline__ void multiply8(float (&c)[4], const u32 (&a)[4], u32 
   asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
     : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
+__device__ __forceinline__ void multiply8_anew(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
+    : "=f"(c[0]), "=f"(c[1]), "=f"(c[2]), "=f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.f));
+}
 /** The small products first, so that they are not lost; and the sum outside: tensor cores round it towards zero, which adds up. */
 __device__ __forceinline__ void multiply(float (&c)[4], const Left& a, float x0, float x1) {
   u32 b0, b1, d0, d1;
   split(x0, b0, d0);
   split(x1, b1, d1);
-  float s[4] = {0.f, 0.f, 0.f, 0.f};
-  multiply8(s, a.low, b0, b1);
+  float s[4];
+  multiply8_anew(s, a.low, b0, b1);
   multiply8(s, a.high, d0, d1);
   multiply8(s, a.high, b0, b1);
   #pragma unroll

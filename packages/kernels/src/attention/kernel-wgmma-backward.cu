@@ -3,7 +3,8 @@
 // memory and is added to a scratch in the order in which fragments hold it, so that every warp adds to 512 neighbouring bytes.
 //
 // Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
-// the blocks that add to a query's dQ wait for each other, so that sums keep an order).
+// the blocks that add to a query's dQ wait for each other, so that sums keep an order), COPY_REGISTERS and PRODUCT_REGISTERS (of a thread of
+// the warpgroup that copies, and of the two that multiply).
 
 constexpr int KEYS = 128, STAGES = 2, DQ_COLUMNS = HEAD / 2;
 constexpr u32 KV_BYTES = KEYS * HEAD * 2, Q_BYTES = QUERIES * HEAD * 2, DS_BYTES = QUERIES * KEYS * 2;
@@ -26,6 +27,7 @@ __device__ __forceinline__ float2 load_two(u32 at) { float2 v; asm volatile("ld.
 __device__ __forceinline__ void add_four(float* p, float a, float b, float c, float d) {
   asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" :: "l"(p), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
 }
+__device__ __forceinline__ int look(const int* p) { int x; asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(x) : "l"(p) : "memory"); return x; }
 __device__ __forceinline__ float low_half(u32 x) { E e = {(u16)x}; return get(e); }
 __device__ __forceinline__ float high_half(u32 x) { E e = {(u16)(x >> 16)}; return get(e); }
 
@@ -61,7 +63,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
   const int share = integer(w, w_group), heads = integer(w, w_heads), blocks = (sight.queries + QUERIES - 1) / QUERIES;
   if (thread == 0) {
     barrier_make(kv_full, 1);
-    barrier_make(kv_free, 8);
+    barrier_make(kv_free, 9);
     for (int i = 0; i < STAGES; i++) {
       barrier_make(q_full + 8 * i, 1);
       barrier_make(dy_full + 8 * i, 1);
@@ -73,12 +75,14 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
   __syncthreads();
 
   if (side == 2) {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COPY_REGISTERS));
+    int s = 0;
+    u32 parity = 1, kv_parity = 1;
     if (thread == 256) {
+      // Hands out tiles; brings K, V, Q and the log-sum-exp.
       int* const counter = pointer<int>(w, w_counters);
       const int tiles = integer(w, w_tiles);
-      int t = blockIdx.x, s = 0;
-      u32 parity = 1, kv_parity = 1;
+      int t = blockIdx.x;
       for (;;) {
         barrier_wait(kv_free, kv_parity);
         kv_parity ^= 1;
@@ -89,27 +93,42 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         copy_rows<KEYS>(at_k, &w.word[w_kMap], kv_full, x.k0, x.hk, x.b);
         copy_rows<KEYS>(at_v, &w.word[w_vMap], kv_full, x.k0, x.hk, x.b);
         t = atomicAdd(counter, 1) + gridDim.x;
-        for (int h = x.hk * share; h < (x.hk + 1) * share; h++) {
-          const i64 row = ((i64)x.b * heads + h) * blocks;
+        for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
           for (int i = x.first; i < x.last; i++) {
             const int m = walk(x, i);
             barrier_wait(q_free + 8 * s, parity);
             barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
             copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
-            copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (row + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
-            barrier_wait(dy_free + 8 * s, parity);
-            barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
-            copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
-            copy_bytes(at_delta + s * QUERIES * 4, pointer<const float>(w, w_rowDelta) + (row + m) * QUERIES, QUERIES * 4, dy_full + 8 * s);
+            copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
             if (++s == STAGES) { s = 0; parity ^= 1; }
           }
-        }
       }
       // The last block leaves the counters as it found them.
       if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
+    } else if (thread == 288) {
+      // Brings dO and delta.
+      kv_parity = 0;
+      for (;;) {
+        barrier_wait(kv_full, kv_parity);
+        kv_parity ^= 1;
+        int t;
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
+        if (t < 0) break;
+        const Tile x = tile_of(w, sight, t);
+        barrier_arrive(kv_free);
+        for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
+          for (int i = x.first; i < x.last; i++) {
+            const int m = walk(x, i);
+            barrier_wait(dy_free + 8 * s, parity);
+            barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
+            copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
+            copy_bytes(at_delta + s * QUERIES * 4, pointer<const float>(w, w_rowDelta) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, dy_full + 8 * s);
+            if (++s == STAGES) { s = 0; parity ^= 1; }
+          }
+      }
     }
   } else {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(PRODUCT_REGISTERS));
     const int lane = thread & 31, in_side = (thread >> 5) & 3, q = lane & 3;
     const float scale = number(w, w_scoreScale);
     float s[QUERIES / 2], dp[QUERIES / 2], dk[HEAD / 2], dv[HEAD / 2], dq[DQ_COLUMNS / 2];
@@ -138,7 +157,25 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           load_fragment(v_held + 4 * k, at_v + offset);
         }
       }
+      int* const turns = pointer<int>(w, w_turns);
+      int passed = -1, passed_on = 0;
+      auto pass = [&]() {
+        if (passed >= 0) {
+          __syncwarp();
+          if (lane == 0) asm volatile("st.release.gpu.global.b32 [%0], %1;" :: "l"(turns + passed), "r"(passed_on) : "memory");
+          passed = -1;
+        }
+      };
       auto step = [&](int h, int m) {
+        const i64 block = ((i64)x.b * heads + h) * blocks + m;
+        // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each: this tile is number `mine` of
+        // those that see the block. Whose turn it is, is asked long before it must be known.
+        int mine = 0, turn = 0, turn_at = 0;
+        if constexpr (ORDERED) {
+          mine = (x.k0 - sight.from(m * QUERIES) / KEYS * KEYS) / KEYS;
+          turn_at = (int)block * 8 + side * 4 + in_side;
+          turn = look(turns + turn_at);
+        }
         barrier_wait(q_full + 8 * stage, parity);
         const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4), dy_rows = maybe_uniform((at_dy + stage * Q_BYTES) >> 4);
         pin(s);
@@ -163,17 +200,28 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         products_wait<1>();
         pin(s);
         const int key0 = x.k0 + side * 64, query0 = m * QUERIES;
-        if (query0 < key0 + 63 - sight.offset - sight.right || query0 + QUERIES - 1 > key0 - sight.offset + sight.left || key0 + 64 > sight.keys) {
-          const int key = x.k0 + own + (lane >> 2), from = key - sight.offset - sight.right, to = key - sight.offset + sight.left;
-          const bool none0 = key >= sight.keys, none1 = key + 8 >= sight.keys;
-          const float hidden = -__int_as_float(0x7f800000);
+        // Key j is seen by the queries from j - offset - right to j - offset + left. Each edge on its own.
+        const float hidden = -__int_as_float(0x7f800000);
+        const int key = x.k0 + own + (lane >> 2);
+        if (query0 < key0 + 63 - sight.offset - sight.right || key0 + 64 > sight.keys) {
+          const int from = key - sight.offset - sight.right - query0 - 2 * q;
+          const int from0 = key < sight.keys ? from : QUERIES, from1 = key + 8 < sight.keys ? from + 8 : QUERIES;
           #pragma unroll
           for (int i = 0; i < QUERIES / 8; i++) {
-            const int c = query0 + 8 * i + 2 * q;
-            if (none0 || c < from || c > to) s[4 * i] = hidden;
-            if (none0 || c + 1 < from || c + 1 > to) s[4 * i + 1] = hidden;
-            if (none1 || c < from + 8 || c > to + 8) s[4 * i + 2] = hidden;
-            if (none1 || c + 1 < from + 8 || c + 1 > to + 8) s[4 * i + 3] = hidden;
+            if (8 * i < from0) s[4 * i] = hidden;
+            if (8 * i + 1 < from0) s[4 * i + 1] = hidden;
+            if (8 * i < from1) s[4 * i + 2] = hidden;
+            if (8 * i + 1 < from1) s[4 * i + 3] = hidden;
+          }
+        }
+        if (query0 + QUERIES - 1 > key0 - sight.offset + sight.left) {
+          const int to0 = key - sight.offset + sight.left - query0 - 2 * q, to1 = to0 + 8;
+          #pragma unroll
+          for (int i = 0; i < QUERIES / 8; i++) {
+            if (8 * i > to0) s[4 * i] = hidden;
+            if (8 * i + 1 > to0) s[4 * i + 1] = hidden;
+            if (8 * i > to1) s[4 * i + 2] = hidden;
+            if (8 * i + 1 > to1) s[4 * i + 3] = hidden;
           }
         }
         #pragma unroll
@@ -241,28 +289,22 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         pin(ds);
         if (lane == 0) barrier_arrive(q_free + 8 * used);
         pin(dq);
-        const i64 block = ((i64)x.b * heads + h) * blocks + m;
         float* const sum = pointer<float>(w, w_scratch) + block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
-        int* const turn = pointer<int>(w, w_turns) + 2 * block + side;
         if constexpr (ORDERED) {
-          // Key tiles add in order: this one is number `mine` of those that see the block.
-          const int mine = (x.k0 - sight.from(m * QUERIES) / KEYS * KEYS) / KEYS;
-          if ((thread & 127) == 0) {
-            int now;
-            do asm volatile("ld.acquire.gpu.global.b32 %0, [%1];" : "=r"(now) : "l"(turn) : "memory"); while (now != mine);
-          }
-          meet(2 + side, 128);
+          // The sums of the step before have arrived by now: to wait for it costs least here.
+          pass();
+          while (turn != mine) turn = look(turns + turn_at);
         }
         #pragma unroll
         for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
         if constexpr (ORDERED) {
-          __threadfence();
-          meet(2 + side, 128);
-          if ((thread & 127) == 0) asm volatile("red.release.gpu.global.add.s32 [%0], 1;" :: "l"(turn) : "memory");
+          passed = turn_at;
+          passed_on = mine + 1;
         }
       };
       for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
         for (int i = x.first; i < x.last; i++) step(h, walk(x, i));
+      if constexpr (ORDERED) pass();
       if (lane == 0) barrier_arrive(kv_free);
       const float out_scale = number(w, w_scale);
       const int key = x.k0 + own + (lane >> 2), keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);

@@ -14,31 +14,33 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_start(const __g
     // A row that sees nothing gets weights of 2^-1e30.
     pointer<float>(w, w_rowLse)[i] = l > -3e38f ? l * 1.442695040888963f : 1e30f;
     pointer<float>(w, w_rowDelta)[i] = at < queries ? pointer<const float>(w, w_delta)[row * queries + at] : 0.f;
-    if (i % QUERIES < 2) pointer<int>(w, w_turns)[i / QUERIES * 2 + i % QUERIES] = 0;
+    if (i % QUERIES < 8) pointer<int>(w, w_turns)[i / QUERIES * 8 + i % QUERIES] = 0;
   }
   float4* const scratch = (float4*)pointer<float>(w, w_scratch) + first * (HEAD / 4);
   for (int k = threadIdx.x; k < (int)here * (HEAD / 4); k += 256) scratch[k] = make_float4(0.f, 0.f, 0.f, 0.f);
 }
 
 extern "C" __global__ void __launch_bounds__(256) attention_grad_finish(const __grid_constant__ Words<WORDS> w) {
-  // One thread 8 columns of a row; heads of a row side by side, as dq has them.
+  // One thread 8 columns of a row and of the row 8 below, which lie beside each other in the scratch.
   const int queries = integer(w, w_queries), heads = integer(w, w_heads), keyDim = integer(w, w_keyDim), chunks = keyDim / 8;
-  const i64 id = (i64)blockIdx.x * 256 + threadIdx.x, rows = wide(w, w_rows) * queries;
-  const i64 place = id / chunks;
-  if (place >= rows) return;
-  const int chunk = (int)(id - place * chunks), h = (int)(place % heads);
-  const i64 time = place / heads;
-  const int i = (int)(time % queries), block = i / QUERIES, r = i % QUERIES, blocks = (queries + QUERIES - 1) / QUERIES;
-  const i64 b = time / queries;
-  const int side = chunk / (HEAD / 16), group = chunk % (HEAD / 16), thread = (r >> 4) * 32 + (r & 7) * 4, half = ((r >> 3) & 1) * 2;
-  const float* p = pointer<const float>(w, w_scratch) + ((b * heads + h) * blocks + block) * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + group * 512 + thread * 4 + half;
+  const int blocks = (queries + QUERIES - 1) / QUERIES;
+  const i64 id = (i64)blockIdx.x * 256 + threadIdx.x, at = id / chunks, tile = at / (QUERIES / 2), row = tile / blocks;
+  if (row >= wide(w, w_rows)) return;
+  const int chunk = (int)(id - at * chunks), two = (int)(at % (QUERIES / 2)), r = (two >> 3) * 16 + (two & 7), i = (int)(tile - row * blocks) * QUERIES + r;
+  const i64 b = row / heads, stride = (i64)heads * keyDim;
+  const int side = chunk / (HEAD / 16), group = chunk % (HEAD / 16), thread = (two >> 3) * 32 + (two & 7) * 4;
+  const float4* const p = (const float4*)(pointer<const float>(w, w_scratch) + tile * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + group * 512 + thread * 4);
+  E* const to = pointer<E>(w, w_dq) + (b * queries + i) * stride + (row - b * heads) * keyDim + chunk * 8;
   const float scale = number(w, w_scale);
-  __align__(16) E out[8];
+  __align__(16) E upper[8], lower[8];
   #pragma unroll
   for (int q = 0; q < 4; q++) {
-    const float2 v = *(const float2*)(p + q * 4);
-    put(out[2 * q], v.x * scale);
-    put(out[2 * q + 1], v.y * scale);
+    const float4 v = p[q];
+    put(upper[2 * q], v.x * scale);
+    put(upper[2 * q + 1], v.y * scale);
+    put(lower[2 * q], v.z * scale);
+    put(lower[2 * q + 1], v.w * scale);
   }
-  *(uint4*)(pointer<E>(w, w_dq) + place * keyDim + chunk * 8) = *(const uint4*)out;
+  if (i < queries) *(uint4*)to = *(const uint4*)upper;
+  if (i + 8 < queries) *(uint4*)(to + 8 * stride) = *(const uint4*)lower;
 }

@@ -142,16 +142,26 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
         products_commit();
       };
       auto softmax = [&](int j) {
-        if (j * BLOCK < sight.from(top + 63) || (j + 1) * BLOCK > sight.to(top)) {
-          const int from0 = sight.from(row), to0 = sight.to(row), from1 = sight.from(row + 8), to1 = sight.to(row + 8);
-          const float hidden = -__int_as_float(0x7f800000);
+        // Each edge on its own, so that causal attention pays one comparison an element.
+        const float hidden = -__int_as_float(0x7f800000);
+        if ((j + 1) * BLOCK > sight.to(top)) {
+          const int to0 = sight.to(row) - j * BLOCK - 2 * q, to1 = sight.to(row + 8) - j * BLOCK - 2 * q;
           #pragma unroll
           for (int i = 0; i < BLOCK / 8; i++) {
-            const int c = j * BLOCK + i * 8 + 2 * q;
-            if (c < from0 || c >= to0) s[4 * i] = hidden;
-            if (c + 1 < from0 || c + 1 >= to0) s[4 * i + 1] = hidden;
-            if (c < from1 || c >= to1) s[4 * i + 2] = hidden;
-            if (c + 1 < from1 || c + 1 >= to1) s[4 * i + 3] = hidden;
+            if (8 * i >= to0) s[4 * i] = hidden;
+            if (8 * i + 1 >= to0) s[4 * i + 1] = hidden;
+            if (8 * i >= to1) s[4 * i + 2] = hidden;
+            if (8 * i + 1 >= to1) s[4 * i + 3] = hidden;
+          }
+        }
+        if (j * BLOCK < sight.from(top + 63)) {
+          const int from0 = sight.from(row) - j * BLOCK - 2 * q, from1 = sight.from(row + 8) - j * BLOCK - 2 * q;
+          #pragma unroll
+          for (int i = 0; i < BLOCK / 8; i++) {
+            if (8 * i < from0) s[4 * i] = hidden;
+            if (8 * i + 1 < from0) s[4 * i + 1] = hidden;
+            if (8 * i < from1) s[4 * i + 2] = hidden;
+            if (8 * i + 1 < from1) s[4 * i + 3] = hidden;
           }
         }
         float x0 = m0, x1 = m1;

@@ -69,6 +69,8 @@ export interface AttentionParams extends Visibility {
   readonly softCap: number;
   /** Queries and keys of a block, where lists of blocks are among the inputs. */
   readonly blockSize?: readonly [queries: number, keys: number];
+  /** Whether the gradient's sums must keep their order; absent: they need not. */
+  readonly deterministic?: boolean;
   readonly inputs: readonly AttentionInput[];
 }
 
@@ -77,6 +79,7 @@ export interface AttentionGradParams extends Visibility {
   readonly scale: number;
   readonly softCap: number;
   readonly blockSize?: readonly [queries: number, keys: number];
+  readonly deterministic?: boolean;
   readonly inputs: readonly AttentionGradInput[];
 }
 
@@ -247,6 +250,11 @@ export interface AttentionOptions {
    * causality hides within them stays hidden.
    */
   readonly blocks?: AttentionBlocks;
+  /**
+   * Whether the gradient of q has the same bits every run, also where a device adds it up faster in any order (half precision from 128
+   * steps on, on CUDA's sm_90; all else has the same bits anyway). Default false.
+   */
+  readonly deterministic?: boolean;
 }
 
 const OPTIONS = [
@@ -258,6 +266,7 @@ const OPTIONS = [
   "keyLengths",
   "queryLengths",
   "blocks",
+  "deterministic",
 ] as const satisfies readonly (keyof AttentionOptions)[];
 
 function prepare(
@@ -308,6 +317,7 @@ function prepare(
     },
     params: {
       ...(blocks ? { blockSize: [blocks.queries, blocks.keys] as const } : {}),
+      ...(options.deterministic ? { deterministic: true } : {}),
       left,
       right: options.causal ? (right < 0 ? 0 : Math.min(right, 0)) : right,
       scale: options.scale ?? 1 / Math.sqrt(q.shape[3]!),
