@@ -95,8 +95,8 @@ class SwiGLU(torch.nn.Module):
         return self.c(F.silu(self.a(x)) * self.b(x))
 
 
-def step(kind):
-    batch, length, dim, vocab = 128, 128, 128, 16
+def step(kind, batch):
+    length, dim, vocab = 128, 128, 16
     mixer = (lambda: Attention(dim, 16, length)) if kind == "attention" else (lambda: Hyena(dim, length))
     blocks = torch.nn.ModuleList([make() for make in (mixer, lambda: SwiGLU(dim)) * 2])
     norms = torch.nn.ModuleList([torch.nn.LayerNorm(dim) for _ in range(5)])
@@ -126,6 +126,6 @@ for line in sys.stdin:
         print((time.perf_counter() - began) * 1e3, flush=True)
         continue
     name, size = words[0], int(words[1])
-    run = {"gemm": gemm, "conv": conv}[name](size) if name in ("gemm", "conv") else step(name)
+    run = {"gemm": gemm, "conv": conv}[name](size) if name in ("gemm", "conv") else step(name, size or 128)
     run()
     print("ready", flush=True)

@@ -10,7 +10,9 @@ import type { BenchCase } from "./suite.ts";
 
 const [BATCH, LENGTH, DIM, VOCAB] = [128, 128, 128, 16];
 
-const MIXERS = {
+export type MixerKind = "attention" | "hyena";
+
+export const MIXERS = {
   attention: { layer: "mh-attention", options: { heads: 16 } },
   hyena: {
     layer: "hyena",
@@ -18,7 +20,7 @@ const MIXERS = {
   },
 } as const;
 
-function makeModel(kind: keyof typeof MIXERS): LanguageModel {
+function makeModel(kind: MixerKind): LanguageModel {
   const mixer = MIXERS[kind];
   const key = random.key(1);
   return new LanguageModel({
@@ -31,10 +33,10 @@ function makeModel(kind: keyof typeof MIXERS): LanguageModel {
 }
 
 /** Tokens that repeat with a period, so that a few steps lower the loss. */
-const tokens = (batch: number): Int32Array =>
+export const tokens = (batch: number): Int32Array =>
   Int32Array.from({ length: batch * LENGTH }, (_, i) => (i * 5 + (i >> 7)) % VOCAB);
 
-function stepCase(kind: keyof typeof MIXERS, threads: number): BenchCase {
+function stepCase(kind: MixerKind, threads: number): BenchCase {
   const name = `mad step, ${kind}${threads > 1 ? `, ${threads} threads` : ""}`;
   return {
     name,
@@ -63,7 +65,7 @@ function stepCase(kind: keyof typeof MIXERS, threads: number): BenchCase {
 }
 
 /** The loss of a small batch against float64, relative. */
-async function lossDeviation(kind: keyof typeof MIXERS): Promise<number> {
+async function lossDeviation(kind: MixerKind): Promise<number> {
   const loss = (name: string): Promise<number> =>
     withDevice(device(name), async () => {
       const model = makeModel(kind);

@@ -126,13 +126,17 @@ export const packagePeer = (
 });
 
 /** Ourselves in another process: without the 256-bit pairing. */
-export const narrowSelf = (caseName: string): Peer => ({
-  name: "ours narrow",
+export const narrowSelf = (caseName: string): Peer =>
+  selfPeer("ours narrow", "cpu", caseName, ["--narrow", "--threads", "1"]);
+
+/** Ourselves in another process, on a case of a suite. */
+export const selfPeer = (name: string, suite: string, caseName: string, flags: readonly string[]): Peer => ({
+  name,
   prepare: () => {
     const entry = fileURLToPath(
       new URL(import.meta.url.endsWith(".ts") ? "../cli/main.ts" : "../cli/main.js", import.meta.url),
     );
-    const args = [...process.execArgv, entry, "--narrow", "--threads", "1", "bench", "cpu", "--serve"];
+    const args = [...process.execArgv, entry, ...flags, "bench", suite, "--serve"];
     return start(process.execPath, args, {}, `${caseName} 0`);
   },
 });

@@ -122,7 +122,7 @@ export async function serveSuite(
       continue;
     }
     const name = line.slice(0, line.lastIndexOf(" "));
-    const found = suite.cases().find((c) => c.name === name);
+    const found = [...suite.cases(), ...(suite.served?.() ?? [])].find((c) => c.name === name);
     if (!found || isCheck(found)) {
       answer(`no case "${name}"`);
       continue;

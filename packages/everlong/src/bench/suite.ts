@@ -58,6 +58,8 @@ export interface Suite {
   readonly name: string;
   readonly describe: string;
   readonly cases: () => readonly (BenchCase | CheckCase)[];
+  /** Work that only other processes of a bench ask for. */
+  readonly served?: () => readonly BenchCase[];
 }
 
 export const isCheck = (c: BenchCase | CheckCase): c is CheckCase => "measure" in c;

@@ -9,8 +9,9 @@ import { cpuSuite } from "../bench/cpu-suite.ts";
 import { operatorsSuite } from "../bench/operators-suite.ts";
 import { runSuite, serveSuite, type BenchReport } from "../bench/run.ts";
 import type { Machine, Suite } from "../bench/suite.ts";
+import { trainSuite } from "../bench/sweep.ts";
 
-const SUITES: readonly Suite[] = [cpuSuite, operatorsSuite, labelSuite];
+const SUITES: readonly Suite[] = [cpuSuite, operatorsSuite, trainSuite, labelSuite];
 
 function findSuite(name: string): Suite {
   const found = SUITES.find((s) => s.name === name);

@@ -1,0 +1,196 @@
+// `npm run bench -- train`: the six runs of a MAD setting as one compiled step, beside the same runs on their own.
+
+import { random, tensor, type Tensor } from "@everlong/core";
+import { cpu } from "@everlong/device-cpu";
+import { crossEntropy } from "@everlong/kernels";
+import { LanguageModel, type ChannelMixer, type Mixer } from "@everlong/nn";
+import { AdamW, Sweep, trainStep, type LossFunction } from "@everlong/train";
+import { MIXERS, tokens, type MixerKind } from "./mad-step.ts";
+import { selfPeer, torchPeer } from "./peers.ts";
+import type { BenchCase, Peer, Suite } from "./suite.ts";
+
+const [LENGTH, DIM, VOCAB] = [128, 128, 16];
+/** MAD's learning rates and weight decays. */
+const RUNS = [1e-4, 5e-4, 1e-3].flatMap((learningRate) =>
+  [0, 0.1].map((weightDecay) => ({ learningRate, weightDecay })),
+);
+
+/** A setting of the bench: MAD trains with a batch of 128; the small ones show where one step for all pays. */
+interface Setting {
+  readonly kind: MixerKind;
+  readonly batch: number;
+}
+
+function makeModel(kind: MixerKind): LanguageModel {
+  const mixer = MIXERS[kind];
+  return new LanguageModel({
+    key: random.key(1),
+    vocabSize: VOCAB,
+    dim: DIM,
+    maxLength: LENGTH,
+    layers: [mixer, "swiglu", mixer, "swiglu"],
+  });
+}
+
+const lossOf =
+  (model: LanguageModel): LossFunction =>
+  ({ ids }) =>
+    crossEntropy(model.forward(ids!), ids!);
+
+const batchOf = (size: number): Tensor => tensor(tokens(size), [size, LENGTH]);
+
+/** Training runs made ready. */
+interface Started {
+  /** The losses of one step of every run. */
+  readonly losses: () => Promise<number[]>;
+  readonly close: () => void;
+}
+
+/** Runs on their own: each step is one of every run, one after the other. */
+function separate({ kind, batch }: Setting, runs: typeof RUNS): Started {
+  const steps = runs.map((run) => {
+    const model = makeModel(kind);
+    return trainStep({ optimizer: new AdamW(model, { ...run, hints: false }), loss: lossOf(model), clip: 1 });
+  });
+  const ids = batchOf(batch);
+  return {
+    losses: async () => {
+      const losses: number[] = [];
+      for (const { run, names } of steps) {
+        const out = run({ ids });
+        losses.push((await out.data())[names.indexOf("loss")]!);
+        out[Symbol.dispose]();
+      }
+      return losses;
+    },
+    close: () => steps.forEach((s) => s.run.dispose()),
+  };
+}
+
+function together({ kind, batch }: Setting): Started {
+  const model = makeModel(kind);
+  const optimizer = new AdamW(model, { learningRate: 1, hints: false });
+  // Beyond some positions one run fills two cores and their caches: the runs follow each other within the step.
+  const side = batch * LENGTH > 1024 ? 1 : RUNS.length;
+  const sweep = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, clip: 1, together: side });
+  const ids = batchOf(batch);
+  return {
+    losses: async () => (await sweep.advance({ ids }, 1)).map((r) => r["loss"]!),
+    close: () => sweep.dispose(),
+  };
+}
+
+/** Largest relative difference of the losses after a few steps of the sweep and of the runs on their own. */
+async function deviation(setting: Setting): Promise<number> {
+  const [swept, apart] = [together(setting), separate(setting, RUNS)];
+  let worst = 0;
+  for (let i = 0; i < 4; i++) {
+    const [a, b] = [await swept.losses(), await apart.losses()];
+    a.forEach((x, s) => (worst = Math.max(worst, Math.abs(x - b[s]!) / Math.abs(b[s]!))));
+  }
+  swept.close();
+  apart.close();
+  return worst;
+}
+
+const oneByOne = (setting: Setting): Peer => ({
+  name: "one after the other",
+  prepare: () => {
+    const runs = separate(setting, RUNS);
+    const run = async (): Promise<number> => {
+      const began = performance.now();
+      await runs.losses();
+      return performance.now() - began;
+    };
+    return run().then(() => ({ run, close: runs.close }));
+  },
+});
+
+const labelOf = ({ kind, batch }: Setting): string => `${kind}, batch ${batch}`;
+const halfName = (setting: Setting): string => `three runs, ${labelOf(setting)}`;
+
+/** Two processes with one thread each, three runs in either. */
+const twoAtATime = (setting: Setting): Peer => ({
+  name: "two at a time",
+  prepare: async () => {
+    const halves = [0, 1].map(() => selfPeer("half", "train", halfName(setting), ["--threads", "1"]));
+    const made = await Promise.all(halves.map((p) => p.prepare()));
+    const started = made.filter((p) => typeof p !== "string");
+    const close = (): void => started.forEach((p) => p.close());
+    const missing = made.find((p) => typeof p === "string");
+    if (missing) {
+      close();
+      return missing;
+    }
+    return { run: async () => Math.max(...(await Promise.all(started.map((p) => p.run())))), close };
+  },
+});
+
+/** Six of PyTorch's steps. */
+function torchSix({ kind, batch }: Setting): Peer {
+  const one = torchPeer(kind, batch, 2);
+  return {
+    name: "torch, one after the other",
+    prepare: async () => {
+      const made = await one.prepare();
+      if (typeof made === "string") return made;
+      const run = async (): Promise<number> => {
+        let sum = 0;
+        for (const _ of RUNS) sum += await made.run();
+        return sum;
+      };
+      return { run, close: made.close };
+    },
+  };
+}
+
+/** Floating-point operations of a step of all runs; the backward pass does twice the forward pass's. */
+function flopsOf({ kind, batch }: Setting): number {
+  const layers = makeModel(kind).layers.map((b) => (b.mixer as Mixer | ChannelMixer).flops(LENGTH));
+  const forward = layers.reduce((a, b) => a + b, 2 * LENGTH * DIM * VOCAB);
+  return 3 * forward * batch * RUNS.length;
+}
+
+const sweepCase = (setting: Setting): BenchCase => ({
+  name: `sweep of six runs, ${labelOf(setting)}`,
+  unit: "ms",
+  tolerance: 1e-5,
+  repeats: setting.batch > 32 ? 3 : 9,
+  limit: ({ peak256 }) => peak256 && flopsOf(setting) / (2 * peak256) / 1e6,
+  peers: [oneByOne(setting), twoAtATime(setting), torchSix(setting)],
+  prepare: () => {
+    cpu.setThreads(2);
+    const sweep = together(setting);
+    return Promise.resolve({
+      run: async () => void (await sweep.losses()),
+      close: sweep.close,
+      error: () => deviation({ ...setting, batch: Math.min(setting.batch, 4) }),
+    });
+  },
+});
+
+const halfCase = (setting: Setting): BenchCase => ({
+  name: halfName(setting),
+  unit: "ms",
+  tolerance: 0,
+  peers: [],
+  prepare: () => {
+    const runs = separate(setting, RUNS.slice(0, 3));
+    return Promise.resolve({
+      run: async () => void (await runs.losses()),
+      close: runs.close,
+      error: () => Promise.resolve(0),
+    });
+  },
+});
+
+const SETTINGS: readonly Setting[] = [128, 16, 1].flatMap((batch) =>
+  (["attention", "hyena"] as const).map((kind) => ({ kind, batch })),
+);
+
+export const trainSuite: Suite = {
+  name: "train",
+  describe: "the six runs of a MAD setting as one compiled step, beside the same runs on their own, float32",
+  cases: () => SETTINGS.map(sweepCase),
+  served: () => SETTINGS.map(halfCase),
+};
