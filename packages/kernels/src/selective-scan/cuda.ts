@@ -33,7 +33,6 @@ interface Scan {
   readonly channels: number;
   readonly states: number;
   readonly groups: number;
-  readonly words: Readonly<Record<string, CudaWord>>;
   readonly step: (entry: string, save: boolean, words: Readonly<Record<string, CudaWord>>) => CudaStep;
 }
 
@@ -50,7 +49,11 @@ function read({ inputs, params }: Call): Scan | string {
   const words: Record<string, CudaWord> = { time, channels, states };
   names.forEach((name, input) => (words[name] = { input }));
   return {
-    ...{ batch, time, channels, states, groups, words },
+    batch,
+    time,
+    channels,
+    states,
+    groups,
     step: (entry, save, own) => {
       const head = [
         `#define LANES ${lanes}`,
