@@ -29,10 +29,8 @@ import {
 import { bytesMoved } from "../cost.ts";
 import { fftConv } from "../fft-conv/fft-conv.ts";
 import { inOneDtype, need, needCompute } from "../inputs.ts";
+import { ONLINE_BLOCK } from "./block.ts";
 import { onlineConvReference } from "./reference.ts";
-
-/** Inputs that outputs read directly; older ones reach them through whole blocks. */
-export const ONLINE_BLOCK = 32;
 
 /** `x` where `index` is in `[from, to)`, else 0. */
 const within = (x: Tensor, index: Tensor, from: Tensor, to: Tensor): Tensor =>

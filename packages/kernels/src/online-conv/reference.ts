@@ -1,7 +1,7 @@
 // One step of an online convolution by plain sums.
 
 import type { HostArray } from "@everlong/core";
-import { ONLINE_BLOCK } from "./op.ts";
+import { ONLINE_BLOCK } from "./block.ts";
 
 export function onlineConvReference(inputs: readonly HostArray[], outputs: readonly HostArray[]): void {
   const [u, taps, before, clock] = inputs.map((t) => t.data) as [

@@ -14,7 +14,7 @@ import {
   walk,
 } from "../wasm-emit.ts";
 import type { ArgWord, WasmSource, WasmStep, WasmTarget, WasmView } from "../wasm-step.ts";
-import { ONLINE_BLOCK } from "./op.ts";
+import { ONLINE_BLOCK } from "./block.ts";
 
 type I32Value = Value<"i32">;
 

@@ -1,7 +1,7 @@
 // Rational functions at the roots of unity by plain sums.
 
 import type { HostArray } from "@everlong/core";
-import { resolventPoint, type ResolventParams } from "./op.ts";
+import { resolventPoint, type ResolventParams } from "./points.ts";
 
 /** Calls `visit` with `r = 1 / ((1 - w) - (1 + w) a / 2)` and `(1 + w) / 2` for every pole and point. */
 function eachInverse(

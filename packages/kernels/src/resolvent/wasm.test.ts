@@ -1,6 +1,7 @@
 import { uniform } from "@everlong/testing";
 import { checkWasm } from "../wasm-check.ts";
-import { resolventOp, resolventPoints, resolventSumsOp } from "./op.ts";
+import { resolventOp, resolventSumsOp } from "./op.ts";
+import { resolventPoints } from "./points.ts";
 import { resolventSumsWasm, resolventWasm } from "./wasm.ts";
 
 const damped = (shape: number[]) => ({ shape, sample: uniform(-2, -0.2) });

@@ -3,7 +3,7 @@
 import type { FunctionBuilder, ModuleBuilder, Value, Vec, VecVariable } from "@everlong/wasm";
 import { argReader, argWords, targetKey } from "../wasm-emit.ts";
 import type { ArgWord, WasmSource, WasmTable, WasmTarget } from "../wasm-step.ts";
-import { resolventPoint, resolventPoints, type ResolventParams } from "./op.ts";
+import { resolventPoint, resolventPoints, type ResolventParams } from "./points.ts";
 
 type I32Value = Value<"i32">;
 

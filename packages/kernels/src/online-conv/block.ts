@@ -1,0 +1,2 @@
+/** Inputs that outputs read directly; older ones reach them through whole blocks. */
+export const ONLINE_BLOCK = 32;
