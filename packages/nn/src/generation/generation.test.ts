@@ -1,4 +1,4 @@
-import { random, reshape, softmax, tensor, type Tensor } from "@everlong/core";
+import { random, reshape, softmax, tensor } from "@everlong/core";
 import { expect, test } from "vitest";
 import { LanguageModel, type LanguageModelOptions } from "../backbones/language-model.ts";
 import { generate } from "./generate.ts";
