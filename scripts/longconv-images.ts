@@ -1,15 +1,16 @@
-// The claim `longconv-smooth`: long convolutions with free filters need smooth kernels, which squashing and averaging give
-// (Fu et al. 2023, arXiv 2302.06646, sections 3.1 and 4). Images of Fashion-MNIST (Debian: dataset-fashion-mnist) are read pixel by
-// pixel, 784 steps, by the same model under each regulariser. Prints one JSON line per run, then a table with the accuracy and the
-// roughness of the learned filters: the mean squared difference of neighbouring taps over the mean squared tap (2 for white noise).
+// The claims `longconv-smooth` and `longconv-learned` (Fu et al. 2023, arXiv 2302.06646): long convolutions with free filters need
+// smooth kernels, which squashing and averaging give (sections 3.1 and 4); a learned butterfly is more expressive at equal run time
+// (section 3.3). Images of Fashion-MNIST (Debian: dataset-fashion-mnist) are read pixel by pixel, 784 steps, by the same model under
+// each variant. Prints one JSON line per run, then a table with the accuracy, the roughness of the filters (the mean squared
+// difference of neighbouring taps over the mean squared tap; 2 for white noise) and the milliseconds of a training step.
 //
-//     node --conditions=everlong-source scripts/longconv-smooth.ts [--data FOLDER] [--variant NAME] [--seed N] [--steps N] [--rows N]
+//     node --conditions=everlong-source scripts/longconv-images.ts [--data FOLDER] [--variant NAME] [--seed N] [--steps N] [--rows N]
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { gunzipSync } from "node:zlib";
-import { cpu, kernels, nn, random, recompute, tensor, train, type Tensor } from "everlong";
+import { cpu, kernels, nn, random, tensor, train, type Tensor } from "everlong";
 
 const { values } = parseArgs({
   options: {
@@ -29,14 +30,22 @@ const { values } = parseArgs({
 
 const squash = 1e-3;
 const window = 7;
-const VARIANTS: Readonly<Record<string, nn.LongKernelSettings>> = {
-  none: { start: "random", squash: 0 },
-  squash: { start: "random", squash },
-  smooth: { start: "random", squash: 0, smoothing: "time", window },
-  "smooth, squash": { start: "random", squash, smoothing: "time", window },
-  "smooth in frequency": { start: "random", squash: 0, smoothing: "frequency", window },
-  "double-exponential": { start: "double-exponential", squash: 0 },
-  "double-exponential, squash": { start: "double-exponential", squash },
+interface Variant {
+  readonly filter: nn.LongKernelSettings;
+  readonly blockFft?: { readonly learned: boolean };
+}
+const smooth = { smoothing: "time", window } as const;
+const geometric = { start: "double-exponential", squash } as const;
+const VARIANTS: Readonly<Record<string, Variant>> = {
+  none: { filter: { start: "random", squash: 0 } },
+  squash: { filter: { start: "random", squash } },
+  smooth: { filter: { start: "random", squash: 0, ...smooth } },
+  "smooth, squash": { filter: { start: "random", squash, ...smooth } },
+  "smooth in frequency": { filter: { start: "random", squash: 0, smoothing: "frequency", window } },
+  "double-exponential": { filter: { ...geometric, squash: 0 } },
+  "double-exponential, squash": { filter: geometric },
+  "fixed butterfly": { filter: geometric, blockFft: { learned: false } },
+  "learned butterfly": { filter: geometric, blockFft: { learned: true } },
 };
 
 /** An idx file as flat bytes and its sizes (LeCun's format: two zeros, a type, the rank, then the sizes). */
@@ -79,7 +88,7 @@ class PixelModel {
   readonly norms: nn.LayerNorm[];
   readonly output: nn.Linear;
 
-  constructor(key: Tensor, filter: nn.LongKernelSettings) {
+  constructor(key: Tensor, { filter, blockFft }: Variant) {
     const count = Number(values.layers);
     const keys = random.splitKey(key, count + 2);
     this.input = new nn.Linear({ key: keys[0]!, inputs: 1, outputs: dim });
@@ -93,6 +102,7 @@ class PixelModel {
           maxLength: LENGTH,
           sides: "two-sided",
           filter: { learningRate: 1e-3, ...filter },
+          ...(blockFft ? { blockFft } : {}),
         }),
     );
     this.norms = this.mixers.map(() => new nn.LayerNorm({ dim }));
@@ -140,13 +150,12 @@ cpu.setThreads(Number(values.threads));
 const trainSet = images("train", Number(values.rows));
 const testSet = images("t10k", Number(values["test-rows"]));
 
-const found = new Map<string, { accuracy: number; roughness: number }[]>();
+const found = new Map<string, { accuracy: number; roughness: number; stepMs: number }[]>();
 for (const seed of (values.seed ?? ["1", "2", "3"]).map(Number)) {
   for (const variant of values.variant ?? Object.keys(VARIANTS)) {
-    const filter = VARIANTS[variant];
-    if (!filter) throw new Error(`unknown variant "${variant}": ${Object.keys(VARIANTS).join("; ")}`);
-    const began = performance.now();
-    const model = new PixelModel(random.key(seed), filter);
+    const made = VARIANTS[variant];
+    if (!made) throw new Error(`unknown variant "${variant}": ${Object.keys(VARIANTS).join("; ")}`);
+    const model = new PixelModel(random.key(seed), made);
     const optimizer = new train.AdamW(model, { learningRate: Number(values.lr), weightDecay: 0.05 });
     let state = seed;
     const pick = (): number =>
@@ -154,6 +163,7 @@ for (const seed of (values.seed ?? ["1", "2", "3"]).map(Number)) {
     function* batches(): Generator<{ x: Tensor; label: Tensor }> {
       for (;;) yield batchOf(trainSet, Array.from({ length: size }, pick));
     }
+    const ends: number[] = [];
     const { lastLoss } = await train.fit({
       loss: ({ x, label }) => kernels.crossEntropy(model.forward(x!), label!),
       optimizer,
@@ -161,16 +171,19 @@ for (const seed of (values.seed ?? ["1", "2", "3"]).map(Number)) {
       steps,
       schedule: train.cosine({ steps, warmup: Math.round(steps / 10) }),
       clip: 1,
+      onStep: ({ seconds }) => void ends.push(seconds),
     });
-    const result = { accuracy: await accuracy(model, testSet), ...(await model.filters()) };
-    const seconds = (performance.now() - began) / 1000;
-    console.log(JSON.stringify({ variant, seed, steps, lastLoss, ...result, seconds }));
+    const times = ends.slice(1).map((end, i) => (end - ends[i]!) * 1000);
+    const stepMs = times.sort((a, b) => a - b)[times.length >> 1] ?? 0;
+    const result = { accuracy: await accuracy(model, testSet), ...(await model.filters()), stepMs };
+    console.log(JSON.stringify({ variant, seed, steps, lastLoss, ...result }));
     found.set(variant, [...(found.get(variant) ?? []), result]);
   }
 }
 for (const [variant, runs] of found) {
-  const each = runs.map((r) => r.accuracy.toFixed(3)).join(" / ");
+  const each = (name: "accuracy" | "roughness" | "stepMs", digits: number): string =>
+    runs.map((r) => r[name].toFixed(digits)).join(" / ");
   console.log(
-    `${variant.padEnd(28)} ${each}  roughness ${runs.map((r) => r.roughness.toFixed(2)).join(" / ")}`,
+    `${variant.padEnd(28)} ${each("accuracy", 3)}  roughness ${each("roughness", 2)}  ms ${each("stepMs", 1)}`,
   );
 }
