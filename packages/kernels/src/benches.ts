@@ -9,6 +9,8 @@ import { bench as fftConv } from "./fft-conv/bench.ts";
 import { bench as gatedLinearAttention } from "./gated-linear-attention/bench.ts";
 import { bench as layerNorm } from "./layer-norm/bench.ts";
 import { bench as linear } from "./matmul/bench.ts";
+import { bench as onlineConv } from "./online-conv/bench.ts";
+import { bench as resolvent } from "./resolvent/bench.ts";
 import { bench as rmsNorm } from "./rms-norm/bench.ts";
 import { bench as rotary } from "./rotary/bench.ts";
 import { bench as selectiveScan } from "./selective-scan/bench.ts";
@@ -32,6 +34,8 @@ export const benches: readonly BenchCase[] = [
   ...softmax,
   ...crossEntropy,
   ...layerNorm,
+  ...onlineConv,
+  ...resolvent,
   ...rmsNorm,
   ...shortConv,
   ...embedding,
