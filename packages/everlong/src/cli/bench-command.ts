@@ -6,12 +6,13 @@ import { cpu } from "@everlong/device-cpu";
 import { labelSuite } from "@everlong/labels/bench";
 import type { Command } from "commander";
 import { cpuSuite } from "../bench/cpu-suite.ts";
+import { cudaSuite } from "../bench/cuda-suite.ts";
 import { operatorsSuite } from "../bench/operators-suite.ts";
 import { runSuite, serveSuite, type BenchReport } from "../bench/run.ts";
 import type { Machine, Suite } from "../bench/suite.ts";
 import { trainSuite } from "../bench/sweep.ts";
 
-const SUITES: readonly Suite[] = [cpuSuite, operatorsSuite, trainSuite, labelSuite];
+const SUITES: readonly Suite[] = [cpuSuite, cudaSuite, operatorsSuite, trainSuite, labelSuite];
 
 function findSuite(name: string): Suite {
   const found = SUITES.find((s) => s.name === name);
