@@ -18,6 +18,8 @@ export interface BenchInput {
   /** Default f32, normal; i32 is uniform in 0 .. below - 1. */
   readonly dtype?: "f32" | "i32";
   readonly below?: number;
+  /** These numbers, where an input has a meaning. */
+  readonly values?: readonly number[];
   /** Values are uniform in this range instead of normal. */
   readonly range?: readonly [number, number];
   /** The result of another op, on the same device: an input that only devices can read. */
@@ -74,12 +76,13 @@ export interface PreparedBench {
 
 /** The same numbers for every device: a linear congruence, the sum of four for normals. */
 function draw(
-  { shape, dtype = "f32", below = 2, range }: BenchInput,
+  { shape, dtype = "f32", below = 2, range, values }: BenchInput,
   seed: number,
 ): Float32Array | Int32Array {
   let state = seed;
   const uniform = (): number => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
   const size = shape.reduce((a, b) => a * b, 1);
+  if (values) return dtype === "i32" ? Int32Array.from(values) : Float32Array.from(values);
   if (dtype === "i32") return Int32Array.from({ length: size }, () => Math.floor(below * uniform()));
   const normal = (): number => (uniform() + uniform() + uniform() + uniform() - 2) * Math.sqrt(3);
   const [low, high] = range ?? [0, 0];

@@ -13,9 +13,10 @@ const { wasmSources } = await import(${url("./wasm.ts")});
 const { benches } = await import(${url("./benches.ts")});
 let seed = 5;
 const random = () => (seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0) / 2 ** 32;
-const draw = ({ shape, dtype = "f32", below, range = [-1, 1], made }) => {
+const draw = ({ shape, dtype = "f32", below, values, range = [-1, 1], made }) => {
   if (made) return { view: contiguous(shape), data: prepared(made.op, made.params, made.inputs).outputs[0].slice() };
   const size = shape.reduce((a, b) => a * b, 1);
+  if (values) return { view: { ...contiguous(shape), dtype }, data: new Float32Array(Int32Array.from(values).buffer) };
   const data = below === undefined
     ? Float32Array.from({ length: size }, () => range[0] + (range[1] - range[0]) * random())
     : new Float32Array(Int32Array.from({ length: size }, () => Math.floor(below * random())).buffer);

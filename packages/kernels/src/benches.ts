@@ -3,6 +3,7 @@
 import type { BenchCase } from "./bench.ts";
 import { bench as adamw } from "./adamw/bench.ts";
 import { bench as attention } from "./attention/bench.ts";
+import { bench as butterfly } from "./butterfly/bench.ts";
 import { bench as crossEntropy } from "./cross-entropy/bench.ts";
 import { bench as embedding } from "./embedding/bench.ts";
 import { bench as fftConv } from "./fft-conv/bench.ts";
@@ -30,6 +31,7 @@ export const benches: readonly BenchCase[] = [
   ...linear,
   ...fftConv,
   ...attention,
+  ...butterfly,
   ...rotary,
   ...softmax,
   ...crossEntropy,

@@ -2,7 +2,13 @@
 
 import { adamwWasm } from "./adamw/wasm.ts";
 import { attentionGradWasm, attentionWasm } from "./attention/wasm.ts";
-import { butterflyAdjointWasm, butterflyMatrixGradWasm, butterflyWasm } from "./butterfly/wasm.ts";
+import {
+  butterflyAdjointWasm,
+  butterflyConvWasm,
+  butterflyFilterGradWasm,
+  butterflyMatrixGradWasm,
+  butterflyWasm,
+} from "./butterfly/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
 import {
   fftConvCachedWasm,
@@ -36,6 +42,8 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "block-sparse-attention-grad": attentionGradWasm,
   butterfly: butterflyWasm,
   "butterfly-adjoint": butterflyAdjointWasm,
+  "butterfly-conv": butterflyConvWasm,
+  "butterfly-filter-grad": butterflyFilterGradWasm,
   "butterfly-matrix-grad": butterflyMatrixGradWasm,
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,

@@ -1,5 +1,12 @@
-import { benchCase, type BenchCase } from "../bench.ts";
-import { attentionGradOp, attentionOp, type AttentionGradParams, type AttentionParams } from "./op.ts";
+import { benchCase, type BenchCase, type BenchInput } from "../bench.ts";
+import {
+  attentionGradOp,
+  attentionOp,
+  blockSparseAttentionGradOp,
+  blockSparseAttentionOp,
+  type AttentionGradParams,
+  type AttentionParams,
+} from "./op.ts";
 
 type Sizes = readonly [batch: number, time: number, heads: number, size: number];
 
@@ -38,4 +45,44 @@ const CASES: readonly (readonly [string, Sizes, Sizes])[] = [
   ["4 heads of 64, T 1536", [2, 1536, 4, 64], [1, 40, 1, 64]],
 ];
 
-export const bench: readonly BenchCase[] = CASES.flatMap((c) => [forward(...c), backward(...c)]);
+/** Lists of the last two blocks of 32 and of every fourth, causal. */
+function lists(count: number): BenchInput[] {
+  const starts = [0];
+  const columns: number[] = [];
+  for (let r = 0; r < count; r++) {
+    for (let c = 0; c <= r; c++) if (r - c <= 1 || (c + 1) % 4 === 0) columns.push(c);
+    starts.push(columns.length);
+  }
+  return [
+    { shape: [1, count + 1], dtype: "i32", values: starts },
+    { shape: [columns.length], dtype: "i32", values: columns },
+  ];
+}
+const BLOCK = 32;
+
+/** A case of `plain` over lists of blocks. */
+const sparse = (plain: BenchCase, op: BenchCase["op"]): BenchCase => {
+  const params = plain.params as AttentionParams;
+  const listed = (inputs: readonly BenchInput[]): BenchInput[] => [
+    ...inputs,
+    ...lists(Math.ceil(inputs[0]!.shape[1]! / BLOCK)),
+  ];
+  return {
+    name: `block-sparse ${plain.name}`,
+    op,
+    params: {
+      ...params,
+      blockSize: [BLOCK, BLOCK],
+      inputs: [...params.inputs, "blockStarts", "blockColumns"],
+    },
+    inputs: listed(plain.inputs),
+    small: listed(plain.small),
+  };
+};
+const LONG: readonly [string, Sizes, Sizes] = ["4 heads of 64, T 2048", [1, 2048, 4, 64], [1, 150, 2, 8]];
+
+export const bench: readonly BenchCase[] = [
+  ...CASES.flatMap((c) => [forward(...c), backward(...c)]),
+  sparse(forward(...LONG), blockSparseAttentionOp as unknown as BenchCase["op"]),
+  sparse(backward(...LONG), blockSparseAttentionGradOp as unknown as BenchCase["op"]),
+];

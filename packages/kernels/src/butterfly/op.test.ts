@@ -5,6 +5,8 @@ import { fftConv } from "../fft-conv/fft-conv.ts";
 import {
   butterflyAdjointOp,
   butterflyConv,
+  butterflyConvOp,
+  butterflyFilterGradOp,
   butterflyMatrixGradOp,
   butterflyOp,
   butterflyRadices,
@@ -33,6 +35,24 @@ checkOp(butterflyAdjointOp, {
 checkOp(butterflyMatrixGradOp, {
   cases: [
     { inputs: [[2, 3, 5], [2, 8, 3], [2, 8, 3], w(4), w(2)], params: { layout: "bdl", radices: [4, 2] } },
+  ],
+  batch: false,
+  secondOrder: true,
+  gradcheck: 1e-6,
+});
+
+checkOp(butterflyConvOp, {
+  cases: [
+    { inputs: [[2, 3, 5], [3, 4], w(4), w(2)], params: { layout: "bdl", radices: [4, 2], adjoint: false } },
+    { inputs: [[2, 5, 3], [8, 3], w(4), w(2)], params: { layout: "bld", radices: [4, 2], adjoint: true } },
+  ],
+  batch: [true, false, false, false],
+  secondOrder: true,
+  gradcheck: 1e-6,
+});
+checkOp(butterflyFilterGradOp, {
+  cases: [
+    { inputs: [[2, 3, 5], [2, 3, 5], w(4), w(2)], params: { layout: "bdl", radices: [4, 2], taps: 6 } },
   ],
   batch: false,
   secondOrder: true,

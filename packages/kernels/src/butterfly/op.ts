@@ -11,7 +11,9 @@ import {
   defineOp,
   mul,
   reshape,
+  squeeze,
   sub,
+  sum,
   tensor,
   unsqueeze,
   zerosLike,
@@ -27,7 +29,13 @@ import { inOneDtype, need, needCompute } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { adjointByProducts, matrixGradByProducts, transformByProducts } from "./decompose.ts";
 import { MAX_RADIX, MAX_STAGES, sequenceAxes, transformSize, type Layout } from "./transform-shape.ts";
-import { adjointReference, matrixGradReference, transformReference } from "./reference.ts";
+import {
+  adjointReference,
+  convReference,
+  filterGradReference,
+  matrixGradReference,
+  transformReference,
+} from "./reference.ts";
 
 /** Of `butterfly` and of its matrices' gradient. */
 export interface ButterflyParams {
@@ -182,6 +190,111 @@ export const butterflyMatrixGradOp: Op<ButterflyParams> = defineOp<ButterflyPara
   },
 });
 
+/** Of `butterfly-conv` and its filters' gradient. */
+export interface ButterflyConvParams extends ButterflyParams {
+  /** The transposed operator: the filter's spectrum is conjugated. */
+  readonly adjoint: boolean;
+}
+export interface ButterflyFilterGradParams extends ButterflyParams {
+  /** Length J of the filters. */
+  readonly taps: number;
+}
+
+/** `(u, k, w0, w1, ...) -> y`, everything between in scratch memory: see {@link butterflyConv}. */
+export const butterflyConvOp: Op<ButterflyConvParams> = defineOp<ButterflyConvParams>({
+  name: "butterfly-conv",
+  shape: ([u, k, ...matrices], params) => {
+    const type = spectrumType("butterfly-conv", u!, params);
+    checkMatrices("butterfly-conv", matrices, params.radices, type.dtype);
+    const { channel, time } = sequenceAxes(params.layout);
+    const want = params.layout === "bdl" ? "[D, J]" : "[J, D]";
+    need("butterfly-conv", "k", k!, [undefined, undefined], want, type.dtype);
+    if (k!.shape[channel - 1] !== u!.shape[channel] || k!.shape[time - 1]! > type.shape[1]!)
+      throw new ShapeError("butterfly-conv", "the filters do not fit", {
+        expected: `${u!.shape[channel]} filters of at most ${type.shape[1]} taps`,
+        got: `${want} = [${k!.shape.join(", ")}]`,
+      });
+    return [u!];
+  },
+  reference: convReference,
+  decompose: convByTransforms,
+  vjp: (context) => {
+    const { inputs, params, cotangents, needed } = context;
+    // matrices act in all three transforms: their gradients need the spectra between
+    if (needed.slice(2).some(Boolean)) return gradientsThrough(convByTransforms, context);
+    const [u, k, ...matrices] = inputs as [Tensor, Tensor, ...Tensor[]];
+    const dy = cotangents[0]!;
+    const { layout, radices, adjoint } = params;
+    const taps = k.shape[sequenceAxes(layout).time - 1]!;
+    const [first, second] = adjoint ? [dy, u] : [u, dy];
+    return [
+      needed[0] ? butterflyConvOp([dy, k, ...matrices], { ...params, adjoint: !adjoint })[0] : undefined,
+      needed[1]
+        ? butterflyFilterGradOp([first, second, ...matrices], { layout, radices, taps })[0]
+        : undefined,
+      ...matrices.map(() => undefined),
+    ];
+  },
+  batch: (context) => foldExamples(context, 1),
+  cost: (inputs, outputs, params) => {
+    const { channel } = sequenceAxes(params.layout);
+    const [batch, channels] = [inputs[0]!.shape[0]!, inputs[0]!.shape[channel]!];
+    return { flops: flopsOf((2 * batch + 1) * channels, params.radices), bytes: bytesMoved(inputs, outputs) };
+  },
+});
+
+/** `(u, dy, w0, w1, ...) -> dk`: `Re(F^H sum over the batch of (F dy) conj(F u)) / N`, its first taps. */
+export const butterflyFilterGradOp: Op<ButterflyFilterGradParams> = defineOp<ButterflyFilterGradParams>({
+  name: "butterfly-filter-grad",
+  shape: ([u, dy, ...matrices], params) => {
+    const type = spectrumType("butterfly-filter-grad", u!, params);
+    need("butterfly-filter-grad", "dy", dy!, u!.shape, "the shape of u", u!.dtype);
+    checkMatrices("butterfly-filter-grad", matrices, params.radices, type.dtype);
+    const { layout, taps } = params;
+    const channels = u!.shape[sequenceAxes(layout).channel]!;
+    return [{ shape: layout === "bdl" ? [channels, taps] : [taps, channels], dtype: u!.dtype }];
+  },
+  reference: filterGradReference,
+  decompose: filterGradByTransforms,
+  vjp: (context) => gradientsThrough(filterGradByTransforms, context),
+  cost: (inputs, outputs, params) => {
+    const { channel } = sequenceAxes(params.layout);
+    const [batch, channels] = [inputs[0]!.shape[0]!, inputs[0]!.shape[channel]!];
+    return { flops: flopsOf((2 * batch + 1) * channels, params.radices), bytes: bytesMoved(inputs, outputs) };
+  },
+});
+
+const times = (
+  [ar, ai]: readonly [Tensor, Tensor],
+  [br, bi]: readonly [Tensor, Tensor],
+  conjugate: boolean,
+  scale: number,
+): [Tensor, Tensor] => {
+  const [same, cross] = [conjugate ? add : sub, conjugate ? sub : add];
+  return [mul(same(mul(ar, br), mul(ai, bi)), scale), mul(cross(mul(ai, br), mul(ar, bi)), scale)];
+};
+
+/** The convolution out of transforms: for devices without its kernel, and where matrices learn. */
+function convByTransforms(inputs: readonly Tensor[], params: ButterflyConvParams): Tensor[] {
+  const [u, k, ...w] = inputs as [Tensor, Tensor, ...Tensor[]];
+  const { layout, radices, adjoint } = params;
+  const length = u.shape[sequenceAxes(layout).time]!;
+  const spectrum = butterflyOp([u, ...w], { layout, radices }) as [Tensor, Tensor];
+  const filter = butterflyOp([unsqueeze(k, 0), ...w], { layout, radices }) as [Tensor, Tensor];
+  const product = times(spectrum, filter, adjoint, 1 / transformSize(radices));
+  return butterflyAdjointOp([...product, ...w], { layout, radices, length });
+}
+
+function filterGradByTransforms(inputs: readonly Tensor[], params: ButterflyFilterGradParams): Tensor[] {
+  const [u, dy, ...w] = inputs as [Tensor, Tensor, ...Tensor[]];
+  const { layout, radices, taps } = params;
+  const [a, b] = [u, dy].map((t) => butterflyOp([t, ...w], { layout, radices }) as [Tensor, Tensor]);
+  const product = times(b!, a!, true, 1 / transformSize(radices));
+  const summed = product.map((t) => sum(t, 0, { keepDims: true }));
+  const dk = butterflyAdjointOp([...summed, ...w], { layout, radices, length: taps })[0]!;
+  return [squeeze(dk, 0)];
+}
+
 /** The mapped axis joins the batch of the first `sequences` inputs; matrices are shared, else the op runs once per example. */
 function foldExamples<P>(
   { inputs, mapped, size, apply }: BatchContext<P>,
@@ -251,13 +364,7 @@ export function butterflyConv(
   const { tensors } = inOneDtype(Object.fromEntries([u, k, ...matrices].map((t, i) => [`${i}`, t])));
   const [x, filter, ...w] = tensors as [Tensor, Tensor, ...Tensor[]];
   const params = { layout, radices: w.map((m) => m.shape[1]!) };
-  const length = x.shape[sequenceAxes(layout).time]!;
-  const [ur, ui] = butterflyOp([x, ...w], params) as [Tensor, Tensor];
-  const [kr, ki] = butterflyOp([unsqueeze(filter, 0), ...w], params) as [Tensor, Tensor];
-  const scale = 1 / transformSize(params.radices);
-  const re = mul(sub(mul(ur, kr), mul(ui, ki)), scale);
-  const im = mul(add(mul(ur, ki), mul(ui, kr)), scale);
-  const y = butterflyAdjointOp([re, im, ...w], { ...params, length })[0]!;
+  const y = butterflyConvOp([x, filter, ...w], { ...params, adjoint: false })[0]!;
   if (!skip) return y;
   return add(y, mul(x, layout === "bdl" ? unsqueeze(skip, -1) : skip));
 }

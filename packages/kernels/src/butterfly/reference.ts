@@ -1,5 +1,10 @@
 import type { HostArray } from "@everlong/core";
-import type { ButterflyAdjointParams, ButterflyParams } from "./op.ts";
+import type {
+  ButterflyAdjointParams,
+  ButterflyConvParams,
+  ButterflyFilterGradParams,
+  ButterflyParams,
+} from "./op.ts";
 
 /** A row of complex numbers. */
 interface Row {
@@ -192,5 +197,60 @@ export function matrixGradReference(
             }
       cotangent = backward(stage, t);
     }
+  });
+}
+
+/** `a b`, or `a conj(b)`, over n. */
+function product(a: Row, b: Row, conjugate: boolean): Row {
+  const n = a.re.length;
+  const out = row(n);
+  const sign = conjugate ? -1 : 1;
+  for (let i = 0; i < n; i++) {
+    const im = sign * b.im[i]!;
+    out.re[i] = (a.re[i]! * b.re[i]! - a.im[i]! * im) / n;
+    out.im[i] = (a.re[i]! * im + a.im[i]! * b.re[i]!) / n;
+  }
+  return out;
+}
+
+export function convReference(
+  [u, k, ...matrices]: readonly HostArray[],
+  [y]: readonly HostArray[],
+  { layout, radices, adjoint }: ButterflyConvParams,
+): void {
+  const place = placesOf(u!, layout);
+  const filters: HostArray = { shape: [1, ...k!.shape], data: k!.data };
+  const taps = placesOf(filters, layout);
+  const stages = stagesOf(radices, matrices);
+  const size = radices.reduce((a, b) => a * b, 1);
+  const transform = (r: Row): Row => stages.reduce((t, stage) => forward(stage, t), r);
+  eachRow(place, (b, d) => {
+    const filter = transform(sequence(filters, taps, 0, d, size));
+    const spectrumOfRow = product(transform(sequence(u!, place, b, d, size)), filter, adjoint);
+    const out = stages
+      .toReversed()
+      .reduce((t, stage) => backward(stage, untwiddled(stage, t)), spectrumOfRow);
+    for (let t = 0; t < place.length; t++) y!.data[place.at(b, d, t)] = out.re[t]!;
+  });
+}
+
+export function filterGradReference(
+  [u, dy, ...matrices]: readonly HostArray[],
+  [dk]: readonly HostArray[],
+  { layout, radices }: ButterflyFilterGradParams,
+): void {
+  const place = placesOf(u!, layout);
+  const filters: HostArray = { shape: [1, ...dk!.shape], data: dk!.data };
+  const taps = placesOf(filters, layout);
+  const stages = stagesOf(radices, matrices);
+  const size = radices.reduce((a, b) => a * b, 1);
+  const transform = (r: Row): Row => stages.reduce((t, stage) => forward(stage, t), r);
+  dk!.data.fill(0);
+  eachRow(place, (b, d) => {
+    const [a, g] = [u!, dy!].map((x) => transform(sequence(x, place, b, d, size)));
+    const out = stages
+      .toReversed()
+      .reduce((t, stage) => backward(stage, untwiddled(stage, t)), product(g!, a!, true));
+    for (let t = 0; t < taps.length; t++) dk!.data[taps.at(0, d, t)]! += out.re[t]!;
   });
 }

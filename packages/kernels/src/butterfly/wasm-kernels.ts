@@ -33,6 +33,20 @@ const OWN_ARGS = [
   "work",
   "partBytes",
   "sumBytes",
+  // of convolutions: filters, second sequences (results, or cotangents), and how the batch is cut into units
+  "k",
+  "kChannel",
+  "kTap",
+  "taps",
+  "tapCount",
+  "y",
+  "yBatch",
+  "yChannel",
+  "yTime",
+  "batch",
+  "batchBlocks",
+  "adjoint",
+  "scale",
 ] as const;
 /** Words of a call: sizes `m` and addresses `w` of the matrices stand behind the others. */
 export type Arg = (typeof OWN_ARGS)[number] | `m${number}` | `w${number}`;
@@ -41,7 +55,7 @@ export const ARGS: readonly Arg[] = [
   ...STAGES.map((i) => `m${i}` as const),
   ...STAGES.map((i) => `w${i}` as const),
 ];
-type Reader = (name: Arg) => I32Value;
+export type Reader = (name: Arg) => I32Value;
 
 const sum = (f: FunctionBuilder, ...terms: I32Value[]): I32Value => terms.reduce((a, b) => f.i32.add(a, b));
 
@@ -83,37 +97,67 @@ function eachStage(
 }
 
 /** What a unit works on: an example and a group of channels. */
-function unitOf(
-  f: FunctionBuilder,
-  arg: Reader,
-  unit: I32Value,
-): { batch: I32Value; channel: I32Value; present: I32Value } {
-  const batch = f.i32.divU(unit, arg("groups"));
-  const channel = f.i32.mul(f.i32.sub(unit, f.i32.mul(batch, arg("groups"))), f.lanes);
-  return { batch, channel, present: smaller(f, f.i32.sub(arg("channels"), channel), f.lanes) };
+interface Unit {
+  readonly batch: I32Value;
+  readonly channel: I32Value;
+  readonly present: I32Value;
 }
 
-interface Moves {
+export const groupOf = (f: FunctionBuilder, arg: Reader, batch: I32Value, group: I32Value): Unit => {
+  const channel = f.i32.mul(group, f.lanes);
+  return { batch, channel, present: smaller(f, f.i32.sub(arg("channels"), channel), f.lanes) };
+};
+
+function unitOf(f: FunctionBuilder, arg: Reader, unit: I32Value): Unit {
+  const batch = f.i32.divU(unit, arg("groups"));
+  return groupOf(f, arg, batch, f.i32.sub(unit, f.i32.mul(batch, arg("groups"))));
+}
+
+export interface Moves {
   readonly gather: FunctionRef;
   readonly scatter: FunctionRef;
 }
 
-const sequenceMove = (
+/** Where a group of sequences lies. */
+interface Rows {
+  readonly at: I32Value;
+  readonly time: I32Value;
+  readonly channel: I32Value;
+  readonly length: I32Value;
+  /** Rows of the first matrix that it reaches. */
+  readonly count: I32Value;
+}
+
+export const rowsOf = (f: FunctionBuilder, arg: Reader, name: "x" | "y", u: Unit): Rows => ({
+  at: sum(f, arg(name), f.i32.mul(u.batch, arg(`${name}Batch`)), f.i32.mul(u.channel, arg(`${name}Channel`))),
+  time: arg(`${name}Time`),
+  channel: arg(`${name}Channel`),
+  length: arg("length"),
+  count: arg("count"),
+});
+export const filterRows = (f: FunctionBuilder, arg: Reader, u: Unit): Rows => ({
+  at: f.i32.add(arg("k"), f.i32.mul(u.channel, arg("kChannel"))),
+  time: arg("kTap"),
+  channel: arg("kChannel"),
+  length: arg("taps"),
+  count: arg("tapCount"),
+});
+
+export const sequenceMove = (
   f: FunctionBuilder,
   move: FunctionRef,
-  arg: Reader,
-  u: { batch: I32Value; channel: I32Value; present: I32Value },
+  rows: Rows,
+  present: I32Value,
   block: I32Value,
 ): void => {
-  const at = sum(f, arg("x"), f.i32.mul(u.batch, arg("xBatch")), f.i32.mul(u.channel, arg("xChannel")));
-  f.call(move, at, arg("xTime"), arg("xChannel"), arg("length"), u.present, block);
+  f.call(move, rows.at, rows.time, rows.channel, rows.length, present, block);
 };
 
 const spectrumMove = (
   f: FunctionBuilder,
   move: FunctionRef,
   arg: Reader,
-  u: { batch: I32Value; channel: I32Value; present: I32Value },
+  u: Unit,
   work: I32Value,
   imag: I32Value,
 ): void => {
@@ -127,21 +171,56 @@ const spectrumMove = (
 };
 
 /** The real sequence of a unit, with zeros up to the last row of the first matrix that is read. */
-function loadSequence(
+export function loadSequence(
   f: FunctionBuilder,
   moves: Moves,
   arg: Reader,
-  u: { batch: I32Value; channel: I32Value; present: I32Value },
+  rows: Rows,
+  present: I32Value,
   work: I32Value,
 ): void {
   const vector = vectorBytes(f.width);
-  sequenceMove(f, moves.gather, arg, u, work);
-  const read = f.i32.mul(arg("count"), f.i32.divU(arg("size"), arg("m0")));
-  const from = f.i32.add(work, f.i32.mul(arg("length"), vector));
-  clear(f, from, f.i32.mul(f.i32.sub(read, arg("length")), vector));
+  sequenceMove(f, moves.gather, rows, present, work);
+  const read = f.i32.mul(rows.count, f.i32.divU(arg("size"), arg("m0")));
+  const from = f.i32.add(work, f.i32.mul(rows.length, vector));
+  clear(f, from, f.i32.mul(f.i32.sub(read, rows.length), vector));
 }
 
-export function buildTransforms(module: ModuleBuilder): void {
+/** All stages of a real sequence in place; scratch begins with the tile. */
+export function transformUp(
+  f: FunctionBuilder,
+  stages: Stages,
+  at: { args: I32Value; arg: Reader; work: I32Value; imag: I32Value; tile: I32Value; count: I32Value },
+): void {
+  const { args, arg, work, imag, tile, count } = at;
+  eachStage(f, args, arg, "up", ({ m, n, blocks, w, table, first }) => {
+    const rest = [work, work, imag, w, table, blocks, m, n, tile] as const;
+    f.if(
+      first,
+      () => f.call(stages.forwardReal, ...rest, count),
+      () => f.call(stages.forward, ...rest, m),
+    );
+  });
+}
+
+/** The conjugate transpose in place, down to real parts of the first `count` rows. */
+export function transformDown(
+  f: FunctionBuilder,
+  stages: Stages,
+  at: Parameters<typeof transformUp>[2],
+): void {
+  const { args, arg, work, imag, tile, count } = at;
+  eachStage(f, args, arg, "down", ({ m, n, blocks, w, table, first }) => {
+    const rest = [work, imag, w, table, blocks, m, n, tile] as const;
+    f.if(
+      first,
+      () => f.call(stages.backwardReal, ...rest, count),
+      () => f.call(stages.backward, ...rest, m),
+    );
+  });
+}
+
+export function buildTransforms(module: ModuleBuilder): { stages: Stages; moves: Moves } {
   const stages = defineStages(module);
   const moves = {
     gather: defineGather(module, module.target.width * 4),
@@ -157,15 +236,8 @@ export function buildTransforms(module: ModuleBuilder): void {
       const work = f.i32.add(scratch, arg("tile"));
       f.loop(begin, end, 1, (unit) => {
         const u = unitOf(f, arg, unit);
-        loadSequence(f, moves, arg, u, work);
-        eachStage(f, args, arg, "up", ({ m, n, blocks, w, table, first }) => {
-          const rest = [work, work, imag, w, table, blocks, m, n, scratch] as const;
-          f.if(
-            first,
-            () => f.call(stages.forwardReal, ...rest, arg("count")),
-            () => f.call(stages.forward, ...rest, m),
-          );
-        });
+        loadSequence(f, moves, arg, rowsOf(f, arg, "x", u), u.present, work);
+        transformUp(f, stages, { args, arg, work, imag, tile: scratch, count: arg("count") });
         spectrumMove(f, moves.scatter, arg, u, work, imag);
       });
     },
@@ -180,19 +252,13 @@ export function buildTransforms(module: ModuleBuilder): void {
       f.loop(begin, end, 1, (unit) => {
         const u = unitOf(f, arg, unit);
         spectrumMove(f, moves.gather, arg, u, work, imag);
-        eachStage(f, args, arg, "down", ({ m, n, blocks, w, table, first }) => {
-          const rest = [work, imag, w, table, blocks, m, n, scratch] as const;
-          f.if(
-            first,
-            () => f.call(stages.backwardReal, ...rest, arg("count")),
-            () => f.call(stages.backward, ...rest, m),
-          );
-        });
-        sequenceMove(f, moves.scatter, arg, u, work);
+        transformDown(f, stages, { args, arg, work, imag, tile: scratch, count: arg("count") });
+        sequenceMove(f, moves.scatter, rowsOf(f, arg, "x", u), u.present, work);
       });
     },
   );
   defineMatrixGrad(module, stages, moves);
+  return { stages, moves };
 }
 
 /** Scratch: tile, sums of all matrices, two cotangents, the input of every stage. */
@@ -215,7 +281,7 @@ function defineMatrixGrad(module: ModuleBuilder, stages: Stages, moves: Moves): 
         const from = f.i32.mul(part, each);
         f.loop(from, smaller(f, f.i32.add(from, each), arg("work")), 1, (unit) => {
           const u = unitOf(f, arg, unit);
-          loadSequence(f, moves, arg, u, inputs);
+          loadSequence(f, moves, arg, rowsOf(f, arg, "x", u), u.present, inputs);
           // the rows of the first input that no sequence reaches, and its imaginary part
           const read = f.i32.mul(f.i32.mul(arg("count"), f.i32.divU(arg("size"), arg("m0"))), vector);
           clear(f, f.i32.add(inputs, read), f.i32.sub(plane, read));

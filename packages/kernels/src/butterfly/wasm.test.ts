@@ -1,6 +1,18 @@
 import { checkWasm } from "../wasm-check.ts";
-import { butterflyAdjointOp, butterflyMatrixGradOp, butterflyOp } from "./op.ts";
-import { butterflyAdjointWasm, butterflyMatrixGradWasm, butterflyWasm } from "./wasm.ts";
+import {
+  butterflyAdjointOp,
+  butterflyConvOp,
+  butterflyFilterGradOp,
+  butterflyMatrixGradOp,
+  butterflyOp,
+} from "./op.ts";
+import {
+  butterflyAdjointWasm,
+  butterflyConvWasm,
+  butterflyFilterGradWasm,
+  butterflyMatrixGradWasm,
+  butterflyWasm,
+} from "./wasm.ts";
 
 const w = (m: number): number[] => [2, m, m];
 
@@ -32,3 +44,19 @@ checkWasm(
   ],
   2e-6,
 );
+
+checkWasm(butterflyConvOp, butterflyConvWasm, [
+  { inputs: [[2, 3, 5], [3, 4], w(4), w(2)], params: { layout: "bdl", radices: [4, 2], adjoint: false } },
+  {
+    inputs: [[3, 40, 19], [40, 19], w(16), w(4), w(2)],
+    params: { layout: "bld", radices: [16, 4, 2], adjoint: true },
+  },
+  { inputs: [[1, 33, 7], [33, 15], w(3), w(5)], params: { layout: "bdl", radices: [3, 5], adjoint: false } },
+]);
+checkWasm(butterflyFilterGradOp, butterflyFilterGradWasm, [
+  { inputs: [[2, 3, 5], [2, 3, 5], w(4), w(2)], params: { layout: "bdl", radices: [4, 2], taps: 6 } },
+  {
+    inputs: [[3, 40, 19], [3, 40, 19], w(16), w(4), w(2)],
+    params: { layout: "bld", radices: [16, 4, 2], taps: 33 },
+  },
+]);

@@ -12,8 +12,14 @@ import type {
   WasmView,
 } from "../wasm-step.ts";
 import { sumPartsStep } from "../wasm-sum-parts.ts";
-import type { ButterflyAdjointParams, ButterflyParams } from "./op.ts";
+import type {
+  ButterflyAdjointParams,
+  ButterflyConvParams,
+  ButterflyFilterGradParams,
+  ButterflyParams,
+} from "./op.ts";
 import { sequenceAxes, transformSize } from "./transform-shape.ts";
+import { defineConvolutions } from "./wasm-convolutions.ts";
 import { ARGS, STAGES, buildTransforms, type Arg } from "./wasm-kernels.ts";
 import { tileBytes, vectorBytes } from "./wasm-stages.ts";
 
@@ -40,6 +46,22 @@ const twiddleTable = (radices: readonly number[]): WasmTable => {
 
 const strides = (view: WasmView, axis: number): number =>
   view.shape[axis] === 1 ? 0 : 4 * view.strides[axis]!;
+
+const NO_CONVOLUTION = {
+  k: 0,
+  kChannel: 0,
+  kTap: 0,
+  taps: 0,
+  tapCount: 0,
+  y: 0,
+  yBatch: 0,
+  yChannel: 0,
+  yTime: 0,
+  batch: 0,
+  batchBlocks: 1,
+  adjoint: 0,
+  scale: 0,
+};
 
 interface Parts {
   readonly x: { readonly view: WasmView; readonly word: ArgWord };
@@ -103,6 +125,7 @@ function plan<P extends ButterflyParams>(
     work: 0,
     partBytes: 0,
     sumBytes: table.bytes,
+    ...NO_CONVOLUTION,
     ...named,
   } as unknown as { readonly [K in Arg]: ArgWord };
   return { words, groups: Math.ceil(channels / lanes), batch: x.view.shape[0]!, tile, table };
@@ -110,7 +133,10 @@ function plan<P extends ButterflyParams>(
 
 const kernelOf = (target: WasmTarget): WasmStep["kernel"] => ({
   key: `butterfly/${targetKey(target)}`,
-  build: buildTransforms,
+  build: (module) => {
+    const { stages, moves } = buildTransforms(module);
+    defineConvolutions(module, stages, moves);
+  },
 });
 
 /** Sequences and spectra may lie anywhere, matrices are contiguous. */
@@ -217,5 +243,96 @@ export const butterflyMatrixGradWasm: WasmSource<ButterflyParams> = {
       byteOffset += bytes;
     }
     return { steps, temps: [parts * partBytes] };
+  },
+};
+
+/** Words of the filters and of the second sequences of a convolution. */
+function convolutionWords(
+  params: ButterflyParams,
+  filters: { readonly view: WasmView; readonly word: ArgWord },
+  second: { readonly view: WasmView; readonly word: ArgWord },
+): Record<string, ArgWord> {
+  const { channel, time } = sequenceAxes(params.layout);
+  const size = transformSize(params.radices);
+  const taps = filters.view.shape[time - 1]!;
+  return {
+    k: filters.word,
+    kChannel: strides(filters.view, channel - 1) || 4,
+    kTap: strides(filters.view, time - 1) || 4,
+    taps,
+    tapCount: Math.ceil(taps / (size / params.radices[0]!)),
+    y: second.word,
+    yBatch: strides(second.view, 0),
+    yChannel: strides(second.view, channel) || 4,
+    yTime: strides(second.view, time) || 4,
+    batch: second.view.shape[0]!,
+    scale: { f32: 1 / size },
+  };
+}
+
+/** A unit is a group of channels with a part of the batch: all of it, or less where there are few groups. */
+const ENOUGH_UNITS = 32;
+
+export const butterflyConvWasm: WasmSource<ButterflyConvParams> = {
+  accepts: (input, view) => accepts(input, view, 2),
+  lower: (call, target) => {
+    const [u, k] = call.inputs as [WasmView, WasmView];
+    const sequences = { view: u, word: inputWord(0, u) };
+    const made = plan(call, target, { x: sequences, re: sequences, im: 0, matrices: 2 });
+    if (typeof made === "string") return made;
+    const { words, groups, batch, tile, table } = made;
+    const scratchBytes = tile + 4 * transformSize(call.params.radices) * vectorBytes(target.width);
+    if (scratchBytes > SCRATCH_LIMIT) return "a transform of this length needs too much scratch memory";
+    if (batch * groups === 0) return { steps: [] };
+    const batchBlocks = Math.min(batch, Math.ceil(ENOUGH_UNITS / groups));
+    const filters = { view: k, word: inputWord(1, k) };
+    const convolution = {
+      ...convolutionWords(call.params, filters, { view: call.outputs[0]!, word: { output: 0 } }),
+      batchBlocks,
+      adjoint: call.params.adjoint ? 1 : 0,
+    };
+    return {
+      steps: [
+        {
+          kernel: kernelOf(target),
+          entry: "butterflyConvolve",
+          args: argWords(ARGS, { ...words, ...convolution }),
+          units: groups * batchBlocks,
+          grain: 1,
+          scratchBytes,
+          tables: [table],
+        },
+      ],
+    };
+  },
+};
+
+export const butterflyFilterGradWasm: WasmSource<ButterflyFilterGradParams> = {
+  accepts: (input, view) => accepts(input, view, 2),
+  lower: (call, target) => {
+    const [u, dy] = call.inputs as [WasmView, WasmView];
+    const sequences = { view: u, word: inputWord(0, u) };
+    const made = plan(call, target, { x: sequences, re: sequences, im: 0, matrices: 2 });
+    if (typeof made === "string") return made;
+    const { words, groups, batch, tile, table } = made;
+    const scratchBytes = tile + 6 * transformSize(call.params.radices) * vectorBytes(target.width);
+    if (scratchBytes > SCRATCH_LIMIT) return "a transform of this length needs too much scratch memory";
+    if (groups === 0) return { steps: [] };
+    if (batch === 0) return "an empty batch";
+    const filters = { view: call.outputs[0]!, word: { output: 0 } };
+    const second = { view: dy, word: inputWord(1, dy) };
+    return {
+      steps: [
+        {
+          kernel: kernelOf(target),
+          entry: "butterflyFilterGrad",
+          args: argWords(ARGS, { ...words, ...convolutionWords(call.params, filters, second) }),
+          units: groups,
+          grain: 1,
+          scratchBytes,
+          tables: [table],
+        },
+      ],
+    };
   },
 };
