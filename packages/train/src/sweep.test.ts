@@ -2,7 +2,17 @@ import { device, random, setDefaultDevice, tensor, type Tensor } from "@everlong
 import { crossEntropy } from "@everlong/kernels";
 import { LanguageModel, Linear } from "@everlong/nn";
 import { beforeAll, expect, test } from "vitest";
-import { AdamW, cosine, fit, Sgd, Sweep, type Batch, type LossFunction, type Optimizer } from "./index.ts";
+import {
+  AdamW,
+  cosine,
+  fit,
+  runsTogether,
+  Sgd,
+  Sweep,
+  type Batch,
+  type LossFunction,
+  type Optimizer,
+} from "./index.ts";
 
 beforeAll(() => setDefaultDevice(device("reference")));
 
@@ -165,4 +175,11 @@ test("gradient descent's decay is a penalty in a sweep too", async () => {
     batches: [0, 1, 2, 3].map(batchAt),
   });
   expect(worst(together, alone)).toBeLessThan(1e-12);
+});
+
+test("large batches on a CPU go run by run", () => {
+  const cpu = { ...device("reference"), name: "cpu" };
+  expect(runsTogether(6, 1024, cpu)).toBe(6);
+  expect(runsTogether(6, 1025, cpu)).toBe(1);
+  expect(runsTogether(6, 1 << 20)).toBe(6);
 });

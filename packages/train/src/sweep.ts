@@ -6,6 +6,7 @@ import {
   compile,
   concat,
   ConfigError,
+  defaultDevice,
   narrow,
   NumericError,
   random,
@@ -17,6 +18,7 @@ import {
   vmap,
   withVariables,
   type Compiled,
+  type Device,
   type Tensor,
 } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
@@ -43,12 +45,16 @@ export interface SweepOptions {
   readonly clip?: number;
   /** Decides the keys of all steps. Default 0. */
   readonly seed?: number;
-  /**
-   * Runs that are computed side by side; the next ones follow within the compiled step. Default: all. Large batches fill a
-   * CPU with one run, and its caches then hold one run's values.
-   */
+  /** Runs that are computed side by side; the next ones follow within the compiled step. Default: all. See {@link runsTogether}. */
   readonly together?: number;
 }
+
+/**
+ * How many of `runs` to compute side by side. On a CPU a batch of more than 1,024 positions (rows times length) keeps the
+ * cores busy with one run, and their caches then hold that run's values alone: one. Elsewhere all.
+ */
+export const runsTogether = (runs: number, positions: number, on: Device = defaultDevice()): number =>
+  on.name.startsWith("cpu") && positions > 1024 ? 1 : runs;
 
 /** Some of the runs, side by side. */
 interface Group {
