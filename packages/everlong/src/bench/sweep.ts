@@ -4,7 +4,7 @@ import { random, tensor, type Tensor } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
 import { crossEntropy } from "@everlong/kernels";
 import { LanguageModel, type ChannelMixer, type Mixer } from "@everlong/nn";
-import { AdamW, Sweep, trainStep, type LossFunction } from "@everlong/train";
+import { AdamW, runsTogether, Sweep, trainStep, type LossFunction } from "@everlong/train";
 import { MIXERS, tokens, type MixerKind } from "./mad-step.ts";
 import { selfPeer, torchPeer } from "./peers.ts";
 import type { BenchCase, Peer, Suite } from "./suite.ts";
@@ -67,11 +67,9 @@ function separate({ kind, batch }: Setting, runs: typeof RUNS): Started {
   };
 }
 
-function together({ kind, batch }: Setting): Started {
+function together({ kind, batch }: Setting, side: number): Started {
   const model = makeModel(kind);
   const optimizer = new AdamW(model, { learningRate: 1, hints: false });
-  // Beyond some positions one run fills two cores and their caches: the runs follow each other within the step.
-  const side = batch * LENGTH > 1024 ? 1 : RUNS.length;
   const sweep = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, clip: 1, together: side });
   const ids = batchOf(batch);
   return {
@@ -81,8 +79,9 @@ function together({ kind, batch }: Setting): Started {
 }
 
 /** Largest relative difference of the losses after a few steps of the sweep and of the runs on their own. */
-async function deviation(setting: Setting): Promise<number> {
-  const [swept, apart] = [together(setting), separate(setting, RUNS)];
+async function deviation({ kind, batch }: Setting, side: number): Promise<number> {
+  const small = { kind, batch: Math.min(batch, 4) };
+  const [swept, apart] = [together(small, side), separate(small, RUNS)];
   let worst = 0;
   for (let i = 0; i < 4; i++) {
     const [a, b] = [await swept.losses(), await apart.losses()];
@@ -160,11 +159,12 @@ const sweepCase = (setting: Setting): BenchCase => ({
   peers: [oneByOne(setting), twoAtATime(setting), torchSix(setting)],
   prepare: () => {
     cpu.setThreads(2);
-    const sweep = together(setting);
+    const side = runsTogether(RUNS.length, setting.batch * LENGTH);
+    const sweep = together(setting, side);
     return Promise.resolve({
       run: async () => void (await sweep.losses()),
       close: sweep.close,
-      error: () => deviation({ ...setting, batch: Math.min(setting.batch, 4) }),
+      error: () => deviation(setting, side),
     });
   },
 });
