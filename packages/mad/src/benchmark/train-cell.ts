@@ -19,6 +19,7 @@ import {
   loadCheckpoint,
   saveCheckpoint,
   Sgd,
+  runsTogether,
   Sweep,
   type Batch,
   type CheckpointParts,
@@ -183,6 +184,7 @@ async function trainTogether(bench: Bench): Promise<readonly CellRun[]> {
     loss: lossOf(model),
     optimizer: makeOptimizer(model, cell, { learningRate: 1, weightDecay: 0 }),
     runs: hypers,
+    together: runsTogether(hypers.length, recipe.batch * train.length),
     seed: recipe.seed,
     ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
   });
