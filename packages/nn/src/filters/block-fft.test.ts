@@ -4,6 +4,7 @@ import { causality } from "@everlong/testing";
 import { describe, expect, test } from "vitest";
 import { parameters } from "../layer.ts";
 import { H3Conv } from "../mixers/h3-conv.ts";
+import { Hyena } from "../mixers/hyena.ts";
 import { LongConv } from "../mixers/long-conv.ts";
 import { BlockFft } from "./block-fft.ts";
 
@@ -99,7 +100,8 @@ describe("LongConv through a block FFT", () => {
   });
 });
 
-test.each<[string, (blockFft?: { learned: boolean; noise?: number }) => H3Conv]>([
+test.each<[string, (blockFft?: { learned: boolean; noise?: number }) => Hyena | H3Conv]>([
+  ["Hyena", (b) => new Hyena({ key: random.key(3), dim: 4, maxLength: 24, ...(b ? { blockFft: b } : {}) })],
   ["H3Conv", (b) => new H3Conv({ key: random.key(3), dim: 4, maxLength: 24, ...(b ? { blockFft: b } : {}) })],
 ])("%s through a block FFT", async (_, layer) => {
   const x = sample(6, 2, 17, 4);

@@ -1,7 +1,8 @@
 // The long convolutions of Hyena's recurrence: causal, two-sided, in blocks of positions, and as the originals compute them.
 
 import { ShapeError, add, mul, narrow, pad, reshape, type Tensor } from "@everlong/core";
-import { fftConv } from "@everlong/kernels";
+import { fftConv, type FftConvOptions } from "@everlong/kernels";
+import type { BlockFft } from "../filters/block-fft.ts";
 
 /** Filters of one convolution. */
 export interface HyenaTaps {
@@ -22,6 +23,8 @@ export interface HyenaConvolution {
   readonly aliased: boolean;
   /** safari's blocks: this many equal ones, into whose transforms the whole filter enters and wraps. */
   readonly wrapped: number | undefined;
+  /** In the place of the FFT; undefined: the FFT. */
+  readonly transform: BlockFft | undefined;
 }
 
 /**
@@ -33,17 +36,18 @@ export function convolve(
   filter: HyenaTaps,
   preGate: Tensor | undefined,
   postGate: Tensor | undefined,
-  { block, aliased, wrapped, firstBackwardLag }: HyenaConvolution,
+  { block, aliased, wrapped, firstBackwardLag, transform }: HyenaConvolution,
 ): Tensor {
   const { ahead, behind, skip } = filter;
   if (block === undefined && wrapped === undefined && !aliased) {
-    return fftConv(v, ahead, {
+    const how: FftConvOptions = {
       layout: "bld",
       ...(behind ? { mode: "two-sided", backward: behind, firstBackwardLag } : {}),
       ...(skip ? { skip } : {}),
       ...(preGate ? { preGate } : {}),
       ...(postGate ? { postGate } : {}),
-    });
+    };
+    return transform ? transform.conv(v, ahead, how) : fftConv(v, ahead, how);
   }
   const u = preGate ? mul(v, preGate) : v;
   const one = (rows: Tensor): Tensor => {

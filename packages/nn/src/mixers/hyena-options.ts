@@ -1,6 +1,7 @@
 // Options of the Hyena operator.
 
 import type { Tensor } from "@everlong/core";
+import type { BlockFftOptions } from "../filters/block-fft.ts";
 import type { HyenaFilterSettings } from "./hyena-filter.ts";
 
 /**
@@ -50,6 +51,8 @@ export interface HyenaOptions {
   readonly packing?: "channel-major" | "order-major";
   readonly filter?: HyenaFilterSettings;
   readonly compat?: readonly HyenaCompat[];
+  /** Convolves through a `BlockFft`. With learned matrices the layer is not causal. Default: the FFT. */
+  readonly blockFft?: Omit<BlockFftOptions, "key">;
 }
 
 export const HYENA_OPTIONS: readonly (keyof HyenaOptions)[] = [
@@ -71,4 +74,5 @@ export const HYENA_OPTIONS: readonly (keyof HyenaOptions)[] = [
   "packing",
   "filter",
   "compat",
+  "blockFft",
 ];

@@ -37,6 +37,7 @@ import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { pack, packing, unpack } from "./attention-padding.ts";
 import { lastReal } from "./padding.ts";
 import { convolve, type HyenaConvolution, type HyenaTaps } from "./hyena-convolution.ts";
+import { BlockFft } from "../filters/block-fft.ts";
 import { HyenaFilter } from "./hyena-filter.ts";
 import { HYENA_COMPAT, HYENA_OPTIONS, type HyenaCompat, type HyenaOptions } from "./hyena-options.ts";
 
@@ -63,6 +64,7 @@ export class Hyena implements Mixer, LongFilterLayer {
   readonly activation: ActivationName;
   readonly dropout: number;
   readonly bidirectional: boolean;
+  readonly transform: BlockFft | undefined;
   readonly #groups: number;
   readonly #outerMixing: boolean;
   readonly #orderMajor: boolean;
@@ -126,13 +128,20 @@ export class Hyena implements Mixer, LongFilterLayer {
         got: `${firstBackwardLag}`,
       });
     }
+    if (options.blockFft) {
+      if (blocks > 1 || compat.length > 0)
+        throw new ConfigError("Hyena", "blockFft excludes blocks and compat");
+      this.transform = new BlockFft({ ...options.blockFft, key: random.foldIn(key, 7) });
+    }
     this.#form = {
       firstBackwardLag: firstBackwardLag ?? -1,
       block: blocks > 1 && !wraps ? maxLength / blocks : undefined,
       aliased: bidirectional && this.#compat.has("aliased-two-sided"),
       wrapped: wraps ? blocks : undefined,
+      transform: this.transform,
     };
-    this.causal = !bidirectional && !(blocks > 1 && this.#compat.has("wrapped-blocks"));
+    // nothing ties learned matrices to the past
+    this.causal = !bidirectional && !wraps && !this.transform?.learned;
     const keys = random.splitKey(key, 5) as [Tensor, Tensor, Tensor, Tensor, Tensor];
     const width = inner * (order + 1);
     const headDim = inner / heads;
@@ -236,7 +245,11 @@ export class Hyena implements Mixer, LongFilterLayer {
   #needSteps(): void {
     if (this.causal && this.blocks === 1) return;
     throw new ConfigError("Hyena", "this layer cannot be run one position at a time", {
-      got: this.bidirectional ? "two-sided filters" : `${this.blocks} blocks`,
+      got: this.transform?.learned
+        ? "learned matrices"
+        : this.bidirectional
+          ? "two-sided filters"
+          : `${this.blocks} blocks`,
       hint: "Use forward.",
     });
   }
