@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { ModuleBuilder } from "./module-builder.ts";
-import type { Value } from "./values.ts";
+import type { FunctionBuilder } from "./function-builder.ts";
+import type { Value, Vec } from "./values.ts";
 
 const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared: true });
 const f32 = new Float32Array(memory.buffer);
@@ -170,5 +171,44 @@ describe("mistakes", () => {
     });
     expect(() => module.define("bad", { params: [] }, () => {})).toThrow("already defined");
     expect(() => module.define("none", { params: [], result: "i32" }, () => {})).toThrow("must give back");
+  });
+});
+
+describe("halves of stored pairs as arguments", () => {
+  const emit = (body: (f: FunctionBuilder, pair: Vec, call: (half: Vec) => void) => void): void => {
+    const module = new ModuleBuilder({ width: 2, relaxed: true });
+    const callee = module.define("callee", { params: ["v128"] }, () => {});
+    module.define("caller", { params: ["i32"] }, (f, at) => {
+      const x = f.mem.vec.load(at);
+      body(f, f.f32x4.mul(x, x), (half) => f.call(callee, half.parts[0]!));
+    });
+  };
+  const refusal = /call callee: an argument is half of a pair that is also stored/;
+
+  test("are refused, whichever comes first", () => {
+    expect(() => emit((f, pair, call) => [f.mem.vec.store(0, 0, pair), call(f.part(pair, 0))])).toThrow(
+      refusal,
+    );
+    expect(() => emit((f, pair, call) => [call(f.part(pair, 1)), f.mem.vec.store(0, 0, pair)])).toThrow(
+      refusal,
+    );
+    expect(() =>
+      emit((f, pair, call) => {
+        const sum = f.vecVariable(pair);
+        f.mem.vec.store(0, 0, sum);
+        call(f.part(sum, 0));
+      }),
+    ).toThrow(refusal);
+  });
+  test("copies, single vectors and halves that are not stored pass", () => {
+    emit((f, pair, call) => {
+      f.mem.vec.store(0, 0, pair);
+      call(f.v128.or(f.part(pair, 0), f.part(pair, 0)));
+    });
+    emit((f, pair, call) => {
+      f.mem.vec.store(0, 0, f.part(pair, 0));
+      call(f.part(pair, 0));
+    });
+    emit((_, pair, call) => call({ parts: [pair.parts[1]!] }));
   });
 });

@@ -77,6 +77,9 @@ export class FunctionBuilder {
   readonly mem: MemoryOps;
   private readonly result: ValueType | undefined;
   private readonly constants = new Map<string, Value<"v128">>();
+  private readonly storedHalves = new Set<number>();
+  /** Vector arguments of calls, and to whom they went. */
+  private readonly passedHalves = new Map<number, string>();
   private depth = 0;
 
   constructor(target: Target, params: readonly ValueType[], result: ValueType | undefined) {
@@ -321,10 +324,32 @@ export class FunctionBuilder {
       throw new TypeError(
         `[wasm] call ${target.name}: expected ${target.params.length} arguments, got ${args.length}`,
       );
-    args.forEach((a, i) => this.push(a, target.params[i]!));
+    args.forEach((a, i) => {
+      this.push(a, target.params[i]!);
+      if (typeof a === "object" && a.type === "v128") this.passedHalves.set(a.id, target.name);
+    });
+    this.refuseStoredHalves();
     this.code.byte(0x10);
     this.code.unsigned(target.index);
     return target.result ? this.pop(target.result) : undefined;
+  }
+
+  /** Notes that `vec` is stored; see {@link refuseStoredHalves}. */
+  noteStore(vec: Vec): void {
+    if (vec.parts.length < 2) return;
+    for (const part of vec.parts) this.storedHalves.add(part.id);
+    this.refuseStoredHalves();
+  }
+
+  /** V8 (13.6) aborts the process when it fuses a stored pair one half of which is the argument of a call. */
+  private refuseStoredHalves(): void {
+    for (const [id, callee] of this.passedHalves) {
+      if (!this.storedHalves.has(id)) continue;
+      throw new TypeError(
+        `[wasm] call ${callee}: an argument is half of a pair that is also stored, on which V8 aborts. ` +
+          "Pass a copy of the half, f.v128.or(part, part).",
+      );
+    }
   }
 
   private enter(loop: boolean): Label {

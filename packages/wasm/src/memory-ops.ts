@@ -151,6 +151,7 @@ export function bindMemory(f: FunctionBuilder): MemoryOps {
     };
   vec["store"] = (address: I32, offset: number, value: VecOperand): void => {
     const from = typeof value === "number" ? f.constant(value) : value;
+    if (typeof value !== "number") f.noteStore(from);
     for (let i = from.parts.length - 1; i >= 0; i--) {
       f.push(address, "i32");
       f.push(from.parts[i]!, "v128");
