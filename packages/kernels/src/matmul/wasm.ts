@@ -44,6 +44,10 @@ export interface ProductRequest {
 }
 
 const PLAIN: Epilogue = { activation: "none", bias: false, keep: false };
+/** A right operand up to this many bytes is read again for every block of rows without leaving the last cache. */
+const SMALL_RIGHT = 6 * 2 ** 20;
+/** Bytes of A that a unit packs at a time where B is small. */
+const LEFT_BLOCK = 72 * 1024;
 const bytesOf = (elements: number): number => 4 * elements;
 const roundUp = (n: number, to: number): number => Math.ceil(n / to) * to;
 const strideOf = (view: WasmView, axis: number): number => (view.shape[axis] === 1 ? 0 : view.strides[axis]!);
@@ -134,11 +138,17 @@ export function productSteps(request: ProductRequest, target: WasmTarget): WasmL
   const splits = inner >= 2048 && tiles < 1536 ? Math.min(32, Math.floor(inner / 1024)) : 1;
   const splitLength = splits === 1 ? inner : roundUp(Math.ceil(inner / splits), 64);
   const parts = Math.max(1, Math.ceil(inner / Math.max(1, splitLength)));
-  const depth = Math.max(1, splitLength <= 384 ? splitLength : 256);
+  // small B: long panels and low blocks, so that both sides' panels stay in the first cache; large B is read less often
+  const smallRight = bytesOf(inner * columns) <= SMALL_RIGHT;
+  const depth = smallRight
+    ? Math.max(1, Math.ceil(splitLength / Math.max(1, Math.ceil(splitLength / 384))))
+    : Math.min(Math.max(1, splitLength), splitLength <= 384 ? 384 : 256);
 
   const columnsPerUnit = columns <= 1024 ? Math.max(1, columns) : 512;
   const columnBlocks = Math.ceil(columns / columnsPerUnit);
-  let rowsPerUnit = Math.max(tile.rows, Math.min(roundUp(rows, tile.rows), 32 * tile.rows));
+  const lowest = Math.max(6, Math.min(32, Math.floor(LEFT_BLOCK / bytesOf(depth) / tile.rows)));
+  const mostRows = tile.rows * (smallRight ? lowest : 32);
+  let rowsPerUnit = Math.max(tile.rows, Math.min(roundUp(rows, tile.rows), mostRows));
   while (rowsPerUnit > 4 * tile.rows && count * parts * columnBlocks * Math.ceil(rows / rowsPerUnit) < 8)
     rowsPerUnit = roundUp(rowsPerUnit / 2, tile.rows);
   const rowBlocks = Math.ceil(rows / rowsPerUnit);
