@@ -46,11 +46,12 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
   const rows = paired ? 2 : 1;
   const gated = call.preGate !== undefined || call.postGate !== undefined;
   const planes = planeBytes(factor);
-  // Beside the planes: the gates, or where few blocks share a multiprocessor three quarters of the next rows.
-  const extra = gated ? (rows * planes) / 2 : factor >= 64 ? (rows * planes * 3) / 8 : 0;
+  const early = !gated && paired && factor === 128;
+  // Beside the planes: the gates, or where a block has a multiprocessor to itself three quarters of the next rows.
+  const extra = gated ? (rows * planes) / 2 : early ? (rows * planes * 3) / 8 : 0;
   const roomy = planes + extra + 1024 <= target.sharedLimit;
   const flags = {
-    ...(warp ? {} : { FACTOR: factor, EARLY: !gated && factor >= 64 && roomy ? 12 : 0, NEAR: roomy ? 1 : 0 }),
+    ...(warp ? {} : { FACTOR: factor, EARLY: early && roomy ? 12 : 0, NEAR: roomy ? 1 : 0 }),
     PAIRED: paired ? 1 : 0,
     BRAIN: call.dtype === "bf16" ? 1 : 0,
     PRE: call.preGate ? 1 : 0,

@@ -1,10 +1,34 @@
 // Spectra of filters for the tensor-core kernels: transforms in float32, results in f16 in the order in which lanes multiply by them. In front:
 // `#define FACTOR m`, `#define TWISTED 0|1`, `#define RESIDUES p`, `#define POINTS n` (N / p), transform.cu and tensor-instructions.cu.
 //
-// x^N - i (or 1) splits into p factors x^(N/p) - root: block j makes the coefficients k = j + p k'. With the sum of magnitudes of a filter as
-// unit nothing exceeds 16, and what the unit is goes into `gains`.
+// x^N - i (or 1) splits into p factors x^(N/p) - root: block j makes the coefficients k = j + p k'. With a power of two above a sixteenth
+// of the sum of a filter's magnitudes as unit nothing exceeds 16, and what the unit is goes into `gains`.
 
 constexpr int M = FACTOR, WHOLE = N * RESIDUES, C = M >= 8 ? M / 8 : 1;
+
+// The power of two above a sixteenth of a sum of magnitudes.
+__device__ __forceinline__ float unit_of(float sum) {
+  const u32 bits = __float_as_uint(sum / 16.f);
+  return bits == 0 || bits >= 0x7e800000u ? sum / 16.f : __uint_as_float((bits & 0x7f800000u) + 0x800000u);
+}
+
+// Times W^(shift n), n = t + i T: powers by doubling, so that roundings stay few.
+__device__ __forceinline__ void twist_rows(float (&re)[16], float (&im)[16], int t, float shift) {
+  float c, s, pc[16], ps[16];
+  sincospif(-2.f * shift * t / WHOLE, &s, &c);
+  sincospif(-2.f * shift / (16 * RESIDUES), &ps[1], &pc[1]);
+  #pragma unroll
+  for (int i = 2; i < 16; i++) {
+    pc[i] = pc[i / 2]; ps[i] = ps[i / 2];
+    times(pc[i], ps[i], pc[i - i / 2], ps[i - i / 2]);
+  }
+  times(re[0], im[0], c, s);
+  #pragma unroll
+  for (int i = 1; i < 16; i++) {
+    times(pc[i], ps[i], c, s);
+    times(re[i], im[i], pc[i], ps[i]);
+  }
+}
 
 // Coefficients k = j + p k' of a filter, k' = t + i T of a thread, in f16 to their places.
 __device__ __forceinline__ void write_coefficients(const float (&re)[16], const float (&im)[16], float by, int j, int t, float* cells, uint2* out) {
@@ -32,6 +56,33 @@ __device__ __forceinline__ void write_coefficients(const float (&re)[16], const 
   }
 }
 
+// A filter as sums over the residues, at n = t + i T. PLAIN: neighbouring taps of lags 0 to WHOLE - 1.
+struct Taps { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
+template <bool PLAIN> __device__ __forceinline__ void gather(float (&re)[16], float (&im)[16], float& sum, const Taps& k, const float (&c)[RESIDUES], const float (&s)[RESIDUES], int t) {
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    re[i] = im[i] = 0.f;
+    #pragma unroll
+    for (int p = 0; p < RESIDUES; p++) {
+      const int n = p * N + t + i * T;
+      float a, b = 0.f;
+      if constexpr (PLAIN) {
+        a = k.at[n];
+      } else {
+        const int ahead = k.origin + n, behind = k.reach + n - WHOLE;
+        a = ahead < k.taps ? k.at[ahead * k.step] : 0.f;
+        if (behind >= k.circular && behind < (k.circular ? k.taps : k.origin)) b = k.at[behind * k.step];
+      }
+      if (n == 0) a += k.skip;
+      sum += fabsf(a) + fabsf(b);
+      // Without a twist negative lags are indices modulo N; with it they carry the factor i.
+      const float x = TWISTED ? a : a + b, y = TWISTED ? b : 0.f;
+      re[i] += x * c[p] - y * s[p];
+      im[i] += x * s[p] + y * c[p];
+    }
+  }
+}
+
 // Words: k, spectra, gains, skip, channel stride, tap stride, taps, origin, how far taps reach back (origin, or the period of a circular filter),
 // circular, skip stride, whether there is a skip.
 extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
@@ -44,30 +95,15 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   const float skip = integer(w, 11) ? pointer<const float>(w, 3)[d * wide(w, 10)] : 0.f;
   const float shift = j + (TWISTED ? 0.25f : 0.f);
   float re[16], im[16], sum = 0.f;
+  // W_p^(shift p), and the twist W^(shift n), n = t + i T.
+  float c[RESIDUES], q[RESIDUES];
   #pragma unroll
-  for (int i = 0; i < 16; i++) {
-    re[i] = im[i] = 0.f;
-    #pragma unroll
-    for (int p = 0; p < RESIDUES; p++) {
-      const int n = p * N + t + i * T, ahead = origin + n, behind = reach + n - WHOLE;
-      float a = ahead < taps ? k[ahead * step] : 0.f;
-      const float b = behind >= circular && behind < (circular ? taps : origin) ? k[behind * step] : 0.f;
-      if (n == 0) a += skip;
-      sum += fabsf(a) + fabsf(b);
-      float c = 1.f, s = 0.f;
-      if (p > 0) sincospif(-2.f * shift * p / RESIDUES, &s, &c);
-      // Without a twist negative lags are indices modulo N; with it they carry the factor i.
-      const float x = TWISTED ? a : a + b, y = TWISTED ? b : 0.f;
-      re[i] += x * c - y * s;
-      im[i] += x * s + y * c;
-    }
-    if (TWISTED || RESIDUES > 1) {
-      float c, s;
-      sincospif(-2.f * shift * (t + i * T) / WHOLE, &s, &c);
-      times(re[i], im[i], c, s);
-    }
-  }
-  const float unit = block_sum(sum, sums) / 16.f;
+  for (int p = 0; p < RESIDUES; p++) sincospif(-2.f * shift * p / RESIDUES, &q[p], &c[p]);
+  const Taps all = {k, step, taps, origin, reach, circular, skip};
+  if (step == 1 && origin == 0 && reach == 0 && taps == WHOLE) gather<true>(re, im, sum, all, c, q, t);
+  else gather<false>(re, im, sum, all, c, q, t);
+  if (TWISTED || RESIDUES > 1) twist_rows(re, im, t, shift);
+  const float unit = unit_of(block_sum(sum, sums));
   if (t == 0 && j == 0) pointer<float>(w, 2)[d] = unit;
   transform<1>(re, im, cells, t);
   // What the 1/4 of every DFT-16 leaves of 1 / N.
@@ -83,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   const i64 line = blockIdx.y, d = line / split, row = line % split;
   const float2* x = pointer<const float2>(w, 0) + line * WHOLE;
   const float shift = j + (row + (TWISTED ? 0.25f : 0.f)) / split;
-  float re[16], im[16], sum = 0.f;
+  float re[16], im[16];
   #pragma unroll
   for (int i = 0; i < 16; i++) {
     re[i] = im[i] = 0.f;
@@ -95,12 +131,10 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
       re[i] += v.x * c - v.y * s;
       im[i] += v.x * s + v.y * c;
     }
-    float c, s;
-    sincospif(-2.f * shift * (t + i * T) / WHOLE, &s, &c);
-    times(re[i], im[i], c, s);
   }
-  for (int i = 0; i < 32; i++) sum += pointer<const float>(w, 3)[d * 32 + i];
-  const float unit = sum / 16.f, by = unit > 0.f ? 16.f / M / unit : 0.f;
+  twist_rows(re, im, t, shift);
+  const float unit = unit_of(warp_sum(pointer<const float>(w, 3)[d * 32 + (t & 31)]));
+  const float by = unit > 0.f ? 16.f / M / unit : 0.f;
   if (t == 0 && j == 0 && row == 0) pointer<float>(w, 2)[d] = unit;
   transform<1>(re, im, cells, t);
   write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + line * (WHOLE / 2));

@@ -48,24 +48,28 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
   auto own = [&](int i) { return plane + (16 * i + own_row) * 2 * M + slot(own_group, turned(own_row, i >> 1 & 1, i >> 2 & 1, i >> 3)); };
   auto row_of = [&](const Rows& r, int row) { return r.at + row * r.batch + channel * r.channel; };
   auto behind = [&](int row, int i) { return plane + 2 * PLANE + ((row * (EARLY ? EARLY : 16) + i) * THREADS + tid) * 8; };
-  auto copy_row = [&](const Rows& r, bool whole, int b, int first, int last, auto&& to) {
+  auto copy_row = [&](const Rows& r, bool whole, int item, int row, int first, int last, bool near) {
+    const int b = item * ROWS + row;
     const u16* from = row_of(r, b < batch ? b : 0);
     const int here = b < batch ? length : 0;
-    if (whole)
+    if (M < 128 && whole && here == N)
       #pragma unroll
-      for (int i = first; i < last; i++) { const int n = 16 * M * i + 4 * tid; copy_async(to(i), from + (n < here ? n : 0), n < here); }
+      for (int i = first; i < last; i++) copy_async(near ? behind(row, i) : own(i) + row * PLANE, from + 16 * M * i + 4 * tid, true);
+    else if (whole)
+      #pragma unroll
+      for (int i = first; i < last; i++) { const int n = 16 * M * i + 4 * tid; copy_async(near ? behind(row, i) : own(i) + row * PLANE, from + (n < here ? n : 0), n < here); }
     else
-      for (int i = first; i < last; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(to(i), v.x, v.y); }
+      for (int i = first; i < last; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(near ? behind(row, i) : own(i) + row * PLANE, v.x, v.y); }
   };
   auto fill_early = [&](int item) {
     #pragma unroll
-    for (int row = 0; row < ROWS; row++) copy_row(u, u_whole, item * ROWS + row, 0, EARLY, [&](int i) { return behind(row, i); });
+    for (int row = 0; row < ROWS; row++) copy_row(u, u_whole, item, row, 0, EARLY, true);
   };
   auto fill = [&](int item) {
     #pragma unroll
     for (int row = 0; row < ROWS; row++) {
-      copy_row(u, u_whole, item * ROWS + row, EARLY, 16, [&](int i) { return own(i) + row * PLANE; });
-      if constexpr (PRE && NEAR) copy_row(pre, pre_whole, item * ROWS + row, 0, 16, [&](int i) { return behind(row, i); });
+      copy_row(u, u_whole, item, row, EARLY, 16, false);
+      if constexpr (PRE && NEAR) copy_row(pre, pre_whole, item, row, 0, 16, true);
     }
   };
   auto gate_before = [&](int item, int row, int i) {
@@ -115,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
     }
     if constexpr (POST && NEAR)
       #pragma unroll
-      for (int row = 0; row < ROWS; row++) copy_row(post, post_whole, item * ROWS + row, 0, 16, [&](int i) { return behind(row, i); });
+      for (int row = 0; row < ROWS; row++) copy_row(post, post_whole, item, row, 0, 16, true);
 
     #pragma unroll 1
     for (int part = 0; part < 2; part++) {
@@ -304,14 +308,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
       const int b = item * ROWS + row;
       if (b >= batch) break;
       u16* to = (u16*)row_of(y, b);
-      const float factor = SCALED ? gain / scale[row] : 1.f;
+      const Factor factor = factor_of(SCALED ? gain / scale[row] : 1.f);
+      const bool full = M < 128 && y_whole && length == N;
       #pragma unroll
       for (int i = 0; i < 16; i++) {
         const int n = 16 * M * i + 4 * tid;
         uint2 v = load_shared(own(i) + row * PLANE), gate = {0, 0};
         if constexpr (POST) gate = NEAR ? load_shared(behind(row, i)) : four_elements(row_of(post, b), n, length, post_whole);
         if constexpr (SCALED) v = finished(v, gate, factor);
-        store_elements(to, n, length, y_whole, v);
+        if (full) __stcs((uint2*)(to + n), v); else store_elements(to, n, length, y_whole, v);
       }
     }
     // Every thread writes over what only it has read.

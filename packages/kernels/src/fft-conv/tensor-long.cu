@@ -119,10 +119,20 @@ __device__ __forceinline__ int row_at(const Place& at, int i) { return at.q * (1
 
 // Two neighbours of a row, in one word where `whole`.
 __device__ __forceinline__ bool even(const Rows& r, int length) { return ((((u64)r.at >> 1) | (u64)r.batch | (u64)r.channel | (u64)length) & 1) == 0; }
-__device__ __forceinline__ u32 two_elements(const u16* row, i64 n, int length, bool whole) {
-  if (n >= length) return 0;
-  if (whole) return *(const u32*)(row + n);
-  return row[n] | (n + 1 < length ? (u32)row[n + 1] << 16 : 0);
+// The elements of a lane from rows p1, zeros beyond the length; all loads are under way before the first is used.
+__device__ __forceinline__ void load_columns(u32 (&v)[16], const u16* row, const Place& at, int length, bool whole) {
+  if (whole) {
+    #pragma unroll
+    for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; v[p] = *(const u32*)(row + (n < length ? n : 0)); }
+    #pragma unroll
+    for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; if (n >= length) v[p] = 0; }
+  } else {
+    #pragma unroll
+    for (int p = 0; p < 16; p++) {
+      const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
+      v[p] = (n < length ? row[n] : 0) | (n + 1 < length ? (u32)row[n + 1] << 16 : 0);
+    }
+  }
 }
 
 // Peaks of 32 parts of every row. Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
@@ -165,12 +175,13 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_c
     const float scale = FORWARD * row_scale(pointer<const u32>(w, 2), inside ? b * channels + d : d);
     const u16* from = u.at + (inside ? b : 0) * u.batch + d * u.channel;
     const u16* gates = pre.at + (inside ? b : 0) * pre.batch + d * pre.channel;
+    u32 v[16], gate[16];
+    load_columns(v, from, at, inside ? length : 0, u_whole);
+    if constexpr (PRE) load_columns(gate, gates, at, inside ? length : 0, pre_whole);
     #pragma unroll
     for (int p = 0; p < 16; p++) {
-      const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
-      const u32 v = two_elements(from, n, inside ? length : 0, u_whole);
-      float a = first(v) * scale, c = second(v) * scale;
-      if constexpr (PRE) { const u32 gate = two_elements(gates, n, inside ? length : 0, pre_whole); a *= first(gate); c *= second(gate); }
+      float a = first(v[p]) * scale, c = second(v[p]) * scale;
+      if constexpr (PRE) { a *= first(gate[p]); c *= second(gate[p]); }
       if (r == 0) { re[0][p] = a; re[1][p] = c; im[0][p] = im[1][p] = 0.f; } else { im[0][p] = a; im[1][p] = c; }
     }
   }
@@ -208,11 +219,13 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __g
     const float factor = pointer<const float>(w, 2)[d] / (FORWARD * S * row_scale(pointer<const u32>(w, 1), b * channels + d));
     u16* to = (u16*)y.at + b * y.batch + d * y.channel;
     const u16* gates = post.at + b * post.batch + d * post.channel;
+    u32 gate[16];
+    if constexpr (POST) load_columns(gate, gates, at, length, post_whole);
     #pragma unroll
     for (int p = 0; p < 16; p++) {
       const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
       float a = (r ? im[0][p] : re[0][p]) * factor, c = (r ? im[1][p] : re[1][p]) * factor;
-      if constexpr (POST) { const u32 gate = two_elements(gates, n, length, post_whole); a *= first(gate); c *= second(gate); }
+      if constexpr (POST) { a *= first(gate[p]); c *= second(gate[p]); }
       const u32 v = stored(a, c);
       if (y_whole) { if (n < length) *(u32*)(to + n) = v; }
       else { if (n < length) to[n] = (u16)v; if (n + 1 < length) to[n + 1] = (u16)(v >> 16); }
@@ -224,8 +237,10 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __g
 struct Filter { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
 __device__ __forceinline__ float2 tap(const Filter& k, i64 n) {
   const i64 ahead = k.origin + n, behind = k.reach + n - (i64)S * R;
-  float a = ahead < k.taps ? k.at[ahead * k.step] : 0.f;
-  const float b = behind >= k.circular && behind < (k.circular ? k.taps : k.origin) ? k.at[behind * k.step] : 0.f;
+  // Loaded in any case, so that many loads are under way at once.
+  float a = k.at[(ahead < k.taps ? ahead : 0) * k.step], b = 0.f;
+  if (ahead >= k.taps) a = 0.f;
+  if (k.reach > 0 && behind >= k.circular && behind < (k.circular ? k.taps : k.origin)) b = k.at[behind * k.step];
   if (n == 0) a += k.skip;
   return make_float2(a, b);
 }

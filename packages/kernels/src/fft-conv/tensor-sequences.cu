@@ -66,8 +66,19 @@ __device__ __forceinline__ uint2 converted(uint2 v, uint2 gate, float scale) {
   if constexpr (PRE) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
   return {packed(a * scale, b * scale), packed(c * scale, d * scale)};
 }
+// A power of two as two factors of f16.
+struct Factor { half2 one, two; float all; };
+__device__ __forceinline__ Factor factor_of(float all) {
+  if constexpr (BRAIN || POST) return {0, 0, all};
+  const int e = (int)(__float_as_uint(all) >> 23) - 127, a = e < -14 ? -14 : e > 15 ? 15 : e, b = e - a < -14 ? -14 : e - a > 15 ? 15 : e - a;
+  // Not one: zero, or out of range.
+  if (all == 0.f || e > 126) return {packed(all, all), packed(1.f, 1.f), all};
+  return {(u32)(a + 15) * 0x04000400u, (u32)(b + 15) * 0x04000400u, all};
+}
 // Four results to what is stored.
-__device__ __forceinline__ uint2 finished(uint2 v, uint2 gate, float factor) {
+__device__ __forceinline__ uint2 finished(uint2 v, uint2 gate, const Factor& by) {
+  if constexpr (!BRAIN && !POST) return {product(product(v.x, by.one), by.two), product(product(v.y, by.one), by.two)};
+  const float factor = by.all;
   float a = low_half(v.x) * factor, b = high_half(v.x) * factor, c = low_half(v.y) * factor, d = high_half(v.y) * factor;
   if constexpr (POST) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
   return {stored(a, b), stored(c, d)};

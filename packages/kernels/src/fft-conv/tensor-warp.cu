@@ -6,7 +6,7 @@ constexpr int N = 1024, ROWS = PAIRED ? 2 : 1;
 
 // Words: u, pre, post, spectrum, scales of the spectra, y, table; strides (batch, channel) of u, pre, post, y; batch, length, rows (or pairs)
 // a warp takes, adjoint, channels.
-extern "C" __global__ void __launch_bounds__(128, 3) convolve_warp(const __grid_constant__ Words<20> w) {
+extern "C" __global__ void __launch_bounds__(128, PRE || POST ? 2 : 3) convolve_warp(const __grid_constant__ Words<20> w) {
   const int lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
   const int batch = integer(w, 15), length = integer(w, 16), items = integer(w, 17), channels = integer(w, 19);
   const u32 adjoint = integer(w, 18) ? SIGNS : 0;
@@ -45,22 +45,30 @@ extern "C" __global__ void __launch_bounds__(128, 3) convolve_warp(const __grid_
         for (int s = 0; s < 4; s++) to[j][s] = four_elements(from, index(j, s), here, false);
     }
   };
-  uint2 raw[ROWS][2][4];
-  #pragma unroll
-  for (int row = 0; row < ROWS; row++) read(u, u_whole, begin * ROWS + row, raw[row]);
-  for (int item = begin; item < end; item++) {
-    float factor[ROWS];
+  uint2 raw[ROWS][2][4], gates[PRE ? ROWS : 1][2][4] = {}, posts[POST ? ROWS : 1][2][4] = {};
+  auto read_rows = [&](int item) {
     #pragma unroll
     for (int row = 0; row < ROWS; row++) {
-      uint2 gate[2][4] = {};
-      if constexpr (PRE) read(pre, pre_whole, item * ROWS + row, gate);
+      read(u, u_whole, item * ROWS + row, raw[row]);
+      if constexpr (PRE) read(pre, pre_whole, item * ROWS + row, gates[PRE ? row : 0]);
+    }
+  };
+  read_rows(begin);
+  for (int item = begin; item < end; item++) {
+    Factor factor[ROWS];
+    if constexpr (POST)
+      #pragma unroll
+      for (int row = 0; row < ROWS; row++) read(post, post_whole, item * ROWS + row, posts[POST ? row : 0]);
+    #pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+      const uint2 (&gate)[2][4] = gates[PRE ? row : 0];
       u32 peak = 0;
       #pragma unroll
       for (int j = 0; j < 2; j++)
         #pragma unroll
         for (int s = 0; s < 4; s++) peak = raise(peak, raw[row][j][s], gate[j][s]);
       const float scale = scale_of(warp_peak(peak));
-      factor[row] = gain / scale;
+      factor[row] = factor_of(gain / scale);
       const half2 by = packed(scale, scale);
       #pragma unroll
       for (int j = 0; j < 2; j++)
@@ -100,9 +108,7 @@ extern "C" __global__ void __launch_bounds__(128, 3) convolve_warp(const __grid_
         }
     }
     // The next rows travel while this one is transformed.
-    if (item + 1 < end)
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) read(u, u_whole, (item + 1) * ROWS + row, raw[row]);
+    if (item + 1 < end) read_rows(item + 1);
     #pragma unroll
     for (int i = 0; i < 4; i++) {
       const uint4 a = reload(spectrum + 64 * i), b = reload(spectrum + 64 * i + 32);
@@ -141,9 +147,8 @@ extern "C" __global__ void __launch_bounds__(128, 3) convolve_warp(const __grid_
               if (pair == 0) { kept[row][c][h][e] = a; continue; }
               const int b = item * ROWS + row, n = (8 * h + 2 * t + e) * 64 + (g + 8 * c) * 4;
               if (b >= batch) continue;
-              uint2 gate = {0, 0};
-              if constexpr (POST) gate = four_elements(row_of(post, b), n, length, post_whole);
-              store_elements((u16*)row_of(y, b), n, length, y_whole, finished(make_uint2(kept[row][c][h][e], a), gate, factor[row]));
+              const uint2 v = finished(make_uint2(kept[row][c][h][e], a), posts[POST ? row : 0][c][2 * h + e], factor[row]);
+              store_elements((u16*)row_of(y, b), n, length, y_whole, v);
             }
     }
   }
