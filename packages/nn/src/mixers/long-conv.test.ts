@@ -1,6 +1,7 @@
-import { abs, concat, max, mul, random, sub, tensor, type Tensor } from "@everlong/core";
+import { abs, concat, gradients, max, mul, random, sub, sum, tensor, type Tensor } from "@everlong/core";
 import { expect, test } from "vitest";
 import { LongKernel } from "../filters/long-kernel.ts";
+import { hintsOf } from "../layer.ts";
 import { H3Conv } from "./h3-conv.ts";
 import { LongConv, type LongConvOptions } from "./long-conv.ts";
 
@@ -155,6 +156,29 @@ test.each([1, 2, 3])("H3Conv with heads of %i: padding and the direct sum", asyn
   expect(await distance(layer.outputLinear.forward(tensor(inner).reshape([1, time, dim])), y)).toBeLessThan(
     1e-12,
   );
+});
+
+test("taps below the threshold are 0 without gradient, the others move by it; their own learning rate, no decay", async () => {
+  const kernel = new LongKernel({
+    key: random.key(1),
+    sets: 1,
+    channels: 3,
+    taps: 40,
+    start: "random",
+    squash: 0.001,
+    learningRate: 5e-4,
+  });
+  expect(hintsOf(kernel.kernel)).toEqual({ learningRate: 5e-4, weightDecay: 0 });
+  const [raw, squashed] = [await values(kernel.kernel.value), await values(kernel.forward())];
+  const slopes = await values(gradients(sum(kernel.forward()), [kernel.kernel.value])[0]!);
+  const below = raw.filter((w) => Math.abs(w) < 0.001).length;
+  expect(below).toBeGreaterThan(10);
+  expect(below).toBeLessThan(110);
+  raw.forEach((w, i) => {
+    const kept = Math.abs(w) > 0.001;
+    expect(squashed[i]).toBeCloseTo(kept ? w - 0.001 * Math.sign(w) : 0, 14);
+    expect(slopes[i]).toBeCloseTo(kept ? 1 : 0, 14);
+  });
 });
 
 test("wrong options", () => {
