@@ -5,7 +5,12 @@ import { attentionCuda, attentionGradCuda } from "./attention/cuda.ts";
 import { crossEntropyCuda, crossEntropyGradCuda } from "./cross-entropy/cuda.ts";
 import type { CudaSource } from "./cuda-step.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
-import { fftConvCuda, fftConvFilterGradCuda } from "./fft-conv/cuda.ts";
+import {
+  fftConvCachedCuda,
+  fftConvCuda,
+  fftConvFilterGradCuda,
+  fftConvSpectrumCuda,
+} from "./fft-conv/cuda.ts";
 import { linearScanCuda } from "./gated-linear-attention/cuda.ts";
 import { layerNormCuda, layerNormGradCuda } from "./layer-norm/cuda.ts";
 import { linearCuda } from "./matmul/cuda.ts";
@@ -31,7 +36,9 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   embedding: embeddingCuda,
   "embedding-grad": embeddingGradCuda,
   "fft-conv": fftConvCuda,
+  "fft-conv-cached": fftConvCachedCuda,
   "fft-conv-filter-grad": fftConvFilterGradCuda,
+  "fft-conv-spectrum": fftConvSpectrumCuda,
   "layer-norm": layerNormCuda,
   "layer-norm-grad": layerNormGradCuda,
   linear: linearCuda,
