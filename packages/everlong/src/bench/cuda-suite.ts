@@ -1,11 +1,10 @@
-// `npm run bench -- cuda`: the CUDA device beside cuDNN and PyTorch on the same GPU.
+// `npm run bench -- cuda`: the kernels of the CUDA device.
 
-import { cudaAttentionCases } from "./cuda-attention.ts";
-import { cudaShortConvCases } from "./cuda-short-conv.ts";
+import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
 import type { Suite } from "./suite.ts";
 
 export const cudaSuite: Suite = {
   name: "cuda",
-  describe: "attention and short convolutions on an NVIDIA GPU, half precision",
-  cases: () => [...cudaShortConvCases(), ...cudaAttentionCases()],
+  describe: "kernels of the CUDA device beside PyTorch and FlashFFTConv",
+  cases: cudaConvolutionCases,
 };

@@ -96,6 +96,12 @@ export const torchPeer = (work: string, size: number, threads = 1, program = "to
   },
 });
 
+/** PyTorch or FlashFFTConv on the GPU; `work` is a line for cuda_peer.py. */
+export const cudaPeer = (name: string, work: string): Peer => ({
+  name,
+  prepare: () => start("python3", [join(folder, "cuda_peer.py")], {}, `${work} 0`),
+});
+
 /** A package of npm that is installed next to the project only for the bench; `make` prepares one run. */
 export const packagePeer = (
   name: string,
