@@ -4,7 +4,7 @@ import { cast, compile, device, mul, narrow, random, type DType, type Tensor } f
 import type { CudaDevice } from "@everlong/device-cuda";
 import { fftConv, fftConvFilter, type FftConvFilter } from "@everlong/kernels";
 import { convolveExactly } from "./exact-convolution.ts";
-import { cudaPeer } from "./peers.ts";
+import { cudaConvolutionPeer } from "./peers.ts";
 import type { BenchCase, Peer } from "./suite.ts";
 
 /** Calls in a row that one measurement covers. */
@@ -98,7 +98,11 @@ function convolutionCase(setting: Setting): BenchCase {
     toUnit: (ms) => ms / CALLS,
     tolerance: dtype === "bf16" ? 3e-3 : 1.5e-3,
     repeats: 5,
-    peers: [copyPeer(bytes), cudaPeer("torch", `torch ${work}`), cudaPeer("FlashFFTConv", `flash ${work}`)],
+    peers: [
+      copyPeer(bytes),
+      cudaConvolutionPeer("torch", `torch ${work}`),
+      cudaConvolutionPeer("FlashFFTConv", `flash ${work}`),
+    ],
     prepare: async () => {
       const sets = bytes < 1e8 ? 3 : bytes < 5e8 ? 2 : 1;
       const inputs: Inputs = {

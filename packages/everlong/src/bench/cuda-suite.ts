@@ -1,10 +1,12 @@
-// `npm run bench -- cuda`: the kernels of the CUDA device.
+// `npm run bench -- cuda`: the CUDA device beside cuDNN, FlashFFTConv and PyTorch on the same GPU.
 
+import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
+import { cudaShortConvCases } from "./cuda-short-conv.ts";
 import type { Suite } from "./suite.ts";
 
 export const cudaSuite: Suite = {
   name: "cuda",
-  describe: "kernels of the CUDA device beside PyTorch and FlashFFTConv",
-  cases: cudaConvolutionCases,
+  describe: "attention, long and short convolutions on an NVIDIA GPU, half precision",
+  cases: () => [...cudaShortConvCases(), ...cudaConvolutionCases(), ...cudaAttentionCases()],
 };
