@@ -1,4 +1,4 @@
-// `npm run bench -- cuda`: the CUDA device beside cuDNN, FlashFFTConv and PyTorch on the same GPU.
+// `npm run bench -- cuda`: the kernels of the CUDA device.
 
 import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
@@ -7,6 +7,6 @@ import type { Suite } from "./suite.ts";
 
 export const cudaSuite: Suite = {
   name: "cuda",
-  describe: "attention, long and short convolutions on an NVIDIA GPU, half precision",
-  cases: () => [...cudaShortConvCases(), ...cudaConvolutionCases(), ...cudaAttentionCases()],
+  describe: "kernels of the CUDA device beside PyTorch, cuDNN, FlashAttention and FlashFFTConv",
+  cases: () => [...cudaConvolutionCases(), ...cudaShortConvCases(), ...cudaAttentionCases()],
 };
