@@ -85,4 +85,17 @@ describe("everlong label", () => {
       /record 0 has no text in "body"/,
     );
   });
+
+  it("refuses an output that cannot be written before it works", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "label-"));
+    const problems: string[] = [];
+    vi.spyOn(process.stderr, "write").mockImplementation((text) => problems.push(String(text)) > 0);
+    vi.spyOn(process, "exit").mockImplementation((code) => {
+      throw new Error(`exit ${code}`);
+    });
+    for (const out of [folder, join(folder, "none", "x.html")])
+      await expect(label("demo", "--out", out)).rejects.toThrow("exit 1");
+    expect(problems.join("")).toContain(`${folder} is not a file`);
+    expect(problems.join("")).toContain(`there is no folder ${join(folder, "none")}`);
+  });
 });

@@ -5,14 +5,14 @@ import type { Command } from "commander";
 import { studyComments } from "../demo/comment-study.ts";
 import { studyReport, studySummary, studyTable } from "../demo/study-report.ts";
 import { labelReportPage } from "../report/page.ts";
-import { positiveInteger } from "./options.ts";
+import { outputFile, positiveInteger } from "./options.ts";
 
 /** Adds `demo`. */
 export function registerDemo(label: Command): void {
   label
     .command("demo")
     .description("label 250 real YouTube comments without labels, beside the papers' baselines")
-    .option("--out <file>", "also write the report as an HTML page")
+    .option("--out <file>", "also write the report as an HTML page", outputFile)
     .option("--size <n>", "dimensions of the text embeddings", positiveInteger, 64)
     .option("--seed <n>", "seed of embeddings and end models", Number, 1)
     .option("--json", "one line of JSON per system")

@@ -19,6 +19,7 @@ import {
   modelOptionsOption,
   notation,
   numberList,
+  outputFile,
   positiveInteger,
   signedOption,
 } from "./options.ts";
@@ -55,7 +56,7 @@ export function registerExtend(label: Command): void {
     .command("embed")
     .description("embed the texts of records: TF-IDF and SVD fitted on texts, or a pretrained encoder")
     .argument("<records>", ".jsonl, .json, .csv or .parquet")
-    .requiredOption("--out <file>", "float32 .npy")
+    .requiredOption("--out <file>", "float32 .npy", outputFile)
     .option("--train <records>", "records to fit on; default the records themselves")
     .option("--field <name>", "the field that holds the text", "text")
     .option("--size <n>", "dimensions", positiveInteger, 64)
@@ -75,7 +76,7 @@ export function registerExtend(label: Command): void {
     .description("extend votes to near neighbours (Epoxy), radii given or chosen on dev")
     .requiredOption("--votes <file>", "votes of the training items")
     .requiredOption("--embeddings <file>", "their embeddings: .npy, .safetensors or .parquet")
-    .requiredOption("--out <file>", "extended votes as .npy, .csv or .parquet")
+    .requiredOption("--out <file>", "extended votes as .npy, .csv or .parquet", outputFile)
     .option("--to-votes <file>", "votes to extend; default the training votes")
     .option("--to-embeddings <file>", "their embeddings")
     .option("--radius <list>", "one radius, or one per function", numberList)

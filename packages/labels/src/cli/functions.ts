@@ -10,7 +10,7 @@ import type { LabelingFunction } from "../functions/labeling-function.ts";
 import { openVoteCache } from "../functions/vote-cache.ts";
 import { readLabels, readRecords } from "../records.ts";
 import { readVotes, writeVotes } from "../votes/vote-files.ts";
-import { notation, positiveInteger, signedOption } from "./options.ts";
+import { notation, outputFile, positiveInteger, signedOption } from "./options.ts";
 
 interface ApplyFlags {
   readonly out: string;
@@ -27,7 +27,7 @@ export function registerFunctions(label: Command): void {
     .description("run the labelling functions that a module exports on records")
     .argument("<module>", "a .ts or .js file that exports labelling functions")
     .argument("<records>", ".jsonl, .json, .csv or .parquet")
-    .requiredOption("--out <file>", "votes as .npy, .csv or .parquet")
+    .requiredOption("--out <file>", "votes as .npy, .csv or .parquet", outputFile)
     .option("--classes <n>", "number of classes", positiveInteger, 2)
     .option("--cache <folder>", "keep votes of unchanged functions from run to run")
     .option("--threads <n>", "worker threads for functions that compute", positiveInteger)

@@ -13,7 +13,14 @@ import { createLabelModel } from "../label-models/registry.ts";
 import { readInput, readLabels } from "../records.ts";
 import { readVotes } from "../votes/vote-files.ts";
 import type { Votes } from "../votes/votes.ts";
-import { balanceOption, modelOption, modelOptionsOption, notation, signedOption } from "./options.ts";
+import {
+  balanceOption,
+  modelOption,
+  modelOptionsOption,
+  notation,
+  outputFile,
+  signedOption,
+} from "./options.ts";
 
 interface FitFlags {
   readonly model: string;
@@ -42,7 +49,7 @@ export function registerModels(label: Command): void {
     .addOption(modelOptionsOption())
     .addOption(balanceOption())
     .addOption(signedOption())
-    .option("--out <file>", "the fitted model as .json")
+    .option("--out <file>", "the fitted model as .json", outputFile)
     .option("--labels-out <file>", "P(Y) of the items as float64 .npy, [N, K]")
     .option("--dev-votes <file>", "votes on labelled items, to compare with the majority vote")
     .option("--dev-labels <file>", "their labels")
@@ -76,7 +83,7 @@ export function registerModels(label: Command): void {
     .description("probabilistic labels from a fitted label model")
     .argument("<model>", "the .json that fit wrote")
     .argument("<votes>", "votes of the same functions")
-    .option("--out <file>", "P(Y) as float64 .npy, [N, K]")
+    .option("--out <file>", "P(Y) as float64 .npy, [N, K]", outputFile)
     .option("--labels <file>", "true labels, to score the predictions")
     .addOption(signedOption())
     .action(async (modelFile: string, votesFile: string, flags: PredictFlags) => {

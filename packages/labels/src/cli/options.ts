@@ -1,5 +1,7 @@
 // What several subcommands read from their flags.
 
+import { accessSync, constants, existsSync, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
 import { InvalidArgumentError, Option } from "commander";
 import { ConfigError } from "@everlong/core";
 import { labelModels } from "../label-models/registry.ts";
@@ -19,6 +21,21 @@ export function positiveInteger(text: string): number {
   if (!Number.isInteger(value) || value < 1)
     throw new InvalidArgumentError(`expected a whole number of at least 1, got "${text}"`);
   return value;
+}
+
+/** A file that can be written: checked before the work, not after it. */
+export function outputFile(text: string): string {
+  const file = resolve(text);
+  const folder = dirname(file);
+  if (!existsSync(folder)) throw new InvalidArgumentError(`there is no folder ${folder}`);
+  const taken = existsSync(file);
+  if (taken && !statSync(file).isFile()) throw new InvalidArgumentError(`${file} is not a file`);
+  try {
+    accessSync(taken ? file : folder, constants.W_OK);
+  } catch {
+    throw new InvalidArgumentError(`${file} cannot be written`);
+  }
+  return text;
 }
 
 /** `--signed`: votes are written -1, 0, +1. */

@@ -15,7 +15,7 @@ import type { LabelReport } from "../report/page.ts";
 import { labelReportPage } from "../report/page.ts";
 import { readVotes } from "../votes/vote-files.ts";
 import type { Votes } from "../votes/votes.ts";
-import { notation, signedOption } from "./options.ts";
+import { notation, outputFile, signedOption } from "./options.ts";
 
 interface ReportFlags {
   readonly labels: string;
@@ -38,7 +38,7 @@ export function registerReport(label: Command): void {
     .option("--before <votes>", "the same votes before extension, to show what it added")
     .option("--records <file>", "the items' records, to show texts of errors")
     .option("--field <name>", "the field that holds the text", "text")
-    .option("--out <file>", "the page", "label-report.html")
+    .option("--out <file>", "the page", outputFile, "label-report.html")
     .addOption(signedOption())
     .action(async (votesFile: string, flags: ReportFlags) => {
       const model = readModel(new TextDecoder().decode(await readInput(flags.model)), flags.model);
