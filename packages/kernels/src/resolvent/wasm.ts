@@ -1,14 +1,15 @@
 // Resolvents on the CPU. Lanes are points; the inverse of a pole and a vector of points is made once for a handful of sets.
 
-import type { FunctionBuilder, ModuleBuilder, Value, Vec, VecVariable } from "@everlong/wasm";
+import type { FunctionBuilder, ModuleBuilder, Value, Vec } from "@everlong/wasm";
 import { argReader, argWords, targetKey } from "../wasm-emit.ts";
 import type { ArgWord, WasmSource, WasmTable, WasmTarget } from "../wasm-step.ts";
 import { resolventPoint, resolventPoints, type ResolventParams } from "./points.ts";
 
 type I32Value = Value<"i32">;
 
-/** Sets of weights that share an inverse. */
+/** Sets of weights, and of cotangents, that share an inverse. */
 const GROUP = 4;
+const SUMS_GROUP = 2;
 const LANES = 8;
 
 const ARGS = [
@@ -30,8 +31,8 @@ const ARGS = [
 ] as const;
 type Words = { readonly [K in (typeof ARGS)[number]]: ArgWord };
 
-/** Points in blocks of 8: their `1 - w` re and im, `(1 + w) / 2` re and im, then 1 for points that exist. */
-const BLOCK_BYTES = 5 * 4 * LANES;
+/** Points in blocks of 8: their `1 - w` re and im, then `(1 + w) / 2` re and im. */
+const BLOCK_BYTES = 4 * 4 * LANES;
 function pointTable(nodes: number): WasmTable {
   const points = resolventPoints(nodes);
   return {
@@ -39,9 +40,8 @@ function pointTable(nodes: number): WasmTable {
     bytes: Math.ceil(points / LANES) * BLOCK_BYTES,
     fill: (memory, at) => {
       for (let j = 0; j < Math.ceil(points / LANES) * LANES; j++) {
-        const there = j < points;
-        // Places behind the end repeat a point that no pole of a stable system meets.
-        const values = [...resolventPoint(there ? j : 0, nodes), there ? 1 : 0];
+        // Places behind the end repeat the last point; what is read there does not count.
+        const values = resolventPoint(Math.min(j, points - 1), nodes);
         const to = at + Math.floor(j / LANES) * BLOCK_BYTES + 4 * (j % LANES);
         values.forEach((v, i) => memory.setFloat32(to + 4 * LANES * i, v, true));
       }
@@ -53,11 +53,7 @@ function pointTable(nodes: number): WasmTable {
 const parts = (f: FunctionBuilder): readonly number[] => (f.width === 2 ? [0] : [0, 16]);
 
 /** `r = 1 / (minus - plus a)` for one vector of points. */
-function inverse(
-  f: FunctionBuilder,
-  point: { readonly minus: readonly [Vec, Vec]; readonly plus: readonly [Vec, Vec] },
-  a: readonly [Vec, Vec],
-): readonly [Vec, Vec] {
+function inverse(f: FunctionBuilder, point: Point, a: readonly [Vec, Vec]): readonly [Vec, Vec] {
   const { minus, plus } = point;
   const x = f.f32x4;
   // Large terms first: near a pole on the circle they cancel, and what the small ones add must survive.
@@ -67,17 +63,14 @@ function inverse(
   return [x.mul(dRe, size), x.mul(x.neg(dIm), size)];
 }
 
-function pointAt(
-  f: FunctionBuilder,
-  at: I32Value,
-  part: number,
-): {
+interface Point {
   readonly minus: readonly [Vec, Vec];
   readonly plus: readonly [Vec, Vec];
-  readonly there: () => Vec;
-} {
+}
+
+function pointAt(f: FunctionBuilder, at: I32Value, part: number): Point {
   const load = (i: number): Vec => f.mem.vec.load(at, 4 * LANES * i + part);
-  return { minus: [load(0), load(1)], plus: [load(2), load(3)], there: () => load(4) };
+  return { minus: [load(0), load(1)], plus: [load(2), load(3)] };
 }
 
 const splat = (f: FunctionBuilder, at: I32Value): Vec => f.mem.vec.load32Splat(at);
@@ -164,72 +157,93 @@ function build(module: ModuleBuilder): void {
       );
     });
   });
+  for (const group of [1, SUMS_GROUP]) defineSums(module, group);
   module.define("resolventSums", entry, (f, args, begin, end, scratch) => {
+    const arg = argReader(f, args, ARGS);
+    const grouped = f.i32.sub(arg("sets"), f.i32.remU(arg("sets"), SUMS_GROUP));
+    f.loop(begin, end, 1, (system) => {
+      f.loop(0, grouped, SUMS_GROUP, (set) => {
+        f.call(module.find(`sums${SUMS_GROUP}`)!, args, system, set, scratch);
+      });
+      f.loop(
+        grouped,
+        arg("sets"),
+        1,
+        (set) => void f.call(module.find("sums1")!, args, system, set, scratch),
+      );
+    });
+  });
+}
+
+/** Both sums of a system over all points, for `group` sets from `set` on. */
+function defineSums(module: ModuleBuilder, group: number): void {
+  const signature = { params: ["i32", "i32", "i32", "i32"] } as const;
+  module.define(`sums${group}`, signature, (f, args, system, set, scratch) => {
     const arg = argReader(f, args, ARGS);
     const [modes, points, systems] = [arg("modes"), arg("points"), arg("systems")];
     const whole = f.i32.and(points, -LANES);
-    const rowBytes = f.i32.shl(points, 2);
-    f.loop(begin, end, 1, (system) => {
-      f.loop(0, arg("sets"), 1, (set) => {
-        const row = f.i32.add(f.i32.mul(set, systems), system);
-        const from = f.i32.mul(row, rowBytes);
-        // The last block, zeros behind the end.
-        const [lastRe, lastIm] = [f.i32.add(scratch, 256), f.i32.add(scratch, 288)];
-        for (const [name, last] of [
-          ["inRe", lastRe],
-          ["inIm", lastIm],
-        ] as const) {
-          for (let i = 0; i < LANES; i++) f.mem.f32.store(last, 4 * i, f.f32.constant(0));
-          const base = f.i32.add(arg(name), from);
-          f.loop(whole, points, 1, (p) => {
-            const to = f.i32.muladd(f.i32.sub(p, whole), 4, last);
-            f.mem.f32.store(to, 0, f.mem.f32.load(f.i32.muladd(p, 4, base)));
+    const sets = Array.from({ length: group }, (_, x) => {
+      const row = f.i32.add(f.i32.mul(f.i32.add(set, x), systems), system);
+      const from = f.i32.mul(row, f.i32.shl(points, 2));
+      // The last block, zeros behind the end.
+      const last = [0, 1].map((i) => f.i32.add(scratch, 128 + 64 * x + 32 * i));
+      const values = [f.i32.add(arg("inRe"), from), f.i32.add(arg("inIm"), from)];
+      values.forEach((base, i) => {
+        for (let lane = 0; lane < LANES; lane++) f.mem.f32.store(last[i]!, 4 * lane, f.f32.constant(0));
+        f.loop(whole, points, 1, (p) => {
+          const to = f.i32.muladd(f.i32.sub(p, whole), 4, last[i]!);
+          f.mem.f32.store(to, 0, f.mem.f32.load(f.i32.muladd(p, 4, base)));
+        });
+      });
+      return { row, last, values };
+    });
+    f.loop(0, modes, 1, (n) => {
+      const pole = f.i32.shl(f.i32.add(f.i32.mul(system, modes), n), 2);
+      const kept = [
+        f.vecVariable(splat(f, f.i32.add(arg("aRe"), pole))),
+        f.vecVariable(splat(f, f.i32.add(arg("aIm"), pole))),
+      ] as const;
+      const sums = sets.map(() => Array.from({ length: 4 }, () => f.vecVariable(0)));
+      const block = (at: I32Value, values: readonly (readonly I32Value[])[]): void => {
+        const x = f.f32x4;
+        for (const part of parts(f)) {
+          const point = pointAt(f, at, part);
+          const [rRe, rIm] = inverse(f, point, kept);
+          // One factor for all sets, rounded once: where they cancel, its error cancels too.
+          const [qRe, qIm] = [x.nmadd(rIm, rIm, x.mul(rRe, rRe)), x.mul(2, x.mul(rRe, rIm))];
+          const uRe = x.nmadd(qIm, point.plus[1], x.mul(qRe, point.plus[0]));
+          const uIm = x.madd(qIm, point.plus[0], x.mul(qRe, point.plus[1]));
+          values.forEach((g, k) => {
+            const [re, im] = [f.mem.vec.load(g[0]!, part), f.mem.vec.load(g[1]!, part)];
+            const own = sums[k]!;
+            f.setVec(own[0]!, x.madd(im, rIm, x.madd(re, rRe, own[0]!)));
+            f.setVec(own[1]!, x.nmadd(re, rIm, x.madd(im, rRe, own[1]!)));
+            f.setVec(own[2]!, x.madd(im, uIm, x.madd(re, uRe, own[2]!)));
+            f.setVec(own[3]!, x.nmadd(re, uIm, x.madd(im, uRe, own[3]!)));
           });
         }
-        f.loop(0, modes, 1, (n) => {
-          const pole = f.i32.muladd(f.i32.add(f.i32.mul(system, modes), n), 4, f.i32.constant(0));
-          const a = [splat(f, f.i32.add(arg("aRe"), pole)), splat(f, f.i32.add(arg("aIm"), pole))] as const;
-          const kept = a.map((v) => f.vecVariable(v)) as [VecVariable, VecVariable];
-          const sums = Array.from({ length: 4 }, () => f.vecVariable(0));
-          const block = (at: I32Value, gRe: I32Value, gIm: I32Value): void => {
-            for (const part of parts(f)) {
-              const point = pointAt(f, at, part);
-              const [rRe, rIm] = inverse(f, point, kept);
-              const x = f.f32x4;
-              const [re, im] = [f.mem.vec.load(gRe, part), f.mem.vec.load(gIm, part)];
-              const sRe = x.madd(im, rIm, x.mul(re, rRe));
-              const sIm = x.nmadd(re, rIm, x.mul(im, rRe));
-              f.setVec(sums[0]!, x.add(sums[0]!, sRe));
-              f.setVec(sums[1]!, x.add(sums[1]!, sIm));
-              // One factor for all sets, rounded once: where they cancel, its error cancels too.
-              const [qRe, qIm] = [x.nmadd(rIm, rIm, x.mul(rRe, rRe)), x.mul(2, x.mul(rRe, rIm))];
-              const [uRe, uIm] = [
-                x.nmadd(qIm, point.plus[1], x.mul(qRe, point.plus[0])),
-                x.madd(qIm, point.plus[0], x.mul(qRe, point.plus[1])),
-              ];
-              f.setVec(sums[2]!, x.madd(im, uIm, x.madd(re, uRe, sums[2]!)));
-              f.setVec(sums[3]!, x.nmadd(re, uIm, x.madd(im, uRe, sums[3]!)));
-            }
-          };
-          const at = f.variable("i32", arg("table"));
-          const gRe = f.variable("i32", f.i32.add(arg("inRe"), from));
-          const gIm = f.variable("i32", f.i32.add(arg("inIm"), from));
-          f.loop(0, whole, LANES, () => {
-            block(at, gRe, gIm);
-            f.advance(at, BLOCK_BYTES);
-            f.advance(gRe, 4 * LANES);
-            f.advance(gIm, 4 * LANES);
-          });
-          f.if(f.i32.ltS(whole, points), () => block(at, lastRe, lastIm));
-          const to = f.i32.muladd(f.i32.add(f.i32.mul(row, modes), n), 4, f.i32.constant(0));
-          (["outRe", "outIm", "tRe", "tIm"] as const).forEach((name, i) => {
-            const slot = f.i32.add(scratch, 32 * i);
-            f.mem.vec.store(slot, 0, sums[i]!);
-            let total = f.mem.f32.load(slot, 0);
-            for (let lane = 1; lane < f.lanes; lane++)
-              total = f.f32.add(total, f.mem.f32.load(slot, 4 * lane));
-            f.mem.f32.store(f.i32.add(arg(name), to), 0, total);
-          });
+      };
+      const at = f.variable("i32", arg("table"));
+      const walking = sets.map(({ values }) => values.map((v) => f.variable("i32", v)));
+      f.loop(0, whole, LANES, () => {
+        block(at, walking);
+        f.advance(at, BLOCK_BYTES);
+        for (const g of walking.flat()) f.advance(g, 4 * LANES);
+      });
+      f.if(f.i32.ltS(whole, points), () => {
+        block(
+          at,
+          sets.map(({ last }) => last),
+        );
+      });
+      sets.forEach(({ row }, k) => {
+        const to = f.i32.shl(f.i32.add(f.i32.mul(row, modes), n), 2);
+        (["outRe", "outIm", "tRe", "tIm"] as const).forEach((name, i) => {
+          const slot = f.i32.add(scratch, 32 * i);
+          f.mem.vec.store(slot, 0, sums[k]![i]!);
+          let total = f.mem.f32.load(slot, 0);
+          for (let lane = 1; lane < f.lanes; lane++) total = f.f32.add(total, f.mem.f32.load(slot, 4 * lane));
+          f.mem.f32.store(f.i32.add(arg(name), to), 0, total);
         });
       });
     });
