@@ -31,6 +31,8 @@ export interface CellRun extends HyperParameters {
   readonly curve: readonly EpochPoint[];
   /** On the test set with the final weights. Null after divergence. */
   readonly test: Measured | null;
+  /** On the training set, where it was asked for. */
+  readonly train?: Measured;
   /** `steady`: no better accuracy for the recipe's patience. */
   readonly stopped: "done" | "accurate" | "steady" | "diverged";
   readonly steps: number;

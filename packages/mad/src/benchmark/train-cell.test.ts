@@ -55,6 +55,26 @@ describe("a cell", () => {
     expect(figures(await trainCell(cell))).toEqual(figures(await trainCell(cell)));
   });
 
+  test("the training set is measured on request, and remembered better than the test set", async () => {
+    const small = makeSetting(
+      "in-context-recall",
+      { vocabSize: 8, seqLen: 16 },
+      { trainCount: 8, testCount: 64 },
+    );
+    const recipe = {
+      ...TINY,
+      epochs: 150,
+      learningRates: [1e-2],
+      weightDecays: [0],
+      stopAt: 2,
+      evaluateEvery: 50,
+    };
+    const cell = makeCell(parseArchitecture("mA(heads=4)-Sg"), small, recipe);
+    const [run] = (await trainCell(cell, { measureTrain: true })).runs;
+    expect(run!.train!.epoch.loss).toBeLessThan(0.5 * run!.test!.epoch.loss);
+    expect((await trainCell(cell)).runs[0]!.train).toBeUndefined();
+  });
+
   test("stopped at any point, it goes on to the same bits", async () => {
     const cell = tiny("mA(heads=2)-Sg", { epochs: 4, schedule: "plateau", plateauPatience: 0 });
     const whole = await trainCell(cell, { together: "off" });

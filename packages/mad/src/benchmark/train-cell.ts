@@ -54,6 +54,8 @@ export interface TrainCellOptions {
    * Runs are then trained one by one.
    */
   readonly onModel?: (which: "best" | "last", run: number, parts: CheckpointParts) => Promise<void>;
+  /** Also measure the training set in the end, as mad-lab does; runs are then trained one by one. Default false. */
+  readonly measureTrain?: boolean;
   /** Runs that are trained one by one leave checkpoints and go on from them, bit for bit. */
   readonly resume?: ResumeOptions;
 }
@@ -79,6 +81,7 @@ interface Bench {
   readonly newModel: () => Model;
   readonly onPoint: NonNullable<TrainCellOptions["onPoint"]>;
   readonly onModel: TrainCellOptions["onModel"];
+  readonly measureTrain: boolean;
   readonly resume: ResumeOptions | undefined;
 }
 
@@ -102,8 +105,8 @@ function makeOptimizer(model: Model, cell: Cell, hyper: HyperParameters): Optimi
  * @throws DataError when test rows stand in the training set, ConfigError for what cannot be built
  */
 export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Promise<CellResult> {
-  const { onPoint = () => {}, onModel } = options;
-  const together = onModel ? "off" : (options.together ?? "auto");
+  const { onPoint = () => {}, onModel, measureTrain = false } = options;
+  const together = onModel || measureTrain ? "off" : (options.together ?? "auto");
   const { setting, recipe } = cell;
   const plugins = await loadPlugins(cell.plugins);
   const more: readonly LayerEntry[] = plugins.flatMap((p) => p.entries);
@@ -132,6 +135,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
     newModel,
     onPoint,
     onModel,
+    measureTrain,
     resume: options.resume,
   };
   const began = performance.now();
@@ -300,5 +304,10 @@ async function trainAlone(bench: Bench, i: number, hyper: HyperParameters): Prom
     evaluator.dispose();
   }
   await onModel?.("last", i, parts);
-  return tracker.run();
+  const run = tracker.run();
+  if (!bench.measureTrain || run.test === null) return run;
+  const trained = new Evaluator(model, train, classes, recipe.batch);
+  const [measured] = await trained.measure();
+  trained.dispose();
+  return { ...run, train: measured! };
 }

@@ -13,7 +13,6 @@ import { makeSetting } from "../benchmark/suites.ts";
 import { writeWhole } from "../benchmark/store.ts";
 import { trainCell, type TrainCellOptions } from "../benchmark/train-cell.ts";
 import { benchmarkPage } from "../report/benchmark-page.ts";
-import { alignedTable } from "../report/score-table.ts";
 import { bytesText, countText, shareText } from "../report/table.ts";
 import { TASK_OPTIONS, type TaskOptions } from "../tasks/options.ts";
 import { findTask, TASKS } from "../tasks/registry.ts";
@@ -117,11 +116,15 @@ function resultText(r: CellResult): string {
     ["accuracy (mad-lab's)", m ? shareText(m.batches.macroAccuracy) : "-"],
     ["accuracy (token)", m ? shareText(m.epoch.tokenAccuracy) : "-"],
     ["test loss, perplexity", m ? `${m.epoch.loss.toFixed(4)}, ${m.epoch.perplexity.toFixed(3)}` : "-"],
+    [
+      "train accuracy, loss",
+      run!.train ? `${shareText(run!.train.epoch.macroAccuracy)}, ${run!.train.epoch.loss.toFixed(4)}` : "-",
+    ],
     ["parameters", countText(r.model.parameters)],
     ["state", `${bytesText(4 * r.model.stateElements)}${r.model.fixedState ? "" : ", grows with length"}`],
     ["rows/s", countText(r.rowsPerSecond)],
   ];
-  return alignedTable(["", ""], rows).split("\n").slice(2).join("\n");
+  return rows.map(([name, value]) => `${name!.padEnd(24)}${value}`).join("\n");
 }
 
 export function registerRun(mad: Command, host: MadHost): void {
@@ -146,6 +149,7 @@ export function registerRun(mad: Command, host: MadHost): void {
     if (out !== undefined) mkdirSync(out, { recursive: true });
     const result = await trainCell(cell, {
       ...saving,
+      measureTrain: true,
       onPoint: (_run, p, done) =>
         progress.update(done, `accuracy ${shareText(p.macroAccuracy)}  test loss ${p.testLoss.toFixed(3)}`),
     });
