@@ -1,6 +1,7 @@
 // Convolutions in float32: one complex transform a sequence in one block (kernel.cu), or three passes over memory (kernel-long.cu). Longer
 // ones go through the FFT primitive.
 
+import type { DType } from "@everlong/core";
 import { cudaFile } from "../cuda-file.ts";
 import { blocksFor, type CudaLowering, type CudaStep, type CudaView, type CudaWord } from "../cuda-step.ts";
 import {
@@ -59,12 +60,14 @@ export function singleKernel(
   entry: string,
   { points, columns, circular }: SinglePlan,
   gates: { readonly pre?: boolean; readonly post?: boolean } = {},
+  element: DType = "f32",
 ): CudaStep["kernel"] {
   const text = [
     `#define POINTS ${points / columns}`,
     `#define CIRCULAR ${circular ? 1 : 0}`,
     `#define PRE ${gates.pre ? 1 : 0}`,
     `#define POST ${gates.post ? 1 : 0}`,
+    `#define ELEMENT ${element === "f16" || element === "bf16" ? element : "float"}`,
     ...(columns > 1 ? [`#define COLUMNS ${columns}`] : []),
   ].join("\n");
   const files = ["transform", "kernel", ...(columns > 1 ? ["kernel-long"] : [])];

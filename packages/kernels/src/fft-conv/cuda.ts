@@ -75,7 +75,8 @@ export const fftConvFilterGradCuda: CudaSource<FftConvGradParams> = {
     const { layout, circular, origin, taps } = params;
     const input = inputViews(params.inputs, inputs);
     const [u, dy, preGate, postGate] = [input("u")!, input("dy")!, input("preGate"), input("postGate")];
-    if (u.view.dtype !== "f32") return `no kernel for ${u.view.dtype}`;
+    const { dtype } = u.view;
+    if (dtype === "f64") return `no kernel for ${dtype}`;
     const [batch, channels, length] = sizesOf(u.view.shape, layout);
     const plan = planSingle(length, circular);
     if (typeof plan === "string") return plan;
@@ -86,10 +87,12 @@ export const fftConvFilterGradCuda: CudaSource<FftConvGradParams> = {
     return {
       steps: [
         {
-          kernel: singleKernel("filter_gradient", plan, {
-            pre: Boolean(preGate),
-            post: Boolean(postGate),
-          }),
+          kernel: singleKernel(
+            "filter_gradient",
+            plan,
+            { pre: Boolean(preGate), post: Boolean(postGate) },
+            dtype,
+          ),
           args: [
             { input: u.index },
             preGate ? { input: preGate.index } : 0,
