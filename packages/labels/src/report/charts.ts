@@ -60,7 +60,8 @@ export function intervalChart(
   const data = rows.map(({ interval }, i) => [interval.value, i, interval.low, interval.high]);
   return draw(
     {
-      grid: { left: 270, right: 24, top: 8, bottom: 44 },
+      // some 6.3 pixels a letter at the axis font
+      grid: { left: 16 + 6.3 * Math.max(...rows.map((r) => r.name.length)), right: 24, top: 8, bottom: 44 },
       xAxis: axis(unit, {
         min: (v: { min: number }) => Math.floor(Math.min(v.min, ...rows.map((r) => r.interval.low)) / 5) * 5,
         max: (v: { max: number }) => Math.ceil(Math.max(v.max, ...rows.map((r) => r.interval.high)) / 5) * 5,
