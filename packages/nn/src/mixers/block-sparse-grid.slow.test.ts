@@ -4,7 +4,7 @@
 import "@everlong/device-cpu";
 import { gradients, mul, random, sum, withDevice, type Tensor } from "@everlong/core";
 import { attentionBlocks, attentionWithLogSumExp, type BlockLists, type BlockSize } from "@everlong/kernels";
-import { Random } from "@everlong/testing";
+import { Random, relativeError } from "@everlong/testing";
 import { describe, expect, test } from "vitest";
 import {
   butterflyBlocks,
@@ -26,14 +26,11 @@ interface Case {
 }
 
 const read = async (t: Tensor): Promise<Float64Array> => Float64Array.from(await t.data());
-const relative = (pairs: readonly (readonly [number, number])[]): number => {
-  let [off, norm] = [0, 0];
-  for (const [got, want] of pairs) {
-    off += (got - want) ** 2;
-    norm += want ** 2;
-  }
-  return norm === 0 ? Math.sqrt(off) : Math.sqrt(off / norm);
-};
+const relative = (pairs: readonly (readonly [number, number])[]): number =>
+  relativeError(
+    pairs.map(([got]) => got),
+    pairs.map(([, want]) => want),
+  );
 
 /** The largest relative error of y, dq, dk and dv. */
 async function worstError({ length, dim, size, lists, causal }: Case): Promise<number> {
