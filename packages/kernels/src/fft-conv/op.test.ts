@@ -1,7 +1,28 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ones, tensor, withDevice, type Tensor } from "@everlong/core";
-import { Random, checkCase, checkOp, relativeError, valuesOf, type OpCase } from "@everlong/testing";
+import {
+  cast,
+  device,
+  gradients,
+  mul,
+  ones,
+  sum,
+  tensor,
+  withDevice,
+  type Device,
+  type DType,
+  type Tensor,
+} from "@everlong/core";
+import {
+  Random,
+  checkCase,
+  checkOp,
+  devicesUnderTest,
+  relativeError,
+  strictly,
+  valuesOf,
+  type OpCase,
+} from "@everlong/testing";
 import { fftConvCachedOp, fftConvSpectrumOp, type FftConvCachedInput } from "./cached-op.ts";
 import { smoothLength } from "./decompose.ts";
 import { fftConv, fftConvFilter } from "./fft-conv.ts";
@@ -307,6 +328,106 @@ describe("lags", () => {
       expect(() => fftConvFilter(at(k), 6, { preGate: row(u) } as never)).toThrow(/unknown option "preGate"/);
     }));
 });
+
+describe("half precision as it is stored", () => {
+  const cases = [
+    { shape: [3, 2, 70], taps: 40, mode: "causal", gated: true },
+    { shape: [3, 2, 64], taps: 64, mode: "circular", gated: false },
+    { shape: [2, 33, 3], taps: 30, mode: "two-sided", gated: true },
+    { shape: [1, 2, 1101], taps: 500, mode: "causal", gated: false },
+    { shape: [3, 1, 2048], taps: 100, mode: "circular", gated: true },
+  ] as const;
+
+  async function results(
+    on: Device,
+    dtype: DType,
+    given: readonly (ArrayLike<number> | undefined)[],
+    { shape, taps, mode, gated }: (typeof cases)[number],
+    kept = false,
+  ): Promise<Float64Array[]> {
+    const layout = shape[1] === 33 ? "bld" : "bdl";
+    const wide = dtype === "f64" ? "f64" : "f32";
+    const put = (i: number, to: DType, size: readonly number[]): Tensor =>
+      tensor(Float64Array.from(given[i]!), [...size], { dtype: to, device: on });
+    const filters = layout === "bdl" ? [shape[1], taps] : [taps, shape[2]];
+    const [u, weights] = [put(0, dtype, shape), put(1, dtype, shape)];
+    const [k, backward, skip] = [
+      put(2, wide, filters),
+      put(3, wide, filters),
+      put(4, wide, [layout === "bdl" ? shape[1] : shape[2]]),
+    ];
+    const gates = gated ? { preGate: put(5, dtype, shape), postGate: put(6, dtype, shape) } : {};
+    const options = {
+      mode,
+      layout,
+      skip,
+      ...(mode === "two-sided" ? { backward, firstBackwardLag: -1 as const } : {}),
+    } as const;
+    const length = layout === "bdl" ? shape[2] : shape[1];
+    const y = kept
+      ? fftConv(u, fftConvFilter(k, length, { ...options, dtype }), gates)
+      : fftConv(u, k, { ...options, ...gates });
+    expect(y.dtype).toBe(dtype);
+    const found = gradients(sum(mul(cast(y, wide), cast(weights, wide))), [u, k, skip]);
+    expect(found.map((g) => g.dtype)).toEqual([dtype, wide, wide]);
+    return Promise.all([y, ...found].map(valuesOf));
+  }
+
+  for (const { name, present } of devicesUnderTest()) {
+    for (const [dtype, limit] of [
+      ["f16", 2e-3],
+      ["bf16", 6e-3],
+    ] as const) {
+      test.skipIf(!present)(`${name} ${dtype}: values and gradients, filters kept or not`, async () => {
+        const random = new Random();
+        for (const c of cases) {
+          const count = c.shape[0] * c.shape[1] * c.shape[2];
+          const rounded = (): Promise<Float64Array> =>
+            valuesOf(tensor(random.normals(count), [count], { dtype, device: device("reference") }));
+          const single = (n: number): Float64Array => Float64Array.from(random.normals(n), Math.fround);
+          const given = [await rounded(), await rounded()] as Float64Array[];
+          given.push(single(c.taps * 3), single(c.taps * 3), single(3), await rounded(), await rounded());
+          const filters = c.taps * (c.shape[1] === 33 ? c.shape[2] : c.shape[1]);
+          given[2] = given[2]!.slice(0, filters);
+          given[3] = given[3]!.slice(0, filters);
+          given[4] = given[4]!.slice(0, filters / c.taps);
+          const want = await results(device("reference"), "f64", given, c);
+          for (const kept of [false, true]) {
+            const got = await strictly(device(name), true, () =>
+              results(device(name), dtype, given, c, kept),
+            );
+            got.forEach((g, i) =>
+              expect(relativeError(g, want[i]!), `${c.mode} ${show(c.shape)} result ${i}`).toBeLessThan(
+                limit,
+              ),
+            );
+          }
+        }
+      });
+
+      test.skipIf(!present)(`${name} ${dtype}: a constant row stays in range`, async () => {
+        const length = 4096;
+        const on = device(name);
+        const u = tensor(new Float64Array(length).fill(30_000), [1, 1, length], { dtype, device: on });
+        const k = tensor([0.5, -0.25, 0.125], [1, 3], { dtype: "f32", device: on });
+        const y = await strictly(on, true, () => valuesOf(fftConv(u, k, { mode: "circular" })));
+        const exact = (await valuesOf(u))[0]! * 0.375;
+        expect(relativeError(y, new Float64Array(length).fill(exact))).toBeLessThan(limit);
+      });
+    }
+  }
+
+  test("a filter kept for halves is not for others", () =>
+    withDevice("reference", () => {
+      const filter = fftConvFilter(ones([1, 3], { dtype: "f32" }), 6, { dtype: "f16" });
+      const u = cast(ones([1, 1, 6]), "f16");
+      expect(fftConv(u, filter).dtype).toBe("f16");
+      expect(() => fftConv(ones([1, 1, 6]), filter)).toThrow(/made for half precision/);
+      expect(() => fftConv(u, filter, { preGate: ones([1, 1, 6]) })).toThrow(/made for half precision/);
+    }));
+});
+
+const show = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 
 test("transform lengths are the next without large prime factors", () => {
   const bySearch = (n: number): number => {
