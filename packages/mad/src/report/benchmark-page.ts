@@ -12,12 +12,12 @@ import {
 import { MAD_SETTINGS } from "../protocol.ts";
 import { TASKS } from "../tasks/registry.ts";
 import { comparisonSection, type SavedRuns } from "./comparison.ts";
-import { chart, seriesDash, SERIES_COLOURS, type ChartSeries } from "./draw.ts";
+import { chart, type ChartSeries } from "./draw.ts";
 import { exampleRow } from "./example-rows.ts";
-import type { PageOptions } from "./page.ts";
+import { pageHead, type PageOptions } from "./page.ts";
 import { paretoFront } from "./pareto.ts";
 import { recipeNote } from "./score-table.ts";
-import { escapeHtml, STYLE } from "./style.ts";
+import { escapeHtml, figureBlock, heatCell, legend } from "./style.ts";
 import { countText, shareText } from "./table.ts";
 
 export interface BenchmarkPageOptions extends PageOptions {
@@ -33,22 +33,6 @@ function labelsOf(scores: readonly ArchitectureScore[]): string[] {
       : s.architecture,
   );
 }
-
-const figureBlock = (caption: string, svg: string): string =>
-  `<figure><figcaption>${escapeHtml(caption)}</figcaption>${svg}</figure>`;
-
-function legend(labels: readonly string[]): string {
-  const items = labels.map(
-    (l, i) =>
-      `<li><i style="border-color: var(--s${i % SERIES_COLOURS}); border-top-style: ${seriesDash(i)}"></i>${escapeHtml(l)}</li>`,
-  );
-  return `<ul class="legend">${items.join("")}</ul>`;
-}
-
-const heatCell = (value: number): string =>
-  Number.isFinite(value)
-    ? `<td class="heat" style="--v: ${value.toFixed(3)}">${shareText(value)}</td>`
-    : "<td>-</td>";
 
 function scoreSection(scores: readonly ArchitectureScore[], labels: readonly string[]): string {
   const tasks = TASKS.filter((t) => scores.some((s) => s.tasks.some((x) => x.task === t.name)));
@@ -232,9 +216,6 @@ function taskSection(results: readonly CellResult[]): string {
 export function benchmarkPage(results: readonly CellResult[], options: BenchmarkPageOptions): string {
   const scores = scoreArchitectures(results);
   const labels = labelsOf(scores);
-  const facts = Object.entries(options.environment).map(
-    ([k, v]) => `<span>${escapeHtml(k)}: <b>${escapeHtml(v)}</b></span>`,
-  );
   const recipes = scores.map(
     (s, i) =>
       `<details><summary>${escapeHtml(labels[i]!)}: ${escapeHtml(s.results[0]!.layers.join(" → "))}</summary><pre>${escapeHtml(JSON.stringify(s.recipe, null, 1))}</pre></details>`,
@@ -250,12 +231,7 @@ export function benchmarkPage(results: readonly CellResult[], options: Benchmark
     ["tasks", "Tasks"],
     ["recipes", "Recipes"],
   ].map(([id, name]) => `<a href="#${id}">${name}</a>`);
-  return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${escapeHtml(options.title)}</title><style>${STYLE}</style></head><body>
-<h1>${escapeHtml(options.title)}</h1>
-<p class="soft">Repeat: <code>${escapeHtml(options.command)}</code></p>
-<p class="facts">${facts.join(" ")}</p>
+  return `${pageHead(options)}
 <nav>${links.join("")}</nav>
 ${scoreSection(scores, labels)}
 ${difficulty}

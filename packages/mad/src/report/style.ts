@@ -1,4 +1,7 @@
-// The look of report pages, light and dark.
+// The look of report pages, light and dark, and the pieces that they share.
+
+import { seriesDash, SERIES_COLOURS } from "./draw.ts";
+import { shareText } from "./table.ts";
 
 export const STYLE = `
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6168; --paper: #fff; --panel: #f5f6f8; --line: #e0e3e7; --axis: #9aa0a8; --grid: #e9ebee;
@@ -30,3 +33,22 @@ table.tokens td { border: 1px solid var(--line); text-align: center; min-width: 
 
 export const escapeHtml = (text: string): string =>
   text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+
+/** A chart with its caption. */
+export const figureBlock = (caption: string, svg: string): string =>
+  `<figure><figcaption>${escapeHtml(caption)}</figcaption>${svg}</figure>`;
+
+/** What the colours of a section's charts mean. */
+export function legend(labels: readonly string[]): string {
+  const items = labels.map(
+    (l, i) =>
+      `<li><i style="border-color: var(--s${i % SERIES_COLOURS}); border-top-style: ${seriesDash(i)}"></i>${escapeHtml(l)}</li>`,
+  );
+  return `<ul class="legend">${items.join("")}</ul>`;
+}
+
+/** A table cell with a share from 0 to 1, coloured by it. */
+export const heatCell = (value: number): string =>
+  Number.isFinite(value)
+    ? `<td class="heat" style="--v: ${value.toFixed(3)}">${shareText(value)}</td>`
+    : "<td>-</td>";
