@@ -21,6 +21,10 @@ export const seriesColour = (i: number): string => `#a2020${i % SERIES_COLOURS}`
 export const seriesDash = (i: number): string =>
   ["solid", "dashed", "dotted"][Math.floor(i / SERIES_COLOURS) % 3]!;
 
+/** Mark of a series' points. */
+const seriesSymbol = (i: number): string =>
+  ["circle", "diamond", "triangle"][Math.floor(i / SERIES_COLOURS) % 3]!;
+
 interface Axis {
   readonly name: string;
   readonly kind?: "value" | "log" | "category";
@@ -86,7 +90,7 @@ export function chart(options: ChartOptions): string {
     series: options.series.map((s) => ({
       name: s.name,
       type: s.kind ?? "line",
-      symbol: "circle",
+      symbol: seriesSymbol(s.colour),
       symbolSize: s.kind === "scatter" ? 10 : 5,
       showSymbol: !s.faint && s.points.length < 12,
       step: s.faint ? "end" : false,

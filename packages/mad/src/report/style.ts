@@ -17,7 +17,7 @@ p { margin: .3rem 0 .7rem; max-width: 75ch; } .soft, figcaption { color: var(--s
 code, pre { font: 13px/1.45 ui-monospace, monospace; background: var(--panel); border-radius: 4px; } code { padding: .1rem .3rem; overflow-wrap: anywhere; } pre { padding: .8rem; overflow-x: auto; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1rem; margin: .8rem 0; } a { color: var(--s0); }
 .scroll { overflow-x: auto; max-width: 100%; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; } table.wide { width: 100%; } table.wide th { white-space: normal; vertical-align: bottom; line-height: 1.25; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; } table.wide { width: 100%; } table.wide td:first-child { white-space: normal; min-width: 7.5rem; } table.wide th { white-space: normal; vertical-align: bottom; line-height: 1.25; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; } th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; } td.best { font-weight: 700; } .good { color: var(--good); } .bad { color: var(--bad); }
 td.heat { background: color-mix(in srgb, var(--heat) calc(var(--v) * 62%), transparent); }
