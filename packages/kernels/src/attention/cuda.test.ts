@@ -1,0 +1,108 @@
+import { expect, test } from "vitest";
+import { contiguousView } from "@everlong/core";
+import type { CudaCall, CudaLowering, CudaStep, CudaView } from "../cuda-step.ts";
+import { headsTogether, wordIndices } from "./cuda-call.ts";
+import { attentionCuda, attentionGradCuda } from "./cuda.ts";
+import type { AttentionGradParams, AttentionInput, AttentionParams } from "./op.ts";
+
+const H100 = { arch: 90, processors: 132, sharedLimit: 232_448 };
+const A100 = { arch: 80, processors: 108, sharedLimit: 166_912 };
+const view = (shape: readonly number[], dtype: CudaView["dtype"]): CudaView => ({
+  dtype,
+  ...contiguousView(shape),
+  aligned: true,
+});
+
+interface Case {
+  readonly dtype?: CudaView["dtype"];
+  readonly time?: number;
+  readonly size?: number;
+  readonly params?: Partial<AttentionParams>;
+  readonly more?: readonly AttentionInput[];
+}
+
+function forward({
+  dtype = "bf16",
+  time = 1024,
+  size = 64,
+  params,
+  more = [],
+}: Case): CudaCall<AttentionParams> {
+  const x = view([2, time, 4, size], dtype);
+  return {
+    inputs: [x, x, x, ...more.map((name) => view([2], name === "slopes" ? "f32" : "i32"))],
+    outputs: [x, view([2, 4, time], "f32")],
+    params: { left: -1, right: 0, scale: 0.1, softCap: 0, inputs: ["q", "k", "v", ...more], ...params },
+  };
+}
+
+function backward(given: Case): CudaCall<AttentionGradParams> {
+  const call = forward(given);
+  const [x, rows] = call.outputs as [CudaView, CudaView];
+  return {
+    inputs: [...call.inputs.slice(0, 3), x, rows, rows],
+    outputs: [x, x, x],
+    params: { ...call.params, inputs: ["q", "k", "v", "dy", "lse", "delta"] },
+  };
+}
+
+const entries = (lowered: CudaLowering | string): string[] =>
+  typeof lowered === "string" ? [lowered] : lowered.steps.map((s) => (s as CudaStep).kernel.entry);
+
+test("wgmma serves long halves on sm_90, mma.sync everything else", () => {
+  const chosen = (given: Case, target = H100): string[] =>
+    entries(attentionCuda.lower(forward(given), target));
+  expect(chosen({})).toEqual(["attention_wgmma"]);
+  expect(chosen({ size: 128, dtype: "f16" })).toEqual(["attention_wgmma"]);
+  const others: Case[] = [
+    { dtype: "f32" },
+    { time: 100 },
+    { size: 60 },
+    { size: 16, time: 300 },
+    { params: { softCap: 3 } },
+    { params: { scale: -1 } },
+    { more: ["keyLengths"] },
+  ];
+  for (const given of others) expect(chosen(given)).toEqual(["attention"]);
+  expect(chosen({}, A100)).toEqual(["attention"]);
+  expect(chosen({ size: 129 })).toEqual([expect.stringContaining("129")]);
+});
+
+test("the gradient keeps an order of sums where it is asked for", () => {
+  const source = (params: Partial<AttentionParams>): string => {
+    const lowered = attentionGradCuda.lower(backward({ params }), H100) as CudaLowering;
+    return (lowered.steps[1] as CudaStep).kernel.source();
+  };
+  expect(source({})).toContain("#define ORDERED 0");
+  expect(source({ deterministic: true })).toContain("#define ORDERED 1");
+  const plain = attentionGradCuda.lower(backward({ dtype: "f32" }), A100);
+  expect(entries(plain)).toEqual(["attention_query_grad", "attention_key_grad"]);
+});
+
+test("tile maps begin on multiples of 8 words, arguments end on one, and the kernel's indices follow them", () => {
+  const lowered = attentionGradCuda.lower(backward({}), H100) as CudaLowering;
+  const { args, kernel } = lowered.steps[1] as CudaStep;
+  const maps = args.filter((a) => typeof a === "object" && "map" in a);
+  expect(args.slice(0, maps.length)).toEqual(maps);
+  expect(maps.length).toBe(4);
+  const words = args.length + 15 * maps.length;
+  expect(words % 8).toBe(0);
+  const text = kernel.source();
+  expect(text).toContain(`WORDS = ${words} }`);
+  expect(text).toMatch(/w_qMap = 0, .*w_kMap = 16, .*w_heads = 64, /);
+});
+
+test("heads worked on together divide them, and are few where they are long", () => {
+  for (const [count, bytes] of [
+    [32, 4e6],
+    [12, 1e9],
+    [7, 1],
+    [1, 1],
+    [34, 3e6],
+  ] as const) {
+    const together = headsTogether(count, bytes);
+    expect(count % together).toBe(0);
+    expect(together).toBeLessThanOrEqual(Math.max(16, 24e6 / bytes));
+  }
+  expect(wordIndices(["a", "b"])).toBe("enum { w_a = 0, w_b = 1, WORDS = 2 };");
+});
