@@ -22,3 +22,4 @@ export { KeyedBits, philox4x32 } from "./keyed-random/philox.ts";
 export type { NpyData, NpyDType } from "./npy/dtype.ts";
 export { parseNpy, writeNpy, type NpyArray } from "./npy/npy.ts";
 export { Npz, parseNpz, writeNpz } from "./npy/npz.ts";
+export * from "./parity-case.ts";

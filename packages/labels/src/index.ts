@@ -97,4 +97,4 @@ export { commentFunctions, readComments, type Comment, type CommentSplit } from 
 export { studyComments, type CommentStudy, type StudyOptions, type StudyRow } from "./demo/comment-study.ts";
 export { studyReport, studySummary, studyTable } from "./demo/study-report.ts";
 export { registerLabel } from "./cli.ts";
-export { parity, type ParityCase, type ParityResult } from "./parity.ts";
+export { parity } from "./parity.ts";

@@ -1,5 +1,12 @@
 // Builders for the classes of the original implementations, for the parity runner: original names in, original names out, `compat` on.
 import { ConfigError } from "@everlong/core";
+import {
+  parityNumbers,
+  type ParityCase,
+  type ParityResult,
+  type ParityRun,
+  type ParityTensor,
+} from "@everlong/data";
 import type { Embeddings } from "./embeddings/embeddings.ts";
 import { rowNorms } from "./embeddings/embeddings.ts";
 import { extendVotes } from "./epoxy/extend.ts";
@@ -10,23 +17,10 @@ import { referenceNearest } from "./neighbours/nearest-votes.ts";
 import type { Metric, ZeroRows } from "./neighbours/nearest-votes.ts";
 import { Votes } from "./votes/votes.ts";
 
-/** One golden case: constructor arguments, its JSON, and the tensors that stand in it. */
-export interface ParityCase {
-  readonly args: Record<string, unknown>;
-  readonly json: Record<string, unknown>;
-  readonly tensors: ReadonlyMap<string, { dtype: string; shape: readonly number[]; data: ArrayLike<number> }>;
-}
-
-/** What a builder computes, under the original's tensor names. */
-export interface ParityResult {
-  readonly tensors: Map<string, { shape: number[]; data: ArrayLike<number> }>;
-  readonly json?: unknown;
-}
-
-type Tensors = ParityResult["tensors"];
+type Tensors = Map<string, ParityTensor>;
 
 /** Original class name -> how to repeat its case. */
-export const parity: Record<string, (c: ParityCase) => ParityResult> = {
+export const parity: Readonly<Record<string, ParityRun>> = {
   "flyingsquid.label_model.LabelModel": flyingSquidCase,
   "epoxy.Epoxy": epoxyCase,
   "liger.Liger.expand_lfs": ligerCase,
@@ -34,13 +28,7 @@ export const parity: Record<string, (c: ParityCase) => ParityResult> = {
     ligerCase,
 };
 
-function input(c: ParityCase, name: string): { shape: readonly number[]; data: ArrayLike<number> } {
-  const found = c.tensors.get(name);
-  if (!found) throw new ConfigError("parity", `the case has no tensor ${name}`);
-  return found;
-}
-
-const signed = (c: ParityCase, name: string): Int8Array => Int8Array.from(input(c, name).data);
+const signed = (c: ParityCase, name: string): Int8Array => Int8Array.from(parityNumbers(c, name).data);
 
 function flyingSquidCase(c: ParityCase): ParityResult {
   const tensors: Tensors = new Map();
@@ -57,7 +45,7 @@ function flyingSquidCase(c: ParityCase): ParityResult {
     const model = squid(args);
     const devLabels =
       args["Y_dev"] === true
-        ? Array.from(input(c, "in.Y_train").data).slice(0, 100 * v)
+        ? Array.from(parityNumbers(c, "in.Y_train").data).slice(0, 100 * v)
         : (args["Y_dev"] as number[] | undefined);
     model.fit(train, { ...squidFit(args), ...(devLabels ? { devLabels: devLabels.flat() } : {}) });
     const declared = (c.json["tensors"] as Record<string, { shape: number[] }> | undefined)?.[
@@ -133,12 +121,12 @@ function squidFit(args: Record<string, unknown>): SquidFitOptions {
 }
 
 function embeddingsOf(c: ParityCase, name: string): Embeddings {
-  const { shape, data } = input(c, name);
+  const { shape, data } = parityNumbers(c, name);
   return { data: Float32Array.from(data), items: shape[0]!, size: shape[1]! };
 }
 
 function votesOf(c: ParityCase, name: string): Votes {
-  const { shape, data } = input(c, name);
+  const { shape, data } = parityNumbers(c, name);
   return Votes.fromSigned(data, [shape[0]!, shape[1]!]);
 }
 
@@ -150,7 +138,7 @@ function epoxyCase(c: ParityCase): ParityResult {
   const supportVotes = votesOf(c, "in.L_train");
   const votes = votesOf(c, "in.L_mat");
   const radii = c.tensors.has("in.thresholds")
-    ? input(c, "in.thresholds").data
+    ? parityNumbers(c, "in.thresholds").data
     : (c.args["thresholds"] as number[]);
   const zeroRows: ZeroRows = "zero";
   const task = { support, supportVotes, queries, metric, zeroRows, excludeSelf: false };

@@ -1,33 +1,19 @@
 // Reference cases of the original l2metrics: builds what a case names and returns tensors and documents.
 
-import { DataError } from "@everlong/core";
+import {
+  parityNumbers,
+  type ParityCase,
+  type ParityResult,
+  type ParityRun,
+  type ParityTensor,
+} from "@everlong/data";
 import type { LogTable } from "./logs/table.ts";
 import { metricsDocument, regimeRecords } from "./metrics/documents.ts";
 import { metricsOptionsFromSettings } from "./metrics/options.ts";
 import { computeMetrics } from "./metrics/report.ts";
 import type { SteRun } from "./metrics/ste-store.ts";
 
-/** A stored tensor. */
-export interface ParityTensor {
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly data: ArrayLike<number>;
-}
-
-/** What a runner hands over for one case: constructor arguments, the whole JSON beside the tensors, the tensors. */
-export interface ParityCase {
-  readonly args: Readonly<Record<string, unknown>>;
-  readonly json: Readonly<Record<string, unknown>>;
-  readonly tensors: ReadonlyMap<string, ParityTensor>;
-}
-
-/** Our side of a case: tensors under their stored names, and results that stand in the JSON. */
-export interface ParityResult {
-  readonly tensors: Map<string, { shape: number[]; data: ArrayLike<number> }>;
-  readonly json?: unknown;
-}
-
-export const parity: Record<string, (c: ParityCase) => ParityResult> = {
+export const parity: Readonly<Record<string, ParityRun>> = {
   "l2metrics.report.MetricsReport": metricsReportCase,
 };
 
@@ -38,18 +24,15 @@ interface BlockInfo {
 }
 
 // Scenario facts and the run time come from files that a case does not store, so they are taken over from it.
-function metricsReportCase({ args, json, tensors }: ParityCase): ParityResult {
+function metricsReportCase(c: ParityCase): ParityResult {
+  const { args, json, tensors } = c;
   const options = metricsOptionsFromSettings(args);
   const measure = options.perfMeasure ?? "reward";
   const tasks = json["tasks"] as string[];
   const blocks = json["block_info"] as BlockInfo[];
   const subtype = new Map(blocks.map((block) => [block.regime_num, block.block_subtype]));
   const given = json["lifetime_and_task_metrics"] as { readonly [fact: string]: string | undefined };
-  const column = (name: string): ArrayLike<number> => {
-    const tensor = tensors.get(name);
-    if (tensor === undefined) throw new DataError("parity", `the case has no tensor "${name}"`);
-    return tensor.data;
-  };
+  const column = (name: string): ArrayLike<number> => parityNumbers(c, name).data;
   const raw = Float64Array.from(column("log.perf_raw"));
   const rows = raw.length;
   const regimeNum = column("log.regime_num");
@@ -76,9 +59,9 @@ function metricsReportCase({ args, json, tensors }: ParityCase): ParityResult {
     scenario_type: given["scenario_type"] ?? "",
   };
   const source = { runId: given["run_id"] ?? "", scenarioInfo: info, table };
-  const report = computeMetrics(source, experts(tensors, measure), { ...options, compat: true });
+  const report = computeMetrics(source, experts(c, measure), { ...options, compat: true });
   const { lifetime } = report;
-  const out: ParityResult["tensors"] = new Map();
+  const out = new Map<string, ParityTensor>();
   const add = (name: string, data: Float64Array | null): void => {
     if (data !== null && tensors.has(name)) out.set(name, { shape: [data.length], data });
   };
@@ -101,20 +84,22 @@ function metricsReportCase({ args, json, tensors }: ParityCase): ParityResult {
   };
 }
 
-function experts(tensors: ParityCase["tensors"], measure: string): Map<string, SteRun[]> {
+function experts(c: ParityCase, measure: string): Map<string, SteRun[]> {
   const runs = new Map<string, SteRun[]>();
-  for (const [name, tensor] of tensors) {
+  for (const name of c.tensors.keys()) {
     const match = /^ste\.(.+)\.(\d+)\.perf_raw$/.exec(name);
     if (match === null) continue;
     const [, task, index] = match as unknown as [string, string, string];
-    const values = Float64Array.from(tensor.data);
-    const regime = tensors.get(`ste.${task}.${index}.regime_num`);
+    const values = Float64Array.from(parityNumbers(c, name).data);
+    const regime = `ste.${task}.${index}.regime_num`;
     const list = runs.get(task) ?? [];
     runs.set(task, list);
     list[Number(index)] = {
       source: `${task} ${index}`,
       expNum: Int32Array.from(values.keys()),
-      regime: regime === undefined ? new Int32Array(values.length) : Int32Array.from(regime.data),
+      regime: c.tensors.has(regime)
+        ? Int32Array.from(parityNumbers(c, regime).data)
+        : new Int32Array(values.length),
       test: new Uint8Array(values.length),
       columns: new Map([[measure, values]]),
     };

@@ -7,7 +7,7 @@ export * from "./tasks/generate.ts";
 export { checkLeakage, findLeakage, type Leakage } from "./tasks/leakage.ts";
 export * from "./metrics.ts";
 export * from "./protocol.ts";
-export { parity, type ParityRun } from "./parity.ts";
+export { parity } from "./parity.ts";
 export { parityModules } from "./parity-modules.ts";
 export type { CurvePoint, RunRecord } from "./run-record.ts";
 export { layerNames, type Architecture } from "./train/architecture.ts";

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { parity, type ParityTensor } from "./parity.ts";
+import type { ParityTensor } from "@everlong/data";
+import { parity } from "./parity.ts";
 
 const shapeOnly = (...shape: number[]): ParityTensor => ({ shape, data: [] });
 
@@ -21,7 +22,7 @@ test("a data case, under the original's names", () => {
     ["pcg64.raw", shapeOnly(2)],
   ]);
   const run = parity["mad.data.instances.generate_selective_copying_instance"]!;
-  const results = run({ args, json: { seed: 7, numpy_legacy_seed: 3 }, tensors });
+  const { tensors: results } = run({ args, json: { seed: 7, numpy_legacy_seed: 3 }, tensors });
   const values = (name: string): number[] => Array.from(results.get(name)!.data as ArrayLike<number>, Number);
   expect(values("train.inputs")).toEqual([6, 6, 5, 6, 3, 6, 4, 6, 5, 7, 6, 6, 6, 6]);
   expect(values("test.targets").slice(-4)).toEqual([3, 4, 5, 1]);
@@ -41,10 +42,14 @@ test("a metric case", () => {
     ["in.targets.1", logits([1, 2], [0, 1])],
   ]);
   const args = { num_classes: 2, ignore_index: -100, average: "macro (torchmetrics default!)" };
-  const macro = parity["mad.metrics.Accuracy"]!({ args, json: {}, tensors });
+  const { tensors: macro } = parity["mad.metrics.Accuracy"]!({ args, json: {}, tensors });
   expect(macro.get("out.batch_accuracy")).toEqual({ shape: [2], data: [1, 0.5] });
   expect((macro.get("out.epoch")!.data as number[])[0]).toBe(0.75);
-  const micro = parity["mad.metrics.Accuracy"]!({ args: { ...args, average: "micro" }, json: {}, tensors });
+  const { tensors: micro } = parity["mad.metrics.Accuracy"]!({
+    args: { ...args, average: "micro" },
+    json: {},
+    tensors,
+  });
   expect((micro.get("out.epoch")!.data as number[])[0]).toBeCloseTo(2 / 3, 15);
 });
 
@@ -55,5 +60,5 @@ test("an incomplete case", () => {
     json: { seed: 1, numpy_legacy_seed: null },
     tensors: new Map(),
   };
-  expect(() => run(empty)).toThrow(/lacks "train.inputs"/);
+  expect(() => run(empty)).toThrow(/no tensor "train.inputs"/);
 });

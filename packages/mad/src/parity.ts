@@ -1,30 +1,21 @@
 // Cases of the original's data and metrics, computed by ours. None of these needs a device.
 
-import { DataError } from "@everlong/core";
-import { defaultRng, Pcg64, RandomState } from "@everlong/data";
+import {
+  defaultRng,
+  parityNumbers,
+  Pcg64,
+  RandomState,
+  type ParityCase,
+  type ParityResult,
+  type ParityRun,
+  type ParityTensor,
+} from "@everlong/data";
 import { TaskMeter } from "./metrics.ts";
 import { generateSplits, type TaskData } from "./tasks/generate.ts";
 import { memorizationMap } from "./tasks/memorization.ts";
 import { optionsFromOriginal } from "./tasks/options.ts";
 import { TASKS } from "./tasks/registry.ts";
 import type { Task } from "./tasks/task.ts";
-
-/** An array of a parity case. */
-export interface ParityTensor {
-  readonly shape: readonly number[];
-  readonly data: ArrayLike<number> | BigInt64Array;
-}
-
-/** A case as it lies in its files. */
-export interface ParityCase {
-  readonly args: Readonly<Record<string, unknown>>;
-  /** The case's whole JSON. */
-  readonly json: unknown;
-  readonly tensors: ReadonlyMap<string, ParityTensor>;
-}
-
-/** Computes the results of a case, under the names of the original's tensors. */
-export type ParityRun = (c: ParityCase) => Map<string, ParityTensor>;
 
 /** By original class: the case's `cls` up to its first space. */
 export const parity: Readonly<Record<string, ParityRun>> = {
@@ -36,7 +27,7 @@ function originalName(task: Task): string {
   return `mad.data.instances.generate_${task.name.replaceAll("-", "_")}_instance`;
 }
 
-function runTask(task: Task, c: ParityCase): Map<string, ParityTensor> {
+function runTask(task: Task, c: ParityCase): ParityResult {
   const { seed, numpy_legacy_seed: globalSeed } = c.json as {
     seed: number;
     numpy_legacy_seed: number | null;
@@ -67,7 +58,7 @@ function runTask(task: Task, c: ParityCase): Map<string, ParityTensor> {
   list("kv_map.keys", () => memorizationMap(vocabSize! - 1, seed).keys);
   list("kv_map.values", () => memorizationMap(vocabSize! - 1, seed).values);
   list("legacy.insert_indices_train0", (n) => new RandomState(globalSeed ?? seed).randint(0, copied!, n));
-  return results;
+  return { tensors: results };
 }
 
 interface MetricArgs {
@@ -76,25 +67,27 @@ interface MetricArgs {
   readonly average?: string;
 }
 
-function runMetrics(c: ParityCase): Map<string, ParityTensor> {
+function runMetrics(c: ParityCase): ParityResult {
   const { num_classes: numClasses, ignore_index: ignoreIndex, average } = c.args as unknown as MetricArgs;
   const accuracy = String(average).startsWith("micro") ? "tokenAccuracy" : "macroAccuracy";
   const meter = new TaskMeter(numClasses, ignoreIndex);
   const accuracies: number[] = [];
   const perplexities: number[] = [];
   for (let i = 0; c.tensors.has(`in.logits.${i}`); i++) {
-    const logits = tensor(c, `in.logits.${i}`).data as ArrayLike<number>;
-    const targets = tensor(c, `in.targets.${i}`);
-    const scores = meter.addLogits(logits, targets.data as ArrayLike<number>, targets.shape[0]);
+    const { data: logits } = parityNumbers(c, `in.logits.${i}`);
+    const targets = parityNumbers(c, `in.targets.${i}`);
+    const scores = meter.addLogits(logits, targets.data, targets.shape[0]);
     accuracies.push(scores[accuracy]);
     perplexities.push(scores.perplexity);
   }
   const epoch = meter.scores();
-  return new Map([
-    ["out.batch_accuracy", { shape: [accuracies.length], data: accuracies }],
-    ["out.batch_perplexity", { shape: [perplexities.length], data: perplexities }],
-    ["out.epoch", { shape: [2], data: [epoch[accuracy], epoch.perplexity] }],
-  ]);
+  return {
+    tensors: new Map([
+      ["out.batch_accuracy", { shape: [accuracies.length], data: accuracies }],
+      ["out.batch_perplexity", { shape: [perplexities.length], data: perplexities }],
+      ["out.epoch", { shape: [2], data: [epoch[accuracy], epoch.perplexity] }],
+    ]),
+  };
 }
 
 const grid = ({ count, length }: TaskData, data: Int32Array): ParityTensor => ({
@@ -102,10 +95,4 @@ const grid = ({ count, length }: TaskData, data: Int32Array): ParityTensor => ({
   data,
 });
 
-const rows = (c: ParityCase, name: string): number => tensor(c, name).shape[0] ?? 0;
-
-function tensor(c: ParityCase, name: string): ParityTensor {
-  const found = c.tensors.get(name);
-  if (found) return found;
-  throw new DataError("parity", `the case lacks "${name}"`);
-}
+const rows = (c: ParityCase, name: string): number => parityNumbers(c, name).shape[0] ?? 0;

@@ -1,11 +1,10 @@
 // HiPPO matrices beside those of state-spaces/s4. The phase of an eigenvector is arbitrary, and the original cuts its input
 // vector after the phase is chosen: ours is turned to the stored phase first.
 
+import { parityNumbers, type ParityCase, type ParityResult, type ParityTensor } from "@everlong/data";
 import { HIPPO_MEASURES, hippoNplr, hippoTransition, type ComplexRow } from "@everlong/nn";
-import type { ParityCase } from "./case.ts";
-import { storedValues, type Result } from "./compare.ts";
 
-const pairs = (rows: readonly ComplexRow[], shape: readonly number[]): Result => ({
+const pairs = (rows: readonly ComplexRow[], shape: readonly number[]): ParityTensor => ({
   shape,
   data: rows.flatMap((row) => Array.from(row.re, (re, n) => [re, row.im[n]!]).flat()),
 });
@@ -17,8 +16,8 @@ const turned = (row: ComplexRow, turns: readonly (readonly [number, number])[]):
 });
 
 /** Every measure of a case: `A`, `B`, modes `w`, low-rank vectors `P` and the rotated input vector `Bv`. */
-export function hippoCase(c: ParityCase): ReadonlyMap<string, Result> {
-  const out = new Map<string, Result>();
+export function hippoCase(c: ParityCase): ParityResult {
+  const out = new Map<string, ParityTensor>();
   for (const measure of HIPPO_MEASURES) {
     const transition = c.tensors.get(`A.${measure}`);
     if (transition) {
@@ -27,11 +26,10 @@ export function hippoCase(c: ParityCase): ReadonlyMap<string, Result> {
       out.set(`A.${measure}`, { shape: [size, size], data: a });
       out.set(`B.${measure}`, { shape: [size, 1], data: b });
     }
-    const low = c.tensors.get(`P.${measure}`);
-    if (!low) continue;
-    const [rank, modes] = low.shape as [number, number];
+    if (!c.tensors.has(`P.${measure}`)) continue;
+    const { shape, data: stored } = parityNumbers(c, `P.${measure}`);
+    const [rank, modes] = shape as [number, number];
     const { w, p, b } = hippoNplr(measure, 2 * modes, rank, true);
-    const stored = storedValues(low);
     const turns = Array.from({ length: modes }, (_, n): readonly [number, number] => {
       let [re, im] = [0, 0];
       for (let r = 0; r < rank; r++) {
@@ -54,5 +52,5 @@ export function hippoCase(c: ParityCase): ReadonlyMap<string, Result> {
     );
     out.set(`Bv.${measure}`, pairs([cut], [modes, 2]));
   }
-  return out;
+  return { tensors: out };
 }

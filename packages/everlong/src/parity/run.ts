@@ -1,10 +1,11 @@
 // `everlong parity DIR`: repeats cases of the original systems and prints how far ours is off.
 
 import { ConfigError, device as openDevice, setStrict, withDevice, type Device } from "@everlong/core";
+import type { ParityResult } from "@everlong/data";
 import { caseNames, loadCase, type ParityCase } from "./case.ts";
 import { compareDocument, compareTensor, type Deviation } from "./compare.ts";
 import { runModuleCase, tolerancesFor } from "./module-case.ts";
-import { dataRun, moduleBuilder, type DataResult } from "./registry.ts";
+import { dataRun, moduleBuilder } from "./registry.ts";
 
 export interface ParityOptions {
   /** Glob over case names; several are separated by commas. Default `*`. */
@@ -70,7 +71,7 @@ async function runCase(folder: string, name: string, device: Device): Promise<Ca
   }
 }
 
-function compareData(c: ParityCase, result: DataResult, device: Device): Deviation[] {
+function compareData(c: ParityCase, result: ParityResult, device: Device): Deviation[] {
   const out: Deviation[] = [];
   for (const [name, tolerance] of Object.entries(tolerancesFor(c, device))) {
     const stored = c.tensors.get(name);
