@@ -6,6 +6,7 @@ import {
   abs,
   concat,
   equal,
+  full,
   gradients,
   max,
   mul,
@@ -89,6 +90,9 @@ describe.each([
         );
         expect(differences).toEqual([0, 0, 0, 0]);
       }
+      const nothing = full(mine.shape, Number.NaN);
+      const y = row(layer.forward(concat([nothing, mine, nothing], 0)), 1);
+      expect(await largest(sub(y, alone.y))).toEqual([0]);
     });
 
     test("real positions do not depend on padding, nor do gradients", async () => {
