@@ -4,8 +4,10 @@ import { compile, matmul, random, tensor, type Tensor } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
 import { fftConv } from "@everlong/kernels";
 import { generationCases } from "./generation.ts";
+import { useCores } from "./cpu-cores.ts";
+import { opCases } from "./cpu-ops.ts";
 import { madStepCases } from "./mad-step.ts";
-import { narrowSelf, nativePeer, packagePeer, torchPeer } from "./peers.ts";
+import { narrowSelf, nativePeer, oneThreadSelf, packagePeer, torchPeer } from "./peers.ts";
 import { flatMemoryCheck, kernelCountCheck, replayCase } from "./replay.ts";
 import type { BenchCase, CheckCase, Suite } from "./suite.ts";
 
@@ -23,7 +25,8 @@ function worst(pairs: Iterable<readonly [number, number]>): number {
 }
 
 function gemmCase(n: number, threads = 1): BenchCase {
-  const name = `gemm ${n}${threads > 1 ? `, ${threads} threads` : ""}`;
+  const single = `gemm ${n}`;
+  const name = threads > 1 ? `${single}, ${threads} threads` : single;
   const flops = 2 * n ** 3;
   return {
     name,
@@ -34,7 +37,7 @@ function gemmCase(n: number, threads = 1): BenchCase {
     limit: (m) => m.peak256 && m.peak256 * threads,
     peers:
       threads > 1
-        ? [torchPeer("gemm", n, threads)]
+        ? [oneThreadSelf(single), torchPeer("gemm", n, threads)]
         : [
             narrowSelf(name),
             nativePeer("OpenBLAS", "gemm", n),
@@ -45,6 +48,7 @@ function gemmCase(n: number, threads = 1): BenchCase {
           ],
     prepare: async () => {
       cpu.setThreads(threads);
+      useCores(threads);
       const [a, b] = await inputs(2, [n, n]);
       const fn = compile((x: Tensor, y: Tensor) => matmul(x, y), { name });
       return {
@@ -67,7 +71,8 @@ function gemmCase(n: number, threads = 1): BenchCase {
 }
 
 function convCase(length: number, threads = 1): BenchCase {
-  const name = `fft conv ${ROWS} x ${length}${threads > 1 ? `, ${threads} threads` : ""}`;
+  const single = `fft conv ${ROWS} x ${length}`;
+  const name = threads > 1 ? `${single}, ${threads} threads` : single;
   return {
     name,
     unit: "ms",
@@ -75,7 +80,7 @@ function convCase(length: number, threads = 1): BenchCase {
     repeats: length > 20_000 ? 7 : 21,
     peers:
       threads > 1
-        ? [torchPeer("conv", length, threads)]
+        ? [oneThreadSelf(single), torchPeer("conv", length, threads)]
         : [
             narrowSelf(name),
             nativePeer("FFTW, our trick", "fftw-trick", length),
@@ -84,6 +89,7 @@ function convCase(length: number, threads = 1): BenchCase {
           ],
     prepare: async () => {
       cpu.setThreads(threads);
+      useCores(threads);
       const [u, g] = await inputs(2, [1, ROWS, length]);
       const [k] = await inputs(1, [ROWS, length], 7);
       const fn = compile((x: Tensor, h: Tensor, gate: Tensor) => fftConv(x, h, { postGate: gate }), { name });
@@ -213,6 +219,7 @@ export const cpuSuite: Suite = {
     convCase(8192, 2),
     ...madStepCases(),
     ...generationCases(),
+    ...opCases(),
     replayCase(),
     flatMemoryCheck(),
     kernelCountCheck(),

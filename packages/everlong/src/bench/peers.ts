@@ -131,18 +131,20 @@ export const packagePeer = (
   },
 });
 
-/** Ourselves in another process: without the 256-bit pairing. */
-export const narrowSelf = (caseName: string): Peer =>
-  selfPeer("ours narrow", "cpu", caseName, ["--narrow", "--threads", "1"]);
-
-/** Ourselves in another process, on a case of a suite. */
+/** Ourselves in another process, on a case of a suite, with other flags. */
 export const selfPeer = (name: string, suite: string, caseName: string, flags: readonly string[]): Peer => ({
   name,
   prepare: () => {
     const entry = fileURLToPath(
       new URL(import.meta.url.endsWith(".ts") ? "../cli/main.ts" : "../cli/main.js", import.meta.url),
     );
-    const args = [...process.execArgv, entry, ...flags, "bench", suite, "--serve"];
+    const args = [...process.execArgv, entry, ...flags, "--threads", "1", "bench", suite, "--serve"];
     return start(process.execPath, args, {}, `${caseName} 0`);
   },
 });
+
+/** Without the 256-bit pairing. */
+export const narrowSelf = (caseName: string): Peer => selfPeer("ours narrow", "cpu", caseName, ["--narrow"]);
+
+/** On one thread; `caseName` is the case of one thread. */
+export const oneThreadSelf = (caseName: string): Peer => selfPeer("ours, 1 thread", "cpu", caseName, []);
