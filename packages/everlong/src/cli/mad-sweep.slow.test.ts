@@ -1,0 +1,116 @@
+// The benchmark's promise: killed at any moment and started again, it ends with what an undisturbed run ends with.
+
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { ResultStore, type CellResult } from "@everlong/mad";
+import { afterEach, beforeEach, expect, test } from "vitest";
+
+let folder: string;
+beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), "everlong-sweep-"))));
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const MAIN = fileURLToPath(new URL("main.ts", import.meta.url));
+const line = (store: string, ...more: string[]): string[] => [
+  "--conditions=everlong-source",
+  MAIN,
+  "mad",
+  "sweep",
+  "--architectures",
+  "mA(heads=4)-Sg",
+  "Mb-M",
+  "--suite",
+  "reduced",
+  "--settings",
+  "C*",
+  "M*",
+  "CR*",
+  "--epochs",
+  "1",
+  "--learning-rates",
+  "1e-3",
+  "5e-3",
+  "--store",
+  store,
+  "--workers",
+  "2",
+  "--together",
+  "off",
+  ...more,
+];
+const start = (store: string, ...more: string[]): ChildProcess =>
+  spawn(process.execPath, line(store, ...more), { stdio: "ignore" });
+const ended = (child: ChildProcess): Promise<number | null> =>
+  new Promise((resolve) => child.on("exit", resolve));
+
+const figures = (results: readonly CellResult[]): unknown =>
+  results.map(({ key, runs }) => ({ key, runs })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+test("kill -9 again and again, then two slices at once", async () => {
+  const [calm, rough] = [join(folder, "calm"), join(folder, "rough")];
+  expect(await ended(start(calm))).toBe(0);
+  for (const delay of [1500, 4000, 2500]) {
+    const child = start(rough);
+    const end = ended(child);
+    await sleep(delay);
+    child.kill("SIGKILL");
+    await end;
+  }
+  const slices = [start(rough, "--slice", "1/2"), start(rough, "--slice", "2/2")];
+  expect(await Promise.all(slices.map(ended))).toEqual([0, 0]);
+  const results = new ResultStore(rough).all();
+  expect(results.length).toBe(6);
+  expect(figures(results)).toEqual(figures(new ResultStore(calm).all()));
+  expect(readdirSync(join(rough, "claims"))).toEqual([]);
+  // A third start trains nothing.
+  const again = spawnSync(process.execPath, line(rough, "--json"), { encoding: "utf8" });
+  const report = JSON.parse(again.stdout) as { trained: number; scores: unknown[] };
+  expect([report.trained, report.scores.length]).toEqual([0, 2]);
+});
+
+test("a search goes on where it was, and refuses other options", () => {
+  const search = (store: string, ...more: string[]): ReturnType<typeof spawnSync> =>
+    spawnSync(
+      process.execPath,
+      [
+        "--conditions=everlong-source",
+        MAIN,
+        "mad",
+        "search",
+        "--words",
+        "mA(heads=4)",
+        "Mb",
+        "Sg",
+        "--settings",
+        "M*",
+        "--epochs",
+        "0.1",
+        "--minutes",
+        "5",
+        "--store",
+        store,
+        "--workers",
+        "1",
+        "--json",
+        ...more,
+      ],
+      { encoding: "utf8" },
+    );
+  const [once, twice] = [join(folder, "once"), join(folder, "twice")];
+  interface Found {
+    readonly history: readonly { readonly stack: string; readonly score: number }[];
+    readonly verdict: { readonly differences: readonly unknown[] } | null;
+  }
+  const found = (out: ReturnType<typeof spawnSync>): Found => JSON.parse(String(out.stdout)) as Found;
+  const scores = (f: Found): unknown => f.history.map(({ stack, score }) => ({ stack, score }));
+  const whole = found(search(once, "--trials", "6", "--confirm", "2"));
+  expect(whole.history.length).toBe(6);
+  const part = found(search(twice, "--trials", "3", "--confirm", "0"));
+  expect(scores(part)).toEqual((scores(whole) as unknown[]).slice(0, 3));
+  expect(scores(found(search(twice, "--trials", "6", "--confirm", "0")))).toEqual(scores(whole));
+  const other = search(twice, "--trials", "6", "--search-seed", "9");
+  expect(other.status).toBe(1);
+  expect(String(other.stderr)).toMatch(/search with other options.*searchSeed/);
+});
