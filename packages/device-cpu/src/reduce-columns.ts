@@ -2,10 +2,10 @@
 // every few rows that strip is added onto the total (a fixed tree of two levels).
 
 import type { FunctionBuilder, I32, ModuleBuilder, Value, Variable, Vec } from "@everlong/wasm";
-import { FusedEmitter, pointerCount } from "./fused-code.ts";
+import type { FusedEmitter } from "./fused-code.ts";
 import { bytesOf, storeLanes, storeTail, storeVector } from "./lane-formats.ts";
 import { vectorSteps } from "./loop-codegen.ts";
-import { REDUCE_HEADER, REDUCE_HEADER_WORDS, type ReduceSpec } from "./reduce-rows.ts";
+import { openReduction, REDUCE_HEADER, type ReduceSpec } from "./reduce-frame.ts";
 import { combine, LANES, neutral, PARTS, settle } from "./reduction.ts";
 import { forRowRuns, minU } from "./row-cursor.ts";
 
@@ -21,21 +21,16 @@ export const COLUMN_SCRATCH: number = 2 * STRIP_BYTES;
  * `columnSegments` counts strips, and `segments` those of rows. `dense` says whether results lie next to each other.
  */
 export function buildReduceColumns(module: ModuleBuilder, spec: ReduceSpec, dense: boolean): void {
-  const { fused: code, fn, dtype, stored } = spec;
-  const count = pointerCount(code);
+  const { fn, dtype, stored } = spec;
   const signature = { params: ["i32", "i32", "i32", "i32"], exported: true } as const;
   module.define("reduceColumns", signature, (f, args, begin, end, scratch) => {
-    const word = (index: number): Value<"i32"> => f.mem.i32.load(args, 4 * index);
-    const inner = word(REDUCE_HEADER.inner);
-    const segments = word(REDUCE_HEADER.segments);
-    const strips = word(REDUCE_HEADER.columnSegments);
-    const kept = f.i32.add(args, word(REDUCE_HEADER.keptTable));
-    const reduced = f.i32.add(args, word(REDUCE_HEADER.reducedTable));
-    const bases = REDUCE_HEADER_WORDS;
-    const strides = Array.from({ length: count }, (_, k) => word(bases + count + 1 + k));
-    const outStride = word(bases + 2 * count + 1);
-    const fused = new FusedEmitter(f, module, code, PARTS);
-    fused.prologue(args, 4 * (bases + 2 * count + 2), strides);
+    const { word, count, base, own, strides, kept, reduced, fused } = openReduction(f, module, args, spec, 1);
+    const [inner, segments, strips] = [
+      word(REDUCE_HEADER.inner),
+      word(REDUCE_HEADER.segments),
+      word(REDUCE_HEADER.columnSegments),
+    ];
+    const outStride = own(0);
     const total = f.i32.add(scratch, STRIP_BYTES);
     const unit = f.variable("i32", begin);
     f.doWhile(() => {
@@ -49,7 +44,7 @@ export function buildReduceColumns(module: ModuleBuilder, spec: ReduceSpec, dens
       const first = f.i32.mul(segment, segmentRows);
       const last = minU(f, word(REDUCE_HEADER.rows), f.i32.add(first, segmentRows));
       const start = (k: number): I32 => {
-        const at = f.i32.add(word(bases + k), f.i32.mul(column, k < count ? strides[k]! : outStride));
+        const at = f.i32.add(base(k), f.i32.mul(column, k < count ? strides[k]! : outStride));
         return k < count ? at : f.i32.add(at, f.i32.mul(segment, word(REDUCE_HEADER.partialStride)));
       };
       forRowRuns(f, kept, outer, f.i32.add(outer, 1), count + 1, start, ({ pointers }) => {

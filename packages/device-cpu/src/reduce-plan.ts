@@ -15,7 +15,8 @@ import type { ArgWord, Lowered, WasmStep } from "./kernel-step.ts";
 import { bytesOf, lanesKind } from "./lane-formats.ts";
 import { addressWord, elementCount, iotaStrides, planLoop, specKey } from "./loop-plan.ts";
 import { buildReduceColumns, COLUMN_SCRATCH, STRIP } from "./reduce-columns.ts";
-import { buildReduceRows, REDUCE_HEADER_WORDS, type ReduceSpec } from "./reduce-rows.ts";
+import { REDUCE_HEADER_WORDS, type ReduceSpec } from "./reduce-frame.ts";
+import { buildReduceRows } from "./reduce-rows.ts";
 import { dimsTable } from "./row-cursor.ts";
 
 /** Elements of a segment of one result, and results from which on none is cut. */

@@ -1,39 +1,16 @@
 // Emits the kernel of a reduction whose lanes run along a reduced axis. The tree is fixed: eight lanes times a few accumulators take
 // turns over at most BLOCK elements, blocks are added up, lanes last.
 
-import type { DType, ReduceFn } from "@everlong/core";
 import type { FunctionBuilder, I32, ModuleBuilder, Value, Variable, Vec, VecVariable } from "@everlong/wasm";
-import { FusedEmitter, pointerCount, type FusedSpec } from "./fused-code.ts";
+import type { FusedEmitter, FusedSpec } from "./fused-code.ts";
 import { storeTail } from "./lane-formats.ts";
 import { vectorSteps } from "./loop-codegen.ts";
+import { openReduction, REDUCE_HEADER, type ReduceSpec } from "./reduce-frame.ts";
 import { acrossLanes, combine, LANES, neutral, PARTS, ramp, settle } from "./reduction.ts";
 import { forRowRuns, minU } from "./row-cursor.ts";
 
-/** Word positions in the argument block; base addresses (operands, then the output), inner strides and constants follow. */
-export const REDUCE_HEADER = {
-  inner: 0,
-  columns: 1,
-  columnSegments: 2,
-  segmentRows: 3,
-  rows: 4,
-  segments: 5,
-  partialStride: 6,
-  keptTable: 7,
-  reducedTable: 8,
-} as const;
-export const REDUCE_HEADER_WORDS = 9;
-
 /** Elements that one set of accumulators takes in before it is folded. */
 const BLOCK = 4096;
-
-export interface ReduceSpec {
-  readonly fused: FusedSpec;
-  readonly fn: ReduceFn;
-  /** Dtype of the reduced values. */
-  readonly dtype: DType;
-  /** Dtype in memory of the result. */
-  readonly stored: DType;
-}
 
 /** Long code keeps the pipeline busy with one accumulator; short code needs several. */
 const accumulatorsOf = (spec: FusedSpec): number =>
@@ -44,19 +21,14 @@ const accumulatorsOf = (spec: FusedSpec): number =>
 /** Defines the entry `reduceRows`; a unit is one segment of one result. */
 export function buildReduceRows(module: ModuleBuilder, spec: ReduceSpec): void {
   const { fused: code, fn, dtype, stored } = spec;
-  const count = pointerCount(code);
   const signature = { params: ["i32", "i32", "i32", "i32"], exported: true } as const;
   module.define("reduceRows", signature, (f, args, begin, end) => {
-    const word = (index: number): Value<"i32"> => f.mem.i32.load(args, 4 * index);
-    const inner = word(REDUCE_HEADER.inner);
-    const rows = word(REDUCE_HEADER.rows);
-    const segments = word(REDUCE_HEADER.segments);
-    const kept = f.i32.add(args, word(REDUCE_HEADER.keptTable));
-    const reduced = f.i32.add(args, word(REDUCE_HEADER.reducedTable));
-    const bases = REDUCE_HEADER_WORDS;
-    const strides = Array.from({ length: count }, (_, k) => word(bases + count + 1 + k));
-    const fused = new FusedEmitter(f, module, code, PARTS);
-    fused.prologue(args, 4 * (bases + 2 * count + 1), strides);
+    const { word, count, base, strides, kept, reduced, fused } = openReduction(f, module, args, spec, 0);
+    const [inner, rows, segments] = [
+      word(REDUCE_HEADER.inner),
+      word(REDUCE_HEADER.rows),
+      word(REDUCE_HEADER.segments),
+    ];
     const unit = f.variable("i32", begin);
     f.doWhile(() => {
       const result = f.i32.divU(unit, segments);
@@ -74,8 +46,8 @@ export function buildReduceRows(module: ModuleBuilder, spec: ReduceSpec): void {
       const last = minU(f, rows, f.i32.add(first, segmentRows));
       const start = (k: number): I32 =>
         k < count
-          ? f.i32.add(word(bases + k), f.i32.mul(column, strides[k]!))
-          : f.i32.add(word(bases + k), f.i32.mul(segment, word(REDUCE_HEADER.partialStride)));
+          ? f.i32.add(base(k), f.i32.mul(column, strides[k]!))
+          : f.i32.add(base(k), f.i32.mul(segment, word(REDUCE_HEADER.partialStride)));
       forRowRuns(f, kept, result, f.i32.add(result, results), count + 1, start, ({ pointers, run, next }) => {
         const left = f.variable("i32", run);
         f.doWhile(() => {
