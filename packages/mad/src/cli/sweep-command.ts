@@ -6,8 +6,9 @@ import { duration, Progress } from "@everlong/train";
 import type { Command } from "commander";
 import { parseArchitecture } from "../benchmark/architecture-name.ts";
 import { makeCell, sliceOf, type Cell } from "../benchmark/cell.ts";
-import { ISO_STATE, isoState } from "../benchmark/iso-state.ts";
+import { ISO_STATE, isoState, type IsoStateReport } from "../benchmark/iso-state.ts";
 import { loadPlugins, type Plugin } from "../benchmark/plugin.ts";
+import { makeRecipe } from "../benchmark/recipe.ts";
 import { cellWork, runCells, type RunCellsReport } from "../benchmark/runner.ts";
 import { cellScore, scoreArchitectures, winner } from "../benchmark/scores.ts";
 import { ResultStore } from "../benchmark/store.ts";
@@ -120,6 +121,17 @@ export function chosenArchitectures(values: FieldValues, plugins: readonly Plugi
   });
 }
 
+/** What became of an architecture's states. */
+function isoStateText({ architecture, layers, before, after, target }: IsoStateReport): string {
+  const changes = layers.flatMap((l) => (l.change ? [`${l.layer} ${l.change}`] : []));
+  const growing = layers.filter((l) => l.kind === "grows").map((l) => l.layer);
+  return [
+    `${architecture.name}: fixed state ${before} -> ${after} of ${target}`,
+    ...(changes.length > 0 ? [changes.join(", ")] : []),
+    ...(growing.length > 0 ? [`growing with the sequence: ${growing.join(", ")}`] : []),
+  ].join("; ");
+}
+
 /** The cells that the options ask for, architectures in order. */
 async function chosenCells(values: FieldValues): Promise<Cell[]> {
   const plugins = await loadPlugins((values["plugin"] ?? []) as string[]);
@@ -133,14 +145,14 @@ async function chosenCells(values: FieldValues): Promise<Cell[]> {
     ...recipeOf(values),
     ...lists,
   });
-  const architectures = chosenArchitectures(values, plugins).map((a) =>
-    values["isoState"] === true
-      ? isoState(a, {
-          more: plugins.flatMap((p) => p.entries),
-          ...(typeof values["dim"] === "number" ? { dim: values["dim"] } : {}),
-        }).architecture
-      : a,
-  );
+  const more = plugins.flatMap((p) => p.entries);
+  const dim = makeRecipe(recipes[0]).dim;
+  const architectures = chosenArchitectures(values, plugins).map((a) => {
+    if (values["isoState"] !== true) return a;
+    const report = isoState(a, { more, dim });
+    process.stderr.write(`${isoStateText(report)}\n`);
+    return report.architecture;
+  });
   return architectures.flatMap((a) =>
     recipes.flatMap((recipe) => settings.map((setting) => makeCell(a, setting, recipe, plugins))),
   );
