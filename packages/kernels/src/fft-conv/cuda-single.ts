@@ -63,6 +63,7 @@ export function singleKernel(
   element: DType = "f32",
 ): CudaStep["kernel"] {
   const text = [
+    `#define ONLY_${entry}`,
     `#define POINTS ${points / columns}`,
     `#define CIRCULAR ${circular ? 1 : 0}`,
     `#define PRE ${gates.pre ? 1 : 0}`,
@@ -74,7 +75,8 @@ export function singleKernel(
   return {
     key: `fft-conv ${entry} ${text}`,
     entry,
-    source: () => [text, ...files.map((f) => cudaFile(`fft-conv/${f}.cu`))].join("\n"),
+    source: () =>
+      [text, ...files.map((f) => cudaFile(`fft-conv/${f}.cu`)), `#undef ONLY_${entry}`].join("\n"),
   };
 }
 

@@ -38,7 +38,7 @@ export function planTensor(length: number, circular: boolean, target: CudaTarget
   return { factor, split, paired, points };
 }
 
-/** A kernel out of definitions and files. */
+/** A kernel out of definitions and files; of the entries of a file only one is compiled. */
 export const tensorKernel = (
   entry: string,
   flags: Readonly<Record<string, number>>,
@@ -48,8 +48,10 @@ export const tensorKernel = (
   entry,
   source: () =>
     [
+      `#define ONLY_${entry}`,
       ...Object.entries(flags).map(([name, value]) => `#define ${name} ${value}`),
       ...files.map((f) => cudaFile(`fft-conv/${f}.cu`)),
+      `#undef ONLY_${entry}`,
     ].join("\n"),
 });
 

@@ -38,6 +38,7 @@ __device__ __forceinline__ void columns_forward(float (&re)[16], float (&im)[16]
 }
 
 // Words: k, spectrum, channel stride, tap stride, taps, origin, skip, skip stride, whether there is a skip.
+#ifdef ONLY_filter_columns
 extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_constant__ Words<9> w) {
   const int t = blockIdx.x * 256 + threadIdx.x, taps = integer(w, 4), origin = integer(w, 5);
   const float* k = pointer<const float>(w, 0) + (i64)blockIdx.y * wide(w, 2);
@@ -55,8 +56,10 @@ extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_co
   }
   columns_forward(re, im, t, pointer<float2>(w, 1) + (i64)blockIdx.y * M);
 }
+#endif
 
 // Words: spectrum.
+#ifdef ONLY_filter_rows
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_rows(const __grid_constant__ Words<1> w) {
   extern __shared__ float shared[];
   const int t = threadIdx.x;
@@ -68,6 +71,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_rows(const 
   #pragma unroll
   for (int i = 0; i < 16; i++) x[t + i * T] = make_float2(re[i], im[i]);
 }
+#endif
 
 template <bool GATED> __device__ __forceinline__ void load_long(float (&x)[16], const float* u, i64 u_step, const float* gate, i64 gate_step, int t, int length, bool inside) {
   #pragma unroll
@@ -79,6 +83,7 @@ template <bool GATED> __device__ __forceinline__ void load_long(float (&x)[16], 
 }
 
 // Words: u, pre, scratch, walks of u and pre (3 each), batch, length, first row.
+#ifdef ONLY_columns
 extern "C" __global__ void __launch_bounds__(256) columns(const __grid_constant__ Words<12> w) {
   constexpr int ROWS = CIRCULAR ? 2 : 1;
   const int t = blockIdx.x * 256 + threadIdx.x, batch = integer(w, 9), length = integer(w, 10);
@@ -93,8 +98,10 @@ extern "C" __global__ void __launch_bounds__(256) columns(const __grid_constant_
     for (int i = 0; i < 16; i++) im[i] = 0.f;
   columns_forward(re, im, t, pointer<float2>(w, 2) + ((i64)blockIdx.z * gridDim.y + d) * M);
 }
+#endif
 
 // Words: scratch, spectrum, adjoint.
+#ifdef ONLY_rows
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) rows(const __grid_constant__ Words<3> w) {
   extern __shared__ float shared[];
   const int t = threadIdx.x;
@@ -111,8 +118,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) rows(const __grid_
   #pragma unroll
   for (int i = 0; i < 16; i++) x[t + i * T] = make_float2(re[i], im[i]);
 }
+#endif
 
 // Words: scratch, post, y, walks of post and y (3 each), batch, length, first row.
+#ifdef ONLY_columns_back
 extern "C" __global__ void __launch_bounds__(256) columns_back(const __grid_constant__ Words<12> w) {
   constexpr int ROWS = CIRCULAR ? 2 : 1;
   const int t = blockIdx.x * 256 + threadIdx.x, batch = integer(w, 9), length = integer(w, 10);
@@ -143,3 +152,4 @@ extern "C" __global__ void __launch_bounds__(256) columns_back(const __grid_cons
     }
   }
 }
+#endif

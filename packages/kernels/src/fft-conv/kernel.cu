@@ -23,6 +23,7 @@ template <int M> __device__ __forceinline__ Walk walk(const Words<M>& w, int i) 
 
 // Spectra of the filters, divided by N; a skip is a weight at lag 0. Words: k, spectrum, channel stride, tap stride, taps, origin, channels, skip,
 // skip stride, whether there is a skip.
+#ifdef ONLY_spectrum
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __grid_constant__ Words<10> w) {
   extern __shared__ float shared[];
   const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
@@ -51,6 +52,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __g
   #pragma unroll
   for (int i = 0; i < 16; i++) out[t + i * T] = make_float2(re[i], im[i]);
 }
+#endif
 
 // A row times its gate, zero beyond its length.
 template <bool GATED, typename E> __device__ __forceinline__ void load(float (&x)[16], const E* u, i64 u_step, const E* gate, i64 gate_step, int t, int length, bool inside) {
@@ -63,6 +65,7 @@ template <bool GATED, typename E> __device__ __forceinline__ void load(float (&x
 }
 
 // Words: u, pre, post, spectrum, y, walks of u, pre, post, y (3 each), batch, length, items, adjoint.
+#ifdef ONLY_convolve
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __grid_constant__ Words<21> w) {
   extern __shared__ float shared[];
   const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
@@ -111,9 +114,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve(const __g
     }
   }
 }
+#endif
 
 // Gradient of the filters: the sum over the batch of conj(Z) D, one inverse transform a channel. Words: u, pre, dy, post, dk, walks of u, pre,
 // dy, post, batch, length, taps, origin, channel stride, tap stride.
+#ifdef ONLY_filter_gradient
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_gradient(const __grid_constant__ Words<23> w) {
   extern __shared__ float shared[];
   const int line = threadIdx.x / T, t = threadIdx.x % T, lines = blockDim.x / T;
@@ -168,3 +173,4 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_gradient(co
 #endif
   }
 }
+#endif

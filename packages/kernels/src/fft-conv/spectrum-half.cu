@@ -85,6 +85,7 @@ template <bool PLAIN> __device__ __forceinline__ void gather(float (&re)[16], fl
 
 // Words: k, spectra, gains, skip, channel stride, tap stride, taps, origin, how far taps reach back (origin, or the period of a circular filter),
 // circular, skip stride, whether there is a skip.
+#ifdef ONLY_spectrum_half
 extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   __shared__ float sums[32];
@@ -110,9 +111,11 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   const float by = unit > 0.f ? (M == 4 ? 1.f : 16.f) / M / unit : 0.f;
   write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + d * (WHOLE / 2));
 }
+#endif
 
 // The same for rows of a longer transform (columns_of_filter in tensor-long.cu): block (j, d split + row) makes the coefficients of a row with
 // root (row + shift) / split. Words: rows, spectra, gains, parts of the sums of magnitudes (32 a filter), split.
+#ifdef ONLY_spectrum_rows
 extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_rows(const __grid_constant__ Words<5> w) {
   extern __shared__ float cells[];
   const int t = threadIdx.x, j = blockIdx.x, split = integer(w, 4);
@@ -139,3 +142,4 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   transform<1>(re, im, cells, t);
   write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + line * (WHOLE / 2));
 }
+#endif

@@ -136,6 +136,7 @@ __device__ __forceinline__ void load_columns(u32 (&v)[16], const u16* row, const
 }
 
 // Peaks of 32 parts of every row. Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
+#ifdef ONLY_row_peaks
 extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constant__ Words<9> w) {
   __shared__ u32 peaks[8];
   const Rows u = rows_of(w, 0, 3), pre = rows_of(w, 1, 5);
@@ -157,9 +158,11 @@ extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constan
   peak = __reduce_max_sync(~0u, peaks[threadIdx.x & 7]);
   if (threadIdx.x == 0) pointer<u32>(w, 2)[(b * gridDim.y + blockIdx.y) * 32 + blockIdx.x] = peak;
 }
+#endif
 __device__ __forceinline__ float row_scale(const u32* peaks, i64 row) { return scale_of(__reduce_max_sync(~0u, peaks[row * 32 + (threadIdx.x & 31)])); }
 
 // Words: u, pre, peaks, rows; strides of u, pre; batch, length, first row.
+#ifdef ONLY_columns_half
 extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_constant__ Words<11> w) {
   extern __shared__ float cells[];
   const Place at = place_of();
@@ -194,8 +197,10 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_c
     *(u32*)(to + channels * S * R) = packed(im[0][i], im[1][i]);
   }
 }
+#endif
 
 // Words: rows, peaks, gains, post, y; strides of post, y; batch, length, first row.
+#ifdef ONLY_columns_back_half
 extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   const Place at = place_of();
@@ -232,6 +237,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __g
     }
   }
 }
+#endif
 
 // The value of a filter at point n: the lag n, and the lag n - N, which carries the factor i when twisted.
 struct Filter { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
@@ -251,6 +257,7 @@ __device__ __forceinline__ Filter filter_of(const Words<12>& w) {
           integer(w, 10) ? pointer<const float>(w, 1)[d * wide(w, 9)] : 0.f};
 }
 // Sums of magnitudes of 32 parts of every filter.
+#ifdef ONLY_filter_sums
 extern "C" __global__ void __launch_bounds__(256) filter_sums(const __grid_constant__ Words<12> w) {
   __shared__ float sums[32];
   const Filter k = filter_of(w);
@@ -260,6 +267,8 @@ extern "C" __global__ void __launch_bounds__(256) filter_sums(const __grid_const
   sum = block_sum(sum, sums);
   if (threadIdx.x == 0) pointer<float>(w, 11)[blockIdx.y * 32 + blockIdx.x] = sum;
 }
+#endif
+#ifdef ONLY_columns_of_filter
 extern "C" __global__ void __launch_bounds__(256, 2) columns_of_filter(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   const Place at = place_of();
@@ -278,3 +287,4 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_of_filter(const __g
   #pragma unroll
   for (int i = 0; i < 16; i++) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
 }
+#endif
