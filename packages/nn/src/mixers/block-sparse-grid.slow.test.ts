@@ -46,6 +46,8 @@ async function worstError({ length, dim, size, lists, causal }: Case): Promise<n
   const [x, keys, values, cotangent] = await Promise.all([read(q), read(k), read(v), read(g)]);
   const [out, lse] = await Promise.all([read(y), read(logSumExp)]);
   const [dq, dk, dv] = (await Promise.all(found.map(read))) as [Float64Array, Float64Array, Float64Array];
+  // finalisers come too late for hundreds of cases
+  for (const t of [q, k, v, g, y, logSumExp, ...found]) t[Symbol.dispose]();
   const sets = lists.map((row) => new Set(row));
   const sees = (i: number, j: number): boolean =>
     sets[Math.floor(i / size.queries)]!.has(Math.floor(j / size.keys)) && (!causal || j <= i);
