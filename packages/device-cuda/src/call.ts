@@ -1,9 +1,10 @@
-// Lowers a call of an op with a CUDA source: views that the source refuses are copied to packed temporaries, and half floats that it
-// cannot take are widened to float32 and rounded back.
+// Lowers a call of an op with a CUDA source: views that the source refuses, by their strides or by where they begin, are copied to packed
+// temporaries, and half floats that it cannot take are widened to float32 and rounded back.
 
 import { contiguousView, isDense, type DType, type Instruction, type StepOperand } from "@everlong/core";
 import type {
   CudaCall,
+  CudaOperand,
   CudaProduct,
   CudaSource,
   CudaStep,
@@ -50,25 +51,29 @@ function attempt(
   const half = (d: DType): boolean => widen && isHalf(d);
   const newTemp = (shape: readonly number[], dtype: DType): number =>
     temps.push(Math.max(1, elementCount(shape)) * bytesOf(dtype)) - 1;
+  const startsAt = (o: StepOperand, multiple: number): boolean =>
+    (o.view.offset * bytesOf(o.dtype)) % multiple === 0;
+  const viaTemp = (o: StepOperand, which: CudaOperand): boolean =>
+    half(o.dtype) || !startsAt(o, source.alignment?.(which, params as never) ?? 1);
   // The source sees views without offsets; they are added to its words below.
-  const plain = inputs.map(({ dtype, view }): CudaView => ({
-    dtype,
-    shape: view.shape,
-    strides: view.strides,
+  const plain = inputs.map((operand): CudaView => ({
+    dtype: operand.dtype,
+    shape: operand.view.shape,
+    strides: operand.view.strides,
     offset: 0,
-    aligned: (view.offset * bytesOf(dtype)) % 16 === 0,
+    aligned: startsAt(operand, 16),
   }));
-  const outViews = outputs.map(({ dtype, view }): CudaView => ({
-    dtype: half(dtype) ? "f32" : dtype,
-    ...contiguousView(view.shape),
-    aligned: half(dtype) || (view.offset * bytesOf(dtype)) % 16 === 0,
+  const outViews = outputs.map((operand, output): CudaView => ({
+    dtype: half(operand.dtype) ? "f32" : operand.dtype,
+    ...contiguousView(operand.view.shape),
+    aligned: viaTemp(operand, { output }) || startsAt(operand, 16),
   }));
   const asked: CudaCall<never> = { inputs: plain, outputs: outViews, params: params as never };
   const inputTemp: (number | undefined)[] = [];
   const views = plain.map((view, i): CudaView => {
     const operand = inputs[i]!;
     const taken = isDense(operand.view) || (source.accepts?.(i, view, asked) ?? false);
-    if (!half(view.dtype) && taken) return view;
+    if (!viaTemp(operand, { input: i }) && taken) return view;
     const dtype = half(view.dtype) ? "f32" : view.dtype;
     const temp = newTemp(view.shape, dtype);
     inputTemp[i] = temp;
@@ -78,15 +83,13 @@ function attempt(
     return { dtype, ...contiguousView(view.shape), aligned: true };
   });
   const outputTemp = outputs.map((operand, i): number | undefined => {
-    if (!half(operand.dtype)) return undefined;
-    const temp = newTemp(operand.view.shape, "f32");
+    if (!viaTemp(operand, { output: i })) return undefined;
+    const { dtype } = outViews[i]!;
+    const temp = newTemp(operand.view.shape, dtype);
     after.push(
-      ...copySteps(
-        { buffer: -1, dtype: "f32", view: contiguousView(operand.view.shape) },
-        { temp },
-        operand,
-        { output: i },
-      ),
+      ...copySteps({ buffer: -1, dtype, view: contiguousView(operand.view.shape) }, { temp }, operand, {
+        output: i,
+      }),
     );
     return temp;
   });

@@ -111,8 +111,17 @@ export interface CudaLowering {
   readonly temps?: readonly number[];
 }
 
+/** One operand of a call. */
+export type CudaOperand = { readonly input: number } | { readonly output: number };
+
 /** The CUDA source of a fused op. */
 export interface CudaSource<P> {
+  /**
+   * Bytes, up to 16, of which the address of an operand's first element must be a multiple. An input that lies elsewhere is copied to
+   * memory that fits, a result is made there and copied back. Default: an element. A source that has a kernel for either case reads
+   * {@link CudaView.aligned} instead.
+   */
+  readonly alignment?: (operand: CudaOperand, params: P) => number;
   /** Whether input `i` may arrive with this view; a refused one is copied to a contiguous buffer first. Default: contiguous only. */
   readonly accepts?: (input: number, view: CudaView, call: CudaCall<P>) => boolean;
   /** The launches of a call, or the reason why it is not supported. */

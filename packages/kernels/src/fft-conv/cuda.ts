@@ -37,8 +37,12 @@ export const fftConvCuda: CudaSource<FftConvParams> = {
   },
 };
 
+/** Kept spectra are read and written 16 bytes at a time. */
+const SPECTRUM_ALIGNMENT = 16;
+
 export const fftConvSpectrumCuda: CudaSource<FftConvSpectrumParams> = {
   accepts: () => true,
+  alignment: (operand) => ("output" in operand ? SPECTRUM_ALIGNMENT : 1),
   lower: ({ inputs, outputs, params }, target) => {
     const { layout, circular, origin, length, half } = params;
     const input = inputViews(params.inputs, inputs);
@@ -52,6 +56,8 @@ export const fftConvSpectrumCuda: CudaSource<FftConvSpectrumParams> = {
 
 export const fftConvCachedCuda: CudaSource<FftConvCachedParams> = {
   accepts: (_, view, { params }) => view.shape.length === 1 || isSuited(view, params.layout),
+  alignment: (operand, { inputs }) =>
+    "input" in operand && inputs[operand.input] === "spectrum" ? SPECTRUM_ALIGNMENT : 1,
   lower: ({ inputs, outputs, params }, target) => {
     const { layout, circular, adjoint } = params;
     const input = inputViews(params.inputs, inputs);
