@@ -1,6 +1,6 @@
-// cuBLAS, where it is installed: plain matrix products in float32 with float32 sums (no TF32), f16 and bf16 with float32 sums.
+// cuBLAS, where it is installed: matrix products in float32 (TF32 only when asked for), f16 and bf16, all with float32 sums.
 
-import { DeviceError } from "@everlong/core";
+import { ConfigError, DeviceError } from "@everlong/core";
 import type { CudaProduct } from "@everlong/kernels/cuda";
 import { bindLibrary, type Driver, type Handle } from "./driver.ts";
 import { libraryCandidates } from "./search-libraries.ts";
@@ -15,16 +15,19 @@ const SIGNATURES = {
 
 const DATA_TYPE = { f32: 0, f16: 2, bf16: 14 } as const;
 const COMPUTE_32F = 68;
+const COMPUTE_32F_FAST_TF32 = 77;
 const WORKSPACE = 32 * 1024 * 1024;
 
 export class Cublas {
   private readonly fn: ReturnType<typeof bindLibrary<keyof typeof SIGNATURES>>;
   private readonly handle: Handle;
+  private readonly compute: Readonly<Record<CudaProduct["dtype"], number>>;
   private readonly one = new Float32Array(new ArrayBuffer(4)).fill(1);
   private readonly zero = new Float32Array(new ArrayBuffer(4));
 
-  private constructor(fn: Cublas["fn"], driver: Driver, stream: Handle) {
+  private constructor(fn: Cublas["fn"], driver: Driver, stream: Handle, tf32: boolean) {
     this.fn = fn;
+    this.compute = { f32: tf32 ? COMPUTE_32F_FAST_TF32 : COMPUTE_32F, f16: COMPUTE_32F, bf16: COMPUTE_32F };
     const cell = new BigUint64Array(new ArrayBuffer(8));
     this.check("cublasCreate", fn.cublasCreate(cell));
     this.handle = Number(cell[0]);
@@ -35,9 +38,19 @@ export class Cublas {
       this.check("cublasSetWorkspace", fn.cublasSetWorkspace(this.handle, workspace, WORKSPACE));
   }
 
-  /** The library, or undefined when there is none. `EVERLONG_CUBLAS=off` leaves it out. */
+  /**
+   * The library, or undefined when there is none. `EVERLONG_CUBLAS=off` leaves it out; `EVERLONG_CUBLAS=tf32` rounds the operands of
+   * float32 products to 10 bits after the point, for the tensor cores: relative errors of about 3e-4 instead of 1e-6.
+   */
   static open(driver: Driver, stream: Handle): Cublas | undefined {
-    if (process.env["EVERLONG_CUBLAS"] === "off") return undefined;
+    const asked = process.env["EVERLONG_CUBLAS"] ?? "on";
+    if (!["on", "off", "tf32"].includes(asked)) {
+      throw new ConfigError("cuda", "EVERLONG_CUBLAS is not known", {
+        expected: "on, off or tf32",
+        got: asked,
+      });
+    }
+    if (asked === "off") return undefined;
     for (const path of libraryCandidates(["libcublas.so.13", "libcublas.so.12"])) {
       let fn: Cublas["fn"];
       try {
@@ -45,7 +58,7 @@ export class Cublas {
       } catch {
         continue;
       }
-      return new Cublas(fn, driver, stream);
+      return new Cublas(fn, driver, stream, asked === "tf32");
     }
     return undefined;
   }
@@ -81,7 +94,7 @@ export class Cublas {
         p.c.leading,
         p.c.batchStride,
         p.batch,
-        COMPUTE_32F,
+        this.compute[p.dtype],
         -1,
       ),
     );
