@@ -1,16 +1,6 @@
 // One step of gradient descent with momentum, in place where nobody else holds the old values.
 
-import {
-  add,
-  cast,
-  checkOptions,
-  defineOp,
-  mul,
-  sizeOf,
-  sub,
-  type Op,
-  type Tensor,
-} from "@everlong/core";
+import { add, cast, checkOptions, defineOp, mul, sizeOf, sub, type Op, type Tensor } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
 import { need, needCompute } from "../inputs.ts";
 import { alongParameter, batchUpdate, needSetting } from "../update-settings.ts";
