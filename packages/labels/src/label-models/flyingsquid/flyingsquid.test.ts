@@ -121,27 +121,33 @@ describe("FlyingSquid", () => {
   });
 
   it("never pairs functions of different targets, where compat does", () => {
-    // targets independent: a cross-target moment is noise around 0
-    const { votes: a } = draw(3000, [0.9, 0.9, 0.9], 0);
-    const { votes: b } = draw(3000, [0.7, 0.7, 0.7], 0);
-    const votes = new Int8Array(3000 * 6);
-    for (let i = 0; i < 3000; i++) {
-      votes.set(a.subarray(i * 3, i * 3 + 3), i * 6);
-      votes.set(b.subarray(i * 3, i * 3 + 3), i * 6 + 3);
-    }
-    const graph = {
-      functions: 6,
-      targets: 2,
-      targetEdges: [[0, 1]],
-      voteEdges: Array.from({ length: 6 }, (_, i) => [i, Math.floor(i / 3)]),
-    } as const;
+    const n = 20_000;
     const truth = [0.9, 0.9, 0.9, 0.7, 0.7, 0.7];
-    const error = (compat: object): number => {
-      const got = new FlyingSquid({ ...(graph as object), functions: 6, ...compat }).fit(votes).accuracies();
+    const error = (votes: Int8Array, compat: { compat?: "flyingsquid" }): number => {
+      const model = new FlyingSquid({
+        functions: 6,
+        targets: 2,
+        targetEdges: [[0, 1]],
+        voteEdges: Array.from({ length: 6 }, (_, i) => [i, Math.floor(i / 3)] as const),
+        ...compat,
+      });
+      const got = model.fit(votes).accuracies();
       return Math.max(...truth.map((t, j) => Math.abs(got[j]! - t)));
     };
-    expect(error({})).toBeLessThan(0.05);
-    expect(error({ compat: "flyingsquid" })).toBeGreaterThan(0.1);
+    // targets independent: a cross-target moment is noise around 0, so compat errs by chance, more or less by draw
+    const draws = Array.from({ length: 6 }, () => {
+      const { votes: a } = draw(n, truth.slice(0, 3), 0);
+      const { votes: b } = draw(n, truth.slice(3), 0);
+      const votes = new Int8Array(n * 6);
+      for (let i = 0; i < n; i++) {
+        votes.set(a.subarray(i * 3, i * 3 + 3), i * 6);
+        votes.set(b.subarray(i * 3, i * 3 + 3), i * 6 + 3);
+      }
+      return votes;
+    });
+    expect(Math.max(...draws.map((v) => error(v, {})))).toBeLessThan(0.05);
+    const compat = draws.map((v) => error(v, { compat: "flyingsquid" }));
+    expect(compat.reduce((x, y) => x + y) / compat.length).toBeGreaterThan(0.08);
   });
 
   it("counts a copied function once when told of the dependency", () => {
