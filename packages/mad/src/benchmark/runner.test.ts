@@ -3,10 +3,9 @@ import { EventEmitter } from "node:events";
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { MessagePort, Worker } from "node:worker_threads";
 import { setDefaultDevice } from "@everlong/core";
 import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { serveRuns } from "../train/pool.ts";
+import { serveRuns, type Channel } from "../train/pool.ts";
 import { parseArchitecture } from "./architecture-name.ts";
 import { makeCell, type Cell } from "./cell.ts";
 import { runCells, type RunCellsOptions } from "./runner.ts";
@@ -21,13 +20,14 @@ afterEach(() => rmSync(folder, { recursive: true }));
 
 /** A worker's two ends in this thread. */
 class Inline extends EventEmitter {
-  readonly port: EventEmitter & { postMessage?: (m: unknown) => void } = new EventEmitter();
+  readonly port: EventEmitter & Channel;
   ended = false;
 
   constructor() {
     super();
-    this.port.postMessage = (m) => void (this.ended || this.emit("message", structuredClone(m)));
-    serveRuns(this.port as unknown as MessagePort);
+    const postMessage = (m: unknown): void => void (this.ended || this.emit("message", structuredClone(m)));
+    this.port = Object.assign(new EventEmitter(), { postMessage });
+    serveRuns(this.port);
   }
 
   postMessage(m: unknown): void {
@@ -53,7 +53,7 @@ const cell = (stack: string, seed: number): Cell =>
   });
 const options = (more: Partial<RunCellsOptions> = {}): RunCellsOptions => ({
   store: new ResultStore(folder),
-  start: () => new Inline() as unknown as Worker,
+  start: () => new Inline(),
   workers: 2,
   ...more,
 });

@@ -3,8 +3,7 @@
 
 import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Worker } from "node:worker_threads";
-import { askWorker } from "../train/pool.ts";
+import { askWorker, type RunWorker } from "../train/pool.ts";
 import type { Cell } from "./cell.ts";
 import { stepsOf } from "./recipe.ts";
 import type { CellResult, EpochPoint } from "./result.ts";
@@ -14,7 +13,7 @@ import type { TrainCellOptions } from "./train-cell.ts";
 export interface RunCellsOptions {
   readonly store: ResultStore;
   /** Starts a worker whose entry calls `serveRuns`. */
-  readonly start: () => Worker;
+  readonly start: () => RunWorker;
   /** Cells trained side by side. */
   readonly workers: number;
   readonly together?: NonNullable<TrainCellOptions["together"]>;
@@ -91,7 +90,7 @@ export async function runCells(cells: readonly Cell[], options: RunCellsOptions)
     return undefined;
   };
   const drain = async (): Promise<void> => {
-    let worker: Worker | undefined;
+    let worker: RunWorker | undefined;
     const stop = (): void => void worker?.terminate();
     signal?.addEventListener("abort", stop);
     try {

@@ -1,10 +1,10 @@
 // What the command line needs from the program that mounts it.
 
-import type { Worker } from "node:worker_threads";
+import type { RunWorker } from "../train/pool.ts";
 
 export interface MadHost {
   /** Starts a worker that registers a device and calls `serveRuns`. */
-  readonly startWorker: () => Worker;
+  readonly startWorker: () => RunWorker;
   /** Facts about engine and device for reports. */
   readonly environment: () => Readonly<Record<string, string>>;
 }

@@ -1,7 +1,6 @@
 // Work side by side, one worker thread each. Which device a worker computes on is decided by its entry file, which the
 // host brings (the facade's registers the CPU device).
 
-import type { MessagePort, Worker } from "node:worker_threads";
 import { EverlongError } from "@everlong/core";
 import type { Cell } from "../benchmark/cell.ts";
 import type { CellResult, EpochPoint } from "../benchmark/result.ts";
@@ -40,9 +39,22 @@ const does: { readonly [K in Kind]: (ask: Work[K]["ask"], post: Post) => Promise
     trainCell(cell, { ...options, onPoint: (run, point, done) => post({ run, point }, done) }),
 };
 
+/** One end of a channel between threads, as Node's `worker_threads` have it. */
+export interface Channel {
+  on(event: string, listener: (value: unknown) => void): unknown;
+  off(event: string, listener: (value: unknown) => void): unknown;
+  postMessage(message: unknown): void;
+}
+
+/** A worker thread, as Node's `Worker` is one. */
+export interface RunWorker extends Channel {
+  terminate(): Promise<unknown>;
+}
+
 /** In a worker: does the jobs that arrive. */
-export function serveRuns(port: MessagePort): void {
-  port.on("message", (job: Job) => {
+export function serveRuns(port: Channel): void {
+  port.on("message", (message) => {
+    const job = message as Job;
     const post = (m: Message): void => port.postMessage(m);
     const { id } = job;
     const doing = (does[job.kind] as (ask: unknown, post: Post) => Promise<unknown>)(job.ask, (point, done) =>
@@ -60,7 +72,7 @@ let jobs = 0;
 
 /** Sends a worker one job. @throws EverlongError with the worker's message, also when the worker itself breaks */
 export function askWorker<K extends Kind>(
-  worker: Worker,
+  worker: RunWorker,
   kind: K,
   ask: Work[K]["ask"],
   onPoint: (point: Work[K]["point"], done: number) => void = () => {},
@@ -77,8 +89,9 @@ export function askWorker<K extends Kind>(
       finish(() => reject(new EverlongError("mad worker", what, { cause })));
     const broken = (error: unknown): void =>
       fail(`the worker broke: ${error instanceof Error ? error.message : String(error)}`, error);
-    const ended = (code: number): void => fail(`the worker ended with code ${code}`);
-    const hear = (m: Message): void => {
+    const ended = (code: unknown): void => fail(`the worker ended with code ${String(code)}`);
+    const hear = (message: unknown): void => {
+      const m = message as Message;
       if (m.id !== id) return;
       if (m.kind === "point") onPoint(m.point as Work[K]["point"], m.done);
       else if (m.kind === "answer") finish(() => resolve(m.answer as Work[K]["answer"]));
@@ -93,7 +106,7 @@ export function askWorker<K extends Kind>(
 
 export interface PoolOptions {
   /** Starts a worker whose entry calls {@link serveRuns}. */
-  readonly start: () => Worker;
+  readonly start: () => RunWorker;
   readonly workers: number;
   readonly onPoint?: (index: number, point: CurvePoint, done: number) => void;
   readonly onRecord?: (index: number, record: RunRecord) => void;
@@ -103,7 +116,7 @@ export interface PoolOptions {
 export async function runAll(configs: readonly RunConfig[], options: PoolOptions): Promise<RunRecord[]> {
   const records: RunRecord[] = [];
   let next = 0;
-  const drain = async (worker: Worker): Promise<void> => {
+  const drain = async (worker: RunWorker): Promise<void> => {
     while (next < configs.length) {
       const id = next++;
       const config = configs[id]!;
