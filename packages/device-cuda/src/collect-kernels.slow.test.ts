@@ -28,15 +28,21 @@ const hasNvcc = spawnSync("nvcc", ["--version"]).status === 0;
 const folder = mkdtempSync(join(tmpdir(), "everlong-nvcc-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-/** One translation unit of many kernels: a namespace each, entries renamed. */
+/**
+ * One translation unit of many kernels: a namespace each and macros of its own, so that names do not meet. A file may hold several entries; the ones that are not
+ * asked for become templates, which nobody instantiates.
+ */
 function translationUnit(): string {
-  let n = 0;
-  const parts = [...device.kernels.values()].map((k) => {
-    const name = `${k.entry}_${n++}`;
-    const source = k
+  const parts = [...device.kernels.values()].map((k, i) => {
+    const own = k
       .source()
-      .replace(new RegExp(`\\b${k.entry}\\(const __grid_constant__`), `${name}(const __grid_constant__`);
-    return `namespace n${n} {\n${source}\n}`;
+      .replace(
+        /extern "C" __global__([^;{]*?)\b(\w+)\(const __grid_constant__/g,
+        (_, before: string, name: string) =>
+          `${name === k.entry ? "" : "template <int> "}__global__${before}${name}(const __grid_constant__`,
+      );
+    const macros = [...own.matchAll(/^\s*#define (\w+)/gm)].map(([, name]) => `#undef ${name}`);
+    return `namespace n${i} {\n${own}\n${macros.join("\n")}\n}`;
   });
   return `${cudaPrelude}\n${parts.join("\n")}\n`;
 }
