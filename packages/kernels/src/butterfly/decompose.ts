@@ -2,18 +2,23 @@
 
 import {
   add,
+  cast,
   concat,
+  cos,
+  greater,
+  iota,
   matmul,
+  mod,
   mul,
   narrow,
   neg,
   pad,
   permute,
   reshape,
+  sin,
   squeeze,
   sub,
   sum,
-  tensor,
   transpose,
   zerosLike,
   type Tensor,
@@ -41,15 +46,13 @@ function stagesOf(radices: readonly number[], matrices: readonly Tensor[]): Stag
     n /= m;
     const w = matrices[i]!;
     const part = (j: number): Tensor => squeeze(narrow(w, 0, j, j + 1), 0);
-    const angles = Float64Array.from(
-      { length: m * n },
-      (_, at) => (-2 * Math.PI * Math.floor(at / n) * (at % n)) / (m * n),
-    );
-    const on = { dtype: w.dtype, device: w.device };
-    const twiddle = {
-      re: tensor(angles.map(Math.cos), [m, n], on),
-      im: tensor(angles.map(Math.sin), [m, n], on),
-    };
+    // Recorded arithmetic: decompositions hold no values of their own. Angles are those of the exact remainders, within half a turn.
+    const on = { device: w.device };
+    const size = m * n;
+    const turns = mod(mul(iota([m, n], 0, on), iota([m, n], 1, on)), size);
+    const nearest = sub(turns, mul(cast(greater(turns, size / 2), "i32"), size));
+    const angles = mul(cast(nearest, w.dtype), (-2 * Math.PI) / size);
+    const twiddle = { re: cos(angles), im: sin(angles) };
     const stage = { m, n, blocks, w: { re: part(0), im: part(1) }, twiddle };
     blocks *= m;
     return stage;
