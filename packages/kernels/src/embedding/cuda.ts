@@ -1,14 +1,17 @@
 // CUDA source of the embedding and its gradient.
 
 import { cudaFile } from "../cuda-file.ts";
-import { blocksFor, type CudaSource, type CudaStep } from "../cuda-step.ts";
+import { blocksFor, positionType, type CudaSource, type CudaStep } from "../cuda-step.ts";
 import type { EmbeddingGradParams } from "./op.ts";
 
-const kernel = (entry: string): CudaStep["kernel"] => ({
-  key: `embedding ${entry}`,
-  entry,
-  source: () => cudaFile("embedding/kernel.cu"),
-});
+const kernel = (entry: string, count: number): CudaStep["kernel"] => {
+  const head = `typedef ${positionType(count)} Index;`;
+  return {
+    key: `embedding ${entry} ${head}`,
+    entry,
+    source: () => `${head}\n${cudaFile("embedding/kernel.cu")}`,
+  };
+};
 
 export const embeddingCuda: CudaSource<unknown> = {
   lower: ({ inputs, outputs }) => {
@@ -18,7 +21,7 @@ export const embeddingCuda: CudaSource<unknown> = {
     return {
       steps: [
         {
-          kernel: kernel("embedding"),
+          kernel: kernel("embedding", count * width),
           args: [{ input: 0 }, { input: 1 }, { output: 0 }, count * width, inputs[0]!.shape[0]!, width],
           grid: [blocksFor(count * width, 256), 1, 1],
           block: [256, 1, 1],
@@ -40,7 +43,7 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
     const fits = Math.floor(MOST_PARTIALS / (4 * params.rows * width));
     const segments = Math.max(1, Math.min(64, fits, Math.ceil(count / 256)));
     const sums: CudaStep = {
-      kernel: kernel("embedding_grad"),
+      kernel: kernel("embedding_grad", 0),
       args: [
         { input: 0 },
         { input: 1 },
@@ -55,7 +58,7 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
     };
     if (segments === 1) return { steps: [sums] };
     const combine: CudaStep = {
-      kernel: kernel("embedding_combine"),
+      kernel: kernel("embedding_combine", 0),
       args: [{ temp: 0 }, { output: 0 }, rows * width, segments],
       grid: [blocksFor(rows * width, 256), 1, 1],
       block: [256, 1, 1],

@@ -1,12 +1,14 @@
-// Rows of a table by number, and the gradient of the table.
+// Rows of a table by number, and the gradient of the table. Defined before: Index (u32 where positions fit).
 
 // Words: table, ids, y, elements, rows, width.
 extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constant__ Words<6> w) {
-  const i64 i = (i64)blockIdx.x * 256 + threadIdx.x, width = wide(w, 5), rows = wide(w, 4);
-  if (i >= wide(w, 3)) return;
-  i64 id = pointer<const int>(w, 1)[i / width];
+  const Index i = (Index)blockIdx.x * 256 + threadIdx.x, width = (Index)wide(w, 5);
+  if (i >= (Index)wide(w, 3)) return;
+  const Index at = i / width;
+  const i64 rows = wide(w, 4);
+  i64 id = pointer<const int>(w, 1)[at];
   id = id < 0 ? 0 : id >= rows ? rows - 1 : id;
-  pointer<float>(w, 2)[i] = pointer<const float>(w, 0)[id * width + i % width];
+  pointer<float>(w, 2)[i] = pointer<const float>(w, 0)[id * width + (i - at * width)];
 }
 
 // A block sums, for one row of the table and 128 columns, what a segment of the ids sends there, in order: the same bits every time.

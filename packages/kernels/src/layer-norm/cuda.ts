@@ -84,12 +84,18 @@ export const normGradSource = (rms: boolean): CudaSource<NormGradParams> => ({
       ]),
       grid: [blocksFor(n, 32), segments, 1],
     });
-    const combine = (temp: number, output: number): CudaStep => ({
-      ...rowStep("layer-norm", "norm_combine", 1, 1, defines, [{ temp }, { output }, n, segments]),
-      grid: [blocksFor(n, 256), 1, 1],
+    steps.push({
+      ...rowStep("layer-norm", "norm_combine", 1, 1, defines, [
+        { temp: 0 },
+        { temp: 1 },
+        weight ? { output: 1 } : 0,
+        bias ? { output: outputs.length - 1 } : 0,
+        n,
+        segments,
+        weight ? 0 : 1,
+      ]),
+      grid: [blocksFor(n, 32), weight && bias ? 2 : 1, 1],
     });
-    if (weight) steps.push(combine(0, 1));
-    if (bias) steps.push(combine(1, outputs.length - 1));
     return { steps, temps: [bytes, bytes] };
   },
 });

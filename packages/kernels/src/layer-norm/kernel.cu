@@ -88,11 +88,19 @@ extern "C" __global__ void __launch_bounds__(256) norm_columns(const __grid_cons
 #endif
 }
 
-// Words: partials, sums, n, segments.
-extern "C" __global__ void __launch_bounds__(256) norm_combine(const __grid_constant__ Words<4> w) {
-  const i64 i = (i64)blockIdx.x * 256 + threadIdx.x, n = wide(w, 2);
-  if (i >= n) return;
+// Adds the segments up, 32 columns a block of 32 x 8 threads; a plane of blocks for dweight, one for dbias. Words: dweight partials, dbias
+// partials, dweight, dbias, n, segments, the first plane's sums (0: dweight, 1: dbias).
+extern "C" __global__ void __launch_bounds__(256) norm_combine(const __grid_constant__ Words<7> w) {
+  __shared__ float cells[8][33];
+  const int tx = threadIdx.x % 32, ty = threadIdx.x / 32, which = integer(w, 6) + blockIdx.y, segments = integer(w, 5);
+  const i64 n = wide(w, 4), column = (i64)blockIdx.x * 32 + tx;
+  const float* const partials = pointer<const float>(w, which);
   float sum = 0.f;
-  for (i64 s = 0; s < wide(w, 3); s++) sum += pointer<const float>(w, 0)[s * n + i];
-  pointer<float>(w, 1)[i] = sum;
+  if (column < n)
+    for (int s = ty; s < segments; s += 8) sum += partials[s * n + column];
+  cells[ty][tx] = sum;
+  __syncthreads();
+  if (ty || column >= n) return;
+  for (int i = 1; i < 8; i++) sum += cells[i][tx];
+  pointer<float>(w, 2 + which)[column] = sum;
 }

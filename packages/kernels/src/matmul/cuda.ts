@@ -5,6 +5,7 @@ import { cudaFile } from "../cuda-file.ts";
 import { cudaType } from "../cuda-prelude.ts";
 import {
   blocksFor,
+  positionType,
   type CudaCall,
   type CudaMatrix,
   type CudaProduct,
@@ -141,13 +142,34 @@ const ACTIVATION: { readonly [A in Activation]: string } = {
   "gelu-tanh": "0.5f * z * (1.f + tanhf(0.79788456080286536f * (z + 0.044715f * z * z * z)))",
 };
 
-const epilogue = (activation: Activation, bias: boolean, keeps: boolean): string => `
+interface Finish {
+  readonly activation: Activation;
+  readonly bias: boolean;
+  /** Whether what the activation is applied to is written too. */
+  readonly keeps: boolean;
+  /** Neighbours that a thread moves at once. */
+  readonly width: number;
+  readonly index: string;
+}
+
+const finishSource = ({ activation, bias, keeps, width, index }: Finish): string => `
+struct __align__(${4 * width}) Some { float at[${width}]; };
 extern "C" __global__ void __launch_bounds__(256) finish(const __grid_constant__ Words<5> w) {
-  const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
-  if (i >= wide(w, 3)) return;
-  float z = pointer<float>(w, 0)[i]${bias ? " + pointer<const float>(w, 1)[i % wide(w, 4)]" : ""};
-  ${keeps ? "pointer<float>(w, 2)[i] = z;" : ""}
-  pointer<float>(w, 0)[i] = ${ACTIVATION[activation]};
+  typedef ${index} Index;
+  const Index i = (Index)blockIdx.x * 256 + threadIdx.x;
+  if (i >= (Index)wide(w, 3)) return;
+  Some* const y = pointer<Some>(w, 0) + i;
+  Some v = *y;
+  ${bias ? `const Some b = pointer<const Some>(w, 1)[i % (Index)wide(w, 4)];` : ""}
+  ${keeps ? "Some kept;" : ""}
+  #pragma unroll
+  for (int j = 0; j < ${width}; j++) {
+    const float z = v.at[j]${bias ? " + b.at[j]" : ""};
+    ${keeps ? "kept.at[j] = z;" : ""}
+    v.at[j] = ${ACTIVATION[activation]};
+  }
+  *y = v;
+  ${keeps ? "pointer<Some>(w, 2)[i] = kept;" : ""}
 }`;
 
 /** `(x [M, K], w [N, K], bias? [N]) -> (y, pre-activation?)`: the product, then bias and activation in place. */
@@ -179,15 +201,32 @@ export const linearCuda: CudaSource<LinearParams> = {
     const { activation } = params;
     const bias = index.bias;
     if ((bias !== undefined || activation !== "none") && m * n > 0) {
-      const keeps = outputs.length > 1;
+      const aligned = [...outputs, ...(bias === undefined ? [] : [call.inputs[bias]!])].every(
+        (v) => v.aligned,
+      );
+      const width = aligned && n % 4 === 0 ? 4 : 1;
+      const count = (m * n) / width;
+      const finish: Finish = {
+        activation,
+        bias: bias !== undefined,
+        keeps: outputs.length > 1,
+        width,
+        index: positionType(count),
+      };
       steps.push({
         kernel: {
-          key: `linear finish ${activation} ${bias !== undefined} ${keeps}`,
+          key: `linear finish ${Object.values(finish).join()}`,
           entry: "finish",
-          source: () => epilogue(activation, bias !== undefined, keeps),
+          source: () => finishSource(finish),
         },
-        args: [{ output: 0 }, bias === undefined ? 0 : { input: bias }, keeps ? { output: 1 } : 0, m * n, n],
-        grid: [blocksFor(m * n, 256), 1, 1],
+        args: [
+          { output: 0 },
+          bias === undefined ? 0 : { input: bias },
+          finish.keeps ? { output: 1 } : 0,
+          count,
+          n / width,
+        ],
+        grid: [blocksFor(count, 256), 1, 1],
         block: [256, 1, 1],
       });
     }

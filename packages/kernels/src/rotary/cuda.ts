@@ -2,7 +2,7 @@
 
 import { cudaFile } from "../cuda-file.ts";
 import { productOf } from "../cuda-rows.ts";
-import { blocksFor, type CudaSource } from "../cuda-step.ts";
+import { blocksFor, positionType, type CudaSource } from "../cuda-step.ts";
 import type { RotaryParams } from "./op.ts";
 
 export const rotaryCuda: CudaSource<RotaryParams> = {
@@ -15,7 +15,7 @@ export const rotaryCuda: CudaSource<RotaryParams> = {
     const [, time, heads, features] = shape as [number, number, number, number];
     const [x, cos] = inputs;
     const half = cos!.shape.at(-1)!;
-    const head = `#define INTERLEAVED ${params.interleaved ? 1 : 0}`;
+    const head = `#define INTERLEAVED ${params.interleaved ? 1 : 0}\ntypedef ${positionType(size)} Index;`;
     return {
       steps: [
         {

@@ -1,17 +1,15 @@
 // Rotary position embedding. One thread a feature. Words: x, cos, sin, y, elements, strides of x (batch, time, head), time, heads, features,
 // pairs, stride of the tables over the batch (0: shared), sign of the angle.
 //
-// Defined before: INTERLEAVED.
+// Defined before: INTERLEAVED, Index (u32 where positions fit).
 
 extern "C" __global__ void __launch_bounds__(256) rotary(const __grid_constant__ Words<14> w) {
-  const i64 id = (i64)blockIdx.x * 256 + threadIdx.x;
-  if (id >= wide(w, 4)) return;
+  const Index id = (Index)blockIdx.x * 256 + threadIdx.x;
+  if (id >= (Index)wide(w, 4)) return;
   const int time = integer(w, 8), heads = integer(w, 9), size = integer(w, 10), half = integer(w, 11);
-  const int e = (int)(id % size);
-  const i64 place = id / size;
-  const int h = (int)(place % heads);
-  const i64 token = place / heads, b = token / time;
-  const int t = (int)(token % time);
+  const Index place = id / (Index)size, token = place / (Index)heads, batch = token / (Index)time;
+  const int e = (int)(id - place * size), h = (int)(place - token * heads), t = (int)(token - batch * time);
+  const i64 b = batch;
   const float* const x = pointer<const float>(w, 0) + b * wide(w, 5) + t * wide(w, 6) + h * wide(w, 7);
   float y = x[e];
   if (e < 2 * half) {

@@ -128,6 +128,8 @@ export const shortConvCuda: CudaSource<ShortConvParams> = {
 
 /** Blocks that keep the GPU busy while each sums as much as possible. */
 const BLOCKS_PER_PROCESSOR = 8;
+/** Positions of a channel below which a block's own costs count. */
+const LEAST_PER_BLOCK = 256;
 
 export const shortConvGradCuda: CudaSource<ShortConvGradParams> = {
   accepts,
@@ -142,7 +144,7 @@ export const shortConvGradCuda: CudaSource<ShortConvGradParams> = {
       1,
       Math.min(
         Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / across),
-        Math.ceil((batch * length) / 1024),
+        Math.ceil((batch * length) / LEAST_PER_BLOCK),
       ),
     );
     const out = {
