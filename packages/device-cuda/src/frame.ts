@@ -1,7 +1,7 @@
 // The launches of a program with their argument words, and the addresses that fill them in.
 
 import { DeviceError } from "@everlong/core";
-import { TILE_MAP_WORDS, type CudaProduct, type CudaTileMap, type CudaWord } from "@everlong/kernels/cuda";
+import { TILE_MAP_WORDS, type CudaProduct, type CudaTileMap } from "@everlong/kernels/cuda";
 import type { Cublas } from "./cublas.ts";
 import { koffi, type Driver, type Handle } from "./driver.ts";
 import type { Kernel } from "./kernel-cache.ts";
@@ -20,6 +20,9 @@ export interface BufferWord {
   /** A tile map of the buffer, which takes more words. */
   readonly map?: CudaTileMap;
 }
+
+/** A word as the frame holds it. */
+export type ResolvedWord = number | { readonly f32: number } | BufferWord;
 
 interface KernelLaunch {
   readonly kind: "kernel";
@@ -58,18 +61,14 @@ const WORD = 8;
 /** Collects launches and words. */
 export class FrameBuilder {
   readonly launches: Launch[] = [];
-  readonly words: (number | { readonly f32: number } | BufferWord)[] = [];
+  readonly words: ResolvedWord[] = [];
 
   /** Adds a block of words; gives its position. */
-  block(
-    words: readonly CudaWord[],
-    resolve: (word: Exclude<CudaWord, number | { f32: number }>) => number | BufferWord,
-  ): number {
+  block(words: readonly ResolvedWord[]): number {
     const at = this.words.length;
     for (const word of words) {
-      const resolved = typeof word === "number" || "f32" in word ? word : resolve(word);
-      this.words.push(resolved);
-      if (typeof resolved !== "number" && "map" in resolved)
+      this.words.push(word);
+      if (typeof word !== "number" && "map" in word)
         for (let i = 1; i < TILE_MAP_WORDS; i++) this.words.push(0);
     }
     return at;

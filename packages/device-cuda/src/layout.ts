@@ -1,9 +1,10 @@
 // Lays a program out: lowers its steps, places temporaries in the arena, resolves argument words, and nests the frames of scans.
 
-import type { Program, ScanStep } from "@everlong/core";
+import { debugFlag, type Program, type ScanStep } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTable, CudaWord } from "@everlong/kernels/cuda";
 import { referenceWork } from "./fallback.ts";
-import { Frame, FrameBuilder, type BufferWord } from "./frame.ts";
+import { Frame, FrameBuilder, type BufferWord, type ResolvedWord } from "./frame.ts";
+import { joinedBlocks, joinedKernel, joinedSteps } from "./join-launches.ts";
 import type { Lowered } from "./lowered.ts";
 import { lower } from "./lowering.ts";
 import type { Block } from "./memory-pool.ts";
@@ -46,6 +47,10 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
   // Scan bodies lie behind all temporaries of this program; two scans share the space, since one ends before the other.
   const bodiesStart = tempsStart + Math.max(0, ...totals);
   let arenaEnd = bodiesStart;
+  // Under debugging every step has launches of its own.
+  const groups = debugFlag("kernels") || debugFlag("nan") ? [] : joinedSteps(program, lowerings);
+  const joined = new Set(groups.flat());
+  const groupEnding = new Map(groups.map((steps) => [steps.at(-1)!, steps]));
   program.steps.forEach((step, index) => {
     if (step.kind === "scan") {
       const scan = layOutScan(device, step, blocks, bodiesStart);
@@ -74,7 +79,12 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
       offset += aligned(bytes);
     }
     infos.push({ name: lowered.name, flops: lowered.flops });
-    for (const one of lowered.steps) addLaunch(device, builder, index, lowered, one, firstTemp);
+    if (!joined.has(index)) {
+      for (const one of lowered.steps) addLaunch(device, builder, index, lowered, one, firstTemp);
+      return;
+    }
+    const group = groupEnding.get(index)?.map((i) => lowerings[i] as Lowered);
+    if (group) addJoined(device, builder, index, group);
   });
   const frame = new Frame(device.engine, builder, buffers);
   for (const c of constants) frame.bind(c.buffer, c.block.address);
@@ -92,6 +102,24 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
   };
 }
 
+type Resolver = (word: CudaWord) => ResolvedWord;
+
+function resolver(
+  device: Runtime,
+  lowered: Lowered,
+  firstTemp: number,
+  tables: readonly CudaTable[] | undefined,
+): Resolver {
+  return (word) => {
+    if (typeof word === "number" || "f32" in word) return word;
+    if ("table" in word) return device.table(tables![word.table]!);
+    const place = { offset: word.byteOffset ?? 0, ...(word.map && { map: word.map }) };
+    if ("input" in word) return { buffer: lowered.inputs[word.input]!.buffer, ...place };
+    if ("output" in word) return { buffer: lowered.outputs[word.output]!.buffer, ...place };
+    return { buffer: firstTemp + word.temp, ...place };
+  };
+}
+
 function addLaunch(
   device: Runtime,
   builder: FrameBuilder,
@@ -100,32 +128,17 @@ function addLaunch(
   one: CudaStep | CudaProduct,
   firstTemp: number,
 ): void {
-  const resolve =
-    (tables: readonly CudaTable[] | undefined) =>
-    (word: Exclude<CudaWord, number | { f32: number }>): number | BufferWord => {
-      if ("table" in word) return device.table(tables![word.table]!);
-      const place = { offset: word.byteOffset ?? 0, ...(word.map && { map: word.map }) };
-      if ("input" in word) return { buffer: lowered.inputs[word.input]!.buffer, ...place };
-      if ("output" in word) return { buffer: lowered.outputs[word.output]!.buffer, ...place };
-      return { buffer: firstTemp + word.temp, ...place };
-    };
+  const { name } = lowered;
   if ("library" in one) {
     const { library } = device;
     if (!library) {
       for (const own of one.otherwise) addLaunch(device, builder, step, lowered, own, firstTemp);
       return;
     }
-    const at = (m: CudaProduct["a"]): BufferWord => resolve(undefined)(m.word as never) as BufferWord;
-    builder.launches.push({
-      kind: "product",
-      product: one,
-      library,
-      a: at(one.a),
-      b: at(one.b),
-      c: at(one.c),
-      step,
-      name: lowered.name,
-    });
+    const resolve = resolver(device, lowered, firstTemp, undefined);
+    const at = (m: CudaProduct["a"]): BufferWord => resolve(m.word) as BufferWord;
+    const [a, b, c] = [at(one.a), at(one.b), at(one.c)];
+    builder.launches.push({ kind: "product", product: one, library, a, b, c, step, name });
     return;
   }
   builder.launches.push({
@@ -135,8 +148,29 @@ function addLaunch(
     block: one.block,
     sharedBytes: one.sharedBytes ?? 0,
     step,
-    name: lowered.name,
-    at: builder.block(one.args, resolve(one.tables)),
+    name,
+    at: builder.block(one.args.map(resolver(device, lowered, firstTemp, one.tables))),
+  });
+}
+
+/** One launch for the only launches of several steps, at the place of step `step`. */
+function addJoined(device: Runtime, builder: FrameBuilder, step: number, group: readonly Lowered[]): void {
+  const steps = group.map((lowered) => lowered.steps[0] as CudaStep);
+  const [first] = steps as [CudaStep];
+  const { firsts, blocks } = joinedBlocks(steps);
+  const words = group.flatMap((lowered, i) =>
+    steps[i]!.args.map(resolver(device, lowered, 0, steps[i]!.tables)),
+  );
+  const empty = Array.from({ length: (firsts.length - steps.length) * first.args.length }, () => 0);
+  builder.launches.push({
+    kind: "kernel",
+    kernel: device.kernels.get(joinedKernel(first), 0),
+    grid: [blocks, 1, 1],
+    block: first.block,
+    sharedBytes: 0,
+    step,
+    name: `${group[0]!.name} x${group.length}`,
+    at: builder.block([...firsts, ...words, ...empty]),
   });
 }
 

@@ -16,6 +16,7 @@ import {
   type TypedArray,
 } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTarget } from "@everlong/kernels/cuda";
+import { joinedKernel } from "./join-launches.ts";
 import { lower } from "./lowering.ts";
 
 class HostBuffer implements Buffer {
@@ -92,7 +93,13 @@ export class LoweringDevice implements Device {
   private collect(program: Program): void {
     const add = (s: CudaStep | CudaProduct): void => {
       if ("library" in s) s.otherwise.forEach(add);
-      else this.kernels.set(s.kernel.key, s.kernel);
+      else {
+        this.kernels.set(s.kernel.key, s.kernel);
+        if (s.blockFunction) {
+          const joined = joinedKernel(s);
+          this.kernels.set(joined.key, joined);
+        }
+      }
     };
     for (const step of program.steps) {
       if (step.kind === "scan") this.collect((step as ScanStep).body);

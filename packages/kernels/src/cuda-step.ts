@@ -62,6 +62,11 @@ export interface CudaStep {
   /** Dynamic shared memory. Default 0. */
   readonly sharedBytes?: number;
   readonly tables?: readonly CudaTable[];
+  /**
+   * A device function of the source, `void name(const Words<N>& w, u32 block)`, that does the work of one block of the launch. Launches of
+   * the kernel that do not depend on each other then run as one.
+   */
+  readonly blockFunction?: string;
 }
 
 /** What the device offers. */
@@ -130,3 +135,6 @@ export interface CudaSource<P> {
 
 /** Blocks of `threads` threads that cover `count` items. */
 export const blocksFor = (count: number, threads: number): number => Math.max(1, Math.ceil(count / threads));
+
+/** The C++ type that numbers `count` items in blocks: divisions of 32 bits cost a fraction of those of 64. */
+export const positionType = (count: number): "u32" | "u64" => (count < 2 ** 31 ? "u32" : "u64");

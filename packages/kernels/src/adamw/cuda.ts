@@ -36,6 +36,7 @@ export const adamwCuda: CudaSource<AdamWParams> = {
           ],
           grid: [blocksFor(size, 256), 1, 1],
           block: [256, 1, 1],
+          blockFunction: "adamw_block",
         },
       ],
     };

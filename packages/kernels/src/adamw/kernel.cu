@@ -1,10 +1,10 @@
 // One step of AdamW. Words: p, g, m, v, rate, step, p out, m out, v out, elements, beta1, 1 - beta1, beta2, 1 - beta2, eps, decay, log beta1,
 // log beta2 (0 for a rate of 0: its power is 0), elements of a slice, strides of rate, step and decay over slices, decays (0: one decay for all).
 
-extern "C" __global__ void __launch_bounds__(256) adamw(const __grid_constant__ Words<23> w) {
-  const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+__device__ __forceinline__ void adamw_block(const Words<23>& w, u32 block) {
+  const i64 i = (i64)block * 256 + threadIdx.x;
   if (i >= wide(w, 9)) return;
-  const i64 slice = i / wide(w, 18);
+  const i64 slice = wide(w, 18) == wide(w, 9) ? 0 : i / wide(w, 18);
   const float rate = pointer<const float>(w, 4)[slice * wide(w, 19)], t = pointer<const float>(w, 5)[slice * wide(w, 20)];
   const float decay = w.word[22] ? pointer<const float>(w, 22)[slice * wide(w, 21)] : number(w, 15);
   // 1 - beta^t without cancellation: -expm1(t log beta).
@@ -17,3 +17,5 @@ extern "C" __global__ void __launch_bounds__(256) adamw(const __grid_constant__ 
   pointer<float>(w, 7)[i] = m;
   pointer<float>(w, 8)[i] = v;
 }
+
+extern "C" __global__ void __launch_bounds__(256) adamw(const __grid_constant__ Words<23> w) { adamw_block(w, blockIdx.x); }

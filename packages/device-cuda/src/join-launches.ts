@@ -1,0 +1,119 @@
+// Launches of the same kernel that do not depend on each other become one, at the place of the last: an optimiser's update of many small
+// parameters costs one launch then.
+
+import type { Program } from "@everlong/core";
+import type { CudaProduct, CudaStep } from "@everlong/kernels/cuda";
+import type { Lowered } from "./lowered.ts";
+import { operandsOf, writtenBy } from "./operands.ts";
+
+/** Bytes of a kernel's parameters. */
+const MOST_PARAMETERS = 4096;
+
+/** Launches that one may hold. */
+const mostJoined = (words: number): number => Math.floor(MOST_PARAMETERS / 8 / (words + 1));
+
+/** What a step reads and writes: spaces, and bytes of them. */
+interface Region {
+  readonly space: string;
+  readonly from: number;
+  readonly to: number;
+}
+
+interface Footprint {
+  readonly all: readonly Region[];
+  readonly written: readonly Region[];
+}
+
+function footprintOf(program: Program, index: number): Footprint {
+  const region = (buffer: number): Region => {
+    const { role, bytes } = program.buffers[buffer]!;
+    if (role.kind === "temp") return { space: "arena", from: role.offset, to: role.offset + bytes };
+    if (role.kind === "constant") return { space: `constant ${buffer}`, from: 0, to: bytes };
+    const donor = role.kind === "input" ? role.index : program.donated[role.index];
+    return { space: donor === undefined ? `output ${role.index}` : `input ${donor}`, from: 0, to: bytes };
+  };
+  const step = program.steps[index]!;
+  return {
+    all: operandsOf(step).map((o) => region(o.buffer)),
+    written: writtenBy(step).map((o) => region(o.buffer)),
+  };
+}
+
+const meet = (some: readonly Region[], others: readonly Region[]): boolean =>
+  some.some((a) => others.some((b) => a.space === b.space && a.from < b.to && b.from < a.to));
+
+const conflict = (a: Footprint, b: Footprint): boolean => meet(a.written, b.all) || meet(b.written, a.all);
+
+/** The launch of a step that may be joined. */
+function joinable(lowered: Lowered | string | undefined): CudaStep | undefined {
+  if (lowered === undefined || typeof lowered === "string" || lowered.steps.length !== 1) return undefined;
+  const [step] = lowered.steps as [CudaStep | CudaProduct];
+  return "library" in step || !step.blockFunction || lowered.temps.length > 0 ? undefined : step;
+}
+
+/**
+ * Groups of steps (their indices, ascending) whose launches run as one where the last of them stands. Nothing between the first and the
+ * last touches what an earlier one writes, or writes what it reads; memory that temporaries share counts.
+ */
+export function joinedSteps(
+  program: Program,
+  lowerings: readonly (Lowered | string | undefined)[],
+): number[][] {
+  if (!lowerings.some(joinable)) return [];
+  const groups: number[][] = [];
+  const open = new Map<string, { readonly steps: number[]; readonly footprints: Footprint[] }>();
+  lowerings.forEach((lowered, index) => {
+    const own = joinable(lowered);
+    if (open.size === 0 && !own) return;
+    const footprint = footprintOf(program, index);
+    for (const [key, group] of open)
+      if (group.footprints.some((f) => conflict(f, footprint))) open.delete(key);
+    if (!own) return;
+    const { key } = own.kernel;
+    let group = open.get(key);
+    if (!group || group.steps.length === mostJoined(own.args.length)) {
+      group = { steps: [], footprints: [] };
+      open.set(key, group);
+      groups.push(group.steps);
+    }
+    group.steps.push(index);
+    group.footprints.push(footprint);
+  });
+  return groups.filter((steps) => steps.length > 1);
+}
+
+/**
+ * The kernel that runs several launches of `step`'s kernel. Its words: the first block of each launch (an empty place begins beyond all),
+ * then the launches' words one after the other.
+ */
+export function joinedKernel(step: CudaStep): CudaStep["kernel"] {
+  const { kernel, args, block, blockFunction } = step;
+  const [words, most] = [args.length, mostJoined(args.length)];
+  const entry = `joined_${kernel.entry}`;
+  return {
+    key: `joined ${kernel.key}`,
+    entry,
+    source: () => `${kernel.source()}
+extern "C" __global__ void __launch_bounds__(${block[0]}) ${entry}(const __grid_constant__ Words<${most * (words + 1)}> w) {
+  int k = 0;
+  while (k + 1 < ${most} && blockIdx.x >= (u32)w.word[k + 1]) k++;
+  ${blockFunction}(*(const Words<${words}>*)(w.word + ${most} + k * ${words}), blockIdx.x - (u32)w.word[k]);
+}
+`,
+  };
+}
+
+/** First blocks of the places of a joined launch, and the number of blocks in all. */
+export function joinedBlocks(steps: readonly CudaStep[]): {
+  readonly firsts: number[];
+  readonly blocks: number;
+} {
+  let blocks = 0;
+  const firsts = Array.from({ length: mostJoined(steps[0]!.args.length) }, (_, i) => {
+    if (i >= steps.length) return 2 ** 32 - 1;
+    const first = blocks;
+    blocks += steps[i]!.grid[0];
+    return first;
+  });
+  return { firsts, blocks };
+}
