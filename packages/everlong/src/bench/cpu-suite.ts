@@ -33,6 +33,7 @@ function gemmCase(n: number, threads = 1): BenchCase {
     unit: "GFLOP/s",
     toUnit: (ms) => flops / ms / 1e6,
     tolerance: 1e-5,
+    threads,
     repeats: n > 700 ? 21 : 41,
     limit: (m) => m.peak256 && m.peak256 * threads,
     peers:
@@ -77,6 +78,7 @@ function convCase(length: number, threads = 1): BenchCase {
     name,
     unit: "ms",
     tolerance: 1e-5,
+    threads,
     repeats: length > 20_000 ? 7 : 21,
     peers:
       threads > 1

@@ -42,6 +42,7 @@ function stepCase(kind: MixerKind, threads: number): BenchCase {
     name,
     unit: "ms",
     tolerance: 1e-4,
+    threads,
     repeats: 5,
     peers: [...(threads === 1 ? [narrowSelf(name)] : []), torchPeer(kind, 0, threads)],
     prepare: async () => {

@@ -34,6 +34,8 @@ export interface BenchCase {
   readonly limit?: (machine: Machine) => number | undefined;
   /** Runs of each side. Default 15. */
   readonly repeats?: number;
+  /** Threads that every side uses. Default 1. */
+  readonly threads?: number;
 }
 
 /** Calibration of the machine in this run. */
