@@ -17,5 +17,5 @@ export {
   uniform,
   type Sample,
 } from "./random.ts";
-export { maxError, relativeError, valuesOf } from "./relative-error.ts";
+export { maxError, relativeError, roundingOf, valuesOf } from "./relative-error.ts";
 export { drawInputs, upload, type HostInput, type InputSpec, type OpCase, type Subject } from "./subject.ts";

@@ -44,3 +44,6 @@ export async function valuesOf(t: Tensor): Promise<Float64Array> {
   const data = await t.data();
   return Float64Array.from({ length: data.length }, (_, i) => readElement(dtype, data, i));
 }
+
+/** Relative error that rounding may leave in a well-conditioned result: 1e-12 in float64, 3e-6 in float32. */
+export const roundingOf = ({ dtype }: Pick<Tensor, "dtype">): number => (dtype === "f64" ? 1e-12 : 3e-6);
