@@ -27,6 +27,8 @@ export type {
 } from "./device.ts";
 export type * from "./op.ts";
 export * from "./primitives.ts";
+export { RunProfile } from "./run-profile.ts";
+export * from "./step-operands.ts";
 export * from "./settings.ts";
 export { Tensor } from "./tensor.ts";
 export { Variable, withVariables } from "./variable.ts";

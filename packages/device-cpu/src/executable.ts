@@ -10,14 +10,15 @@ import {
   type BufferSpec,
   type Executable,
   type Program,
+  bytesMoved,
+  shapeOf,
+  RunProfile,
 } from "@everlong/core";
 import type { CpuBuffer } from "./buffer.ts";
 
 import { showBytes, type Block } from "./heap.ts";
 import { layOut } from "./layout.ts";
 import { checkFinite } from "./nan-check.ts";
-import { bytesMoved, shapeOf } from "./operands.ts";
-import { RunProfile } from "./profile.ts";
 import type { Layout, Runtime } from "./runtime.ts";
 
 /** Heap blocks of an executable; shared with the finaliser. */
@@ -92,7 +93,7 @@ export class CpuExecutable implements Executable {
         if (nan) checkFinite(device.heap.memory, frame, program, step);
       });
     }
-    if (profile) console.error(profile.report(program, layout));
+    if (profile) console.error(profile.report(program, layout.steps));
     this.running = undefined;
     return results;
   }

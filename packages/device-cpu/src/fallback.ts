@@ -1,8 +1,16 @@
 // Steps without a kernel: the op's float64 reference on host copies, with one warning per op, or refused in strict mode.
 
-import { DeviceError, DTYPES, isStrict, runStepReference, type Step, type TypedArray } from "@everlong/core";
+import {
+  DeviceError,
+  DTYPES,
+  isStrict,
+  runStepReference,
+  type Step,
+  type TypedArray,
+  operandsOf,
+  writtenBy,
+} from "@everlong/core";
 import type { Frame } from "./frame.ts";
-import { operandsOf, writtenBy } from "./operands.ts";
 import type { Runtime } from "./runtime.ts";
 
 const warned = new Set<string>();

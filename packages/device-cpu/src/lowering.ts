@@ -1,11 +1,17 @@
 // From a step of a program to kernels: one case per kind of step.
 
-import { isFloat, type FusedStep, type LoopStep, type PrimitiveStep, type ReduceStep } from "@everlong/core";
+import {
+  isFloat,
+  type FusedStep,
+  type LoopStep,
+  type PrimitiveStep,
+  type ReduceStep,
+  operandsOf,
+} from "@everlong/core";
 import type { Lowered, WasmTarget } from "./kernel-step.ts";
 import { lowerFused } from "./fused-lowering.ts";
 import { elementCount, planLoop } from "./loop-plan.ts";
 import { lowerPrimitive } from "./primitive/lower.ts";
-import { operandsOf } from "./operands.ts";
 import { planReduce } from "./reduce-plan.ts";
 
 /** Steps that become kernels; scans hold programs and are laid out by the executable. */

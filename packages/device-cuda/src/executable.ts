@@ -10,14 +10,15 @@ import {
   type BufferSpec,
   type Executable,
   type Program,
+  bytesMoved,
+  shapeOf,
+  RunProfile,
 } from "@everlong/core";
 import type { CudaBuffer } from "./buffer.ts";
 import type { Handle } from "./driver.ts";
 import { layOut } from "./layout.ts";
 import { showBytes, type Block } from "./memory-pool.ts";
 import { checkFinite } from "./nan-check.ts";
-import { bytesMoved, shapeOf } from "./operands.ts";
-import { RunProfile } from "./profile.ts";
 import type { Layout, Runtime } from "./runtime.ts";
 
 /** What an executable holds on the device; shared with the finaliser. */
@@ -192,7 +193,7 @@ export class CudaExecutable implements Executable {
       profile?.mark(step);
       if (nan) checkFinite(device.transfers, layout, program, step);
     });
-    if (profile) console.error(profile.report(program, layout));
+    if (profile) console.error(profile.report(program, layout.steps));
   }
 
   /** Binds the outputs to fresh memory, or to that of their donors, which happens last: nothing can fail after it. */

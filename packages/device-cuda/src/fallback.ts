@@ -8,9 +8,10 @@ import {
   type Step,
   type StepOperand,
   type TypedArray,
+  operandsOf,
+  writtenBy,
 } from "@everlong/core";
 import type { Frame } from "./frame.ts";
-import { operandsOf, writtenBy } from "./operands.ts";
 import type { Runtime } from "./runtime.ts";
 
 const warned = new Set<string>();

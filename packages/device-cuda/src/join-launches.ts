@@ -1,10 +1,9 @@
 // Launches of the same kernel that do not depend on each other become one, at the place of the last: an optimiser's update of many small
 // parameters costs one launch then.
 
-import type { Program } from "@everlong/core";
+import { type Program, operandsOf, writtenBy } from "@everlong/core";
 import type { CudaProduct, CudaStep } from "@everlong/kernels/cuda";
 import type { Lowered } from "./lowered.ts";
-import { operandsOf, writtenBy } from "./operands.ts";
 
 /** Bytes of a kernel's parameters. */
 const MOST_PARAMETERS = 4096;

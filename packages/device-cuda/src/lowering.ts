@@ -7,12 +7,12 @@ import {
   type LoopStep,
   type PrimitiveStep,
   type ReduceStep,
+  operandsOf,
 } from "@everlong/core";
 import { cudaSources, matmulCuda, type CudaSource, type CudaTarget } from "@everlong/kernels/cuda";
 import { lowerCall } from "./call.ts";
 import { planLoop } from "./loop.ts";
 import type { Lowered } from "./lowered.ts";
-import { operandsOf } from "./operands.ts";
 import { argReduce, cumulative } from "./primitive/along-lines.ts";
 import { fft } from "./primitive/fft.ts";
 import { gather, scatter } from "./primitive/gather-scatter.ts";

@@ -1,7 +1,6 @@
 // The debugging aid that finds the first step whose result holds a NaN.
 
-import { DTYPES, isFloat, NumericError, readElement, show, type Program } from "@everlong/core";
-import { writtenBy } from "./operands.ts";
+import { DTYPES, isFloat, NumericError, readElement, show, type Program, writtenBy } from "@everlong/core";
 import type { Layout } from "./runtime.ts";
 import type { Transfers } from "./transfers.ts";
 

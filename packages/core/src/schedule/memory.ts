@@ -1,8 +1,8 @@
 // The memory plan: temporaries share one arena by lifetime, results may overwrite arguments that die in the same step.
 
 import type { BufferSpec, Step } from "../device.ts";
+import { readBy, writtenBy } from "../step-operands.ts";
 import { operandKey } from "./loop-builder.ts";
-import { readsOf, writesOf } from "./merge.ts";
 import type { DraftBuffer, DraftStep } from "./draft.ts";
 
 /** Every temporary starts on a cache line. */
@@ -47,7 +47,7 @@ function mayOverwrite(step: Step, output: number, input: number): boolean {
 function lifetimes(steps: readonly DraftStep[]): Map<number, Life> {
   const lives = new Map<number, Life>();
   steps.forEach(({ step }, s) => {
-    for (const o of [...writesOf(step), ...readsOf(step)]) {
+    for (const o of [...writtenBy(step), ...readBy(step)]) {
       const life = lives.get(o.buffer);
       if (life) life.last = s;
       else lives.set(o.buffer, { first: s, last: s });
@@ -116,10 +116,10 @@ function planDonation(
     if (i === undefined) return undefined;
     const [from, to] = [inputBuffer.get(i)!, outputBuffer.get(o)!];
     if (drafts[from]!.bytes !== drafts[to]!.bytes) return undefined;
-    const writers = steps.flatMap(({ step }, s) => (writesOf(step).some((w) => w.buffer === to) ? [s] : []));
+    const writers = steps.flatMap(({ step }, s) => (writtenBy(step).some((w) => w.buffer === to) ? [s] : []));
     if (writers.length !== 1) return undefined;
     const [w] = writers as [number];
-    const readers = steps.flatMap(({ step }, s) => (readsOf(step).some((r) => r.buffer === from) ? [s] : []));
+    const readers = steps.flatMap(({ step }, s) => (readBy(step).some((r) => r.buffer === from) ? [s] : []));
     if (readers.some((s) => s > w)) return undefined;
     const atOnce = readers.includes(w);
     // The output must not be read by steps that come before it is written (it never is), nor clash in its own step.

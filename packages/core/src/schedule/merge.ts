@@ -1,7 +1,8 @@
 // Joins loops over the same index space that read the same data or feed each other, so that memory is walked once.
 
-import type { LoopStep, Operand, Step } from "../device.ts";
+import type { LoopStep, Operand } from "../device.ts";
 import { sameShape, sizeOf } from "../shape.ts";
+import { readBy, writtenBy } from "../step-operands.ts";
 import { appendCode, LoopBuilder, operandKey } from "./loop-builder.ts";
 import type { DraftBuffer, DraftStep } from "./draft.ts";
 
@@ -10,23 +11,6 @@ const MAX_ARGS = 14;
 const MAX_OUTPUTS = 6;
 /** How far back a loop looks for a partner. */
 const WINDOW = 24;
-
-/** Buffers a step reads. */
-export function readsOf(step: Step): readonly Operand[] {
-  return step.kind === "loop" || step.kind === "reduce" ? step.args : step.inputs;
-}
-
-/** Buffers a step writes. */
-export function writesOf(step: Step): readonly Operand[] {
-  switch (step.kind) {
-    case "loop":
-      return step.outputs.map((o) => o.operand);
-    case "reduce":
-      return [step.output];
-    default:
-      return step.outputs;
-  }
-}
 
 /** Merges in place; the order of steps stays valid. */
 export function mergeLoops(steps: DraftStep[], buffers: readonly DraftBuffer[]): void {
@@ -45,7 +29,7 @@ function joinEarlier(steps: DraftStep[], b: number, step: LoopStep): boolean {
   let blocked = false;
   for (let a = b - 1; a >= Math.max(0, b - WINDOW); a--) {
     const target = steps[a]!;
-    const outputs = writesOf(target.step).map((o) => o.buffer);
+    const outputs = writtenBy(target.step).map((o) => o.buffer);
     if (target.step.kind === "loop" && target.epoch === steps[b]!.epoch && canJoin(target.step, step)) {
       const joined = { ...target, step: join(target.step, step) };
       if (!blocked) {
@@ -61,7 +45,7 @@ function joinEarlier(steps: DraftStep[], b: number, step: LoopStep): boolean {
     }
     // Beyond a producer of ours (or another writer of the same buffer) we cannot move up.
     if (outputs.some((o) => needs.has(o) || writes.has(o))) blocked = true;
-    for (const o of [...readsOf(target.step), ...writesOf(target.step)]) touched.add(o.buffer);
+    for (const o of [...readBy(target.step), ...writtenBy(target.step)]) touched.add(o.buffer);
   }
   return false;
 }
@@ -109,12 +93,12 @@ function dropDeadStores(steps: DraftStep[], buffers: readonly DraftBuffer[]): vo
   for (let i = steps.length - 1; i >= 0; i--) {
     const { step } = steps[i]!;
     const live = (o: Operand): boolean => buffers[o.buffer]!.role.kind !== "temp" || read.has(o.buffer);
-    if (!writesOf(step).some(live)) {
+    if (!writtenBy(step).some(live)) {
       steps.splice(i, 1);
       continue;
     }
     if (step.kind === "loop") steps[i] = { ...steps[i]!, step: prune(step, (o) => live(o)) };
-    for (const o of readsOf(steps[i]!.step)) read.add(o.buffer);
+    for (const o of readBy(steps[i]!.step)) read.add(o.buffer);
   }
 }
 

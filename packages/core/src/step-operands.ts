@@ -1,24 +1,22 @@
 // What the steps of a program read and write.
 
-import { DTYPES, show, type Step, type StepOperand } from "@everlong/core";
+import type { Operand, Step } from "./device.ts";
+import { DTYPES } from "./dtype.ts";
+import { show } from "./shape.ts";
 
-/** All operands of a step. */
-export function operandsOf(step: Step): StepOperand[] {
-  switch (step.kind) {
-    case "loop":
-      return [...step.args, ...step.outputs.map((o) => o.operand)];
-    case "reduce":
-      return [...step.args, step.output];
-    default:
-      return [...step.inputs, ...step.outputs];
-  }
+/** Operands that a step reads. */
+export function readBy(step: Step): readonly Operand[] {
+  return step.kind === "loop" || step.kind === "reduce" ? step.args : step.inputs;
 }
 
 /** Operands that a step writes. */
-export function writtenBy(step: Step): readonly StepOperand[] {
+export function writtenBy(step: Step): readonly Operand[] {
   if (step.kind === "loop") return step.outputs.map((o) => o.operand);
   return step.kind === "reduce" ? [step.output] : step.outputs;
 }
+
+/** All operands of a step, those read first. */
+export const operandsOf = (step: Step): Operand[] => [...readBy(step), ...writtenBy(step)];
 
 /** Bytes that a step must at least move: every operand's elements once (repeats of stride 0 not counted). */
 export function bytesMoved(step: Step): number {
