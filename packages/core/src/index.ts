@@ -27,8 +27,12 @@ export type {
 } from "./device.ts";
 export type * from "./op.ts";
 export * from "./primitives.ts";
-export { RunProfile } from "./run-profile.ts";
-export * from "./step-operands.ts";
+export * from "./execution/arena.ts";
+export * from "./execution/program-memory.ts";
+export { RunProfile } from "./execution/run-profile.ts";
+export * from "./execution/scan-loop.ts";
+export * from "./execution/sizes.ts";
+export * from "./execution/step-operands.ts";
 export * from "./settings.ts";
 export { Tensor } from "./tensor.ts";
 export { Variable, withVariables } from "./variable.ts";

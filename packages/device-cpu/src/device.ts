@@ -1,6 +1,7 @@
 // The CPU device: shared heap, kernel cache, threads, and the contract's entry points.
 
 import {
+  Arena,
   checkOptions,
   DeviceError,
   DTypeError,
@@ -16,7 +17,6 @@ import {
   type TypedArray,
 } from "@everlong/core";
 import { supportsRelaxedSimd, supportsSimd } from "@everlong/wasm";
-import { Arena } from "./arena.ts";
 import { BufferRegistry, CpuBuffer } from "./buffer.ts";
 import { CpuExecutable } from "./executable.ts";
 import type { Engine } from "./frame.ts";
@@ -55,7 +55,7 @@ export class CpuDevice implements Device, Runtime {
   readonly defaultFloat = "f32";
   readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
   readonly heap: Heap;
-  readonly arena: Arena;
+  readonly arena: Arena<Block>;
   readonly kernels: KernelCache;
   readonly engine: Engine;
   private readonly memory: SharedMemory;
@@ -76,7 +76,15 @@ export class CpuDevice implements Device, Runtime {
     this.heap = new Heap(this.memory, { poison: options.poison ?? false });
     this.buffers = new BufferRegistry(this.heap);
     this.heap.reclaim = () => this.buffers.reclaim();
-    this.arena = new Arena(this.heap);
+    this.arena = new Arena({
+      take: (bytes, refusal) => {
+        const { heap } = this;
+        if (!heap.fits(bytes)) heap.reclaim?.();
+        if (!heap.fits(bytes)) throw refusal(heap.memory.limit);
+        return heap.allocate(bytes, "temporaries of programs");
+      },
+      give: (block) => this.heap.free(block),
+    });
     this.pool = new ThreadPool(this.memory, options.threads ?? defaultThreads());
     this.kernels = new KernelCache(this.memory, this.pool, { width: 1, relaxed: supportsRelaxedSimd() });
     this.engine = { memory: this.memory, pool: this.pool, scratch: 0, scratchStride: 0, launches: 0 };

@@ -167,7 +167,7 @@ describe("executables", () => {
     const n = 2 ** 19;
     const program = programOf([f32(n), f32(n)], [f32(n)], [mix(n, 0, 1, 3), mix(n, 3, 0, 2)], [f32(n)]);
     expect(() => tiny.load(program)).toThrow(
-      /does not fit the heap: expected at most 4.00 MiB, got a peak of 8.00 MiB; largest: .*f32\[524288\] 2.00 MiB/,
+      /does not fit the device.s memory: expected at most 4.00 MiB, got a peak of 8.00 MiB; largest: .*f32\[524288\] 2.00 MiB/,
     );
   });
 

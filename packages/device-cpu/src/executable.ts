@@ -2,21 +2,21 @@
 
 import {
   debugFlag,
+  bytesMoved,
   DeviceError,
-  DTYPES,
+  doesNotFit,
   invariant,
-  show,
+  peakBytes,
+  RunProfile,
+  shapeOf,
+  showBytes,
+  showCount,
   type Buffer,
-  type BufferSpec,
   type Executable,
   type Program,
-  bytesMoved,
-  shapeOf,
-  RunProfile,
 } from "@everlong/core";
 import type { CpuBuffer } from "./buffer.ts";
-
-import { showBytes, type Block } from "./heap.ts";
+import type { Block } from "./heap.ts";
 import { layOut } from "./layout.ts";
 import { checkFinite } from "./nan-check.ts";
 import type { Layout, Runtime } from "./runtime.ts";
@@ -56,7 +56,8 @@ export class CpuExecutable implements Executable {
       if (b.role.kind === "input") this.inputs[b.role.index] = i;
       else if (b.role.kind === "output") this.outputs[b.role.index] = i;
     });
-    checkSize(device, program);
+    const { limit } = device.heap.memory;
+    if (peakBytes(program) > limit) throw doesNotFit("cpu", program, limit);
     this.layout = layOut(device, program, this.held.blocks);
     this.held.arena = this.layout.arenaBytes;
     device.arena.reserve(this.held);
@@ -73,7 +74,8 @@ export class CpuExecutable implements Executable {
     );
     const { frame } = layout;
     this.running = inputs;
-    const arena = this.held.arena === 0 ? 0 : device.arena.address(refusal(program));
+    const arena =
+      this.held.arena === 0 ? 0 : device.arena.address((limit) => doesNotFit("cpu", program, limit));
     if (arena !== this.arenaAddress) {
       layout.bindArena(arena);
       this.arenaAddress = arena;
@@ -138,58 +140,4 @@ export class CpuExecutable implements Executable {
     forgotten.unregister(this);
     release(this.device, this.held);
   }
-}
-
-const showCount = (n: number): string => {
-  const units = ["", "k", "M", "G", "T"];
-  let value = n;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1000;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`.trim();
-};
-
-/** Refuses a program that can never fit the heap. */
-function checkSize(device: Runtime, program: Program): void {
-  const outside = program.buffers.reduce((sum, b) => sum + (b.role.kind === "temp" ? 0 : b.bytes), 0);
-  const peak = program.arenaBytes + outside;
-  if (peak > device.heap.memory.limit) throw refusal(program)(device.heap.memory.limit);
-}
-
-/** The error for a program that does not fit: its peak and its largest buffers. */
-function refusal(program: Program): (limit: number) => DeviceError {
-  return (limit) => {
-    const outside = program.buffers.reduce((sum, b) => sum + (b.role.kind === "temp" ? 0 : b.bytes), 0);
-    const largest = program.buffers
-      .map((spec, index) => ({ spec, index }))
-      .sort((a, b) => b.spec.bytes - a.spec.bytes)
-      .slice(0, 3)
-      .map(({ spec, index }) => `${nameOf(program, spec, index)} ${showBytes(spec.bytes)}`);
-    return new DeviceError("cpu", "the program does not fit the heap", {
-      expected: `at most ${showBytes(limit)}`,
-      got: `a peak of ${showBytes(program.arenaBytes + outside)}; largest: ${largest.join(", ")}`,
-      hint: "Use a smaller batch, or recompute() for long chains.",
-    });
-  };
-}
-
-function nameOf(program: Program, spec: BufferSpec, index: number): string {
-  const role =
-    spec.role.kind === "input" || spec.role.kind === "output"
-      ? `${spec.role.kind} ${spec.role.index}`
-      : spec.role.kind;
-  const size = spec.bytes / DTYPES[spec.dtype].bytes;
-  for (const step of program.steps) {
-    const written =
-      step.kind === "loop"
-        ? step.outputs.map((o) => o.operand)
-        : step.kind === "reduce"
-          ? [step.output]
-          : step.outputs;
-    const whole = written.find((o) => o.buffer === index && o.view.shape.reduce((a, b) => a * b, 1) === size);
-    if (whole) return `${role} ${spec.dtype}${show(whole.view.shape)}`;
-  }
-  return `${role} ${spec.dtype}[${size}]`;
 }

@@ -1,6 +1,6 @@
 // The allocator over the shared memory: 64-byte aligned blocks, free blocks in size classes, neighbours coalesced.
 
-import { DeviceError } from "@everlong/core";
+import { DeviceError, showBytes } from "@everlong/core";
 import { RESERVED_BYTES, type SharedMemory } from "./memory.ts";
 
 const ALIGN = 64;
@@ -33,18 +33,6 @@ class Span implements Block {
 export interface HeapOptions {
   /** Fill fresh and freed memory with NaN patterns, so that a read of either shows. Default false. */
   readonly poison?: boolean;
-}
-
-/** `1.5 GiB`, `12 KiB`. */
-export function showBytes(bytes: number): string {
-  const units = ["B", "KiB", "MiB", "GiB"];
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < units.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${unit === 0 ? value : value.toFixed(2)} ${units[unit]}`;
 }
 
 /** Allocates from a {@link SharedMemory}, growing it on demand. */

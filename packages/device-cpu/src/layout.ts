@@ -1,13 +1,12 @@
 // Lays a program out: lowers its steps, places temporaries in the arena, resolves argument words, and nests the frames of scans.
 
-import type { Program, ScanStep } from "@everlong/core";
+import { ScanLoop, spareOffsets, type Program, type ScanStep } from "@everlong/core";
 import { runReference } from "./fallback.ts";
 import { Frame, FrameBuilder } from "./frame.ts";
 import type { Block } from "./heap.ts";
 import type { ArgWord, Lowered, WasmStep } from "./kernel-step.ts";
 import { lower } from "./lowering.ts";
 import { aligned, type Layout, type Runtime } from "./runtime.ts";
-import { ScanLoop, spareOffsets } from "./scan.ts";
 
 interface Placement {
   readonly buffer: number;
@@ -140,8 +139,11 @@ function addKernel(
 }
 
 /** A scan whose carries' spares and body lie from byte `arenaStart` of the arena on. */
-function layOutScan(device: Runtime, step: ScanStep, blocks: Block[], arenaStart: number): ScanLoop {
-  const spares = spareOffsets(step, arenaStart);
+function layOutScan(device: Runtime, step: ScanStep, blocks: Block[], arenaStart: number): ScanLoop<Layout> {
+  const spares = spareOffsets(step, arenaStart, aligned);
   const body = layOut(device, step.body, blocks, spares.end);
-  return new ScanLoop(device, step, body, spares.offsets, spares.end - arenaStart + body.arenaBytes);
+  const arenaBytes = spares.end - arenaStart + body.arenaBytes;
+  return new ScanLoop(step, body, spares.offsets, arenaBytes, (to, from, bytes) =>
+    device.heap.memory.u8.copyWithin(to, from, from + bytes),
+  );
 }

@@ -1,9 +1,8 @@
 // The debugging aid that finds the first step whose result is not finite.
 
-import { fromBf16Bits, NumericError, show, type Program, writtenBy } from "@everlong/core";
+import { addressOf, fromBf16Bits, NumericError, show, type Program, writtenBy } from "@everlong/core";
 import type { Frame } from "./frame.ts";
 import type { SharedMemory } from "./memory.ts";
-import { addressOf } from "./operands.ts";
 
 /** Throws a {@link NumericError} naming the step and the user's line when a float output of the step holds NaN. */
 export function checkFinite(memory: SharedMemory, frame: Frame, program: Program, index: number): void {

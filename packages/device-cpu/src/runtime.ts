@@ -1,17 +1,16 @@
 // What the parts of the device share: the view of it that layouts, executables and scans need.
 
-import type { Buffer } from "@everlong/core";
-import type { Arena } from "./arena.ts";
+import type { Arena, Buffer } from "@everlong/core";
 import type { CpuBuffer } from "./buffer.ts";
 import type { Engine, Frame } from "./frame.ts";
-import type { Heap } from "./heap.ts";
+import type { Block, Heap } from "./heap.ts";
 import type { KernelCache } from "./kernel-cache.ts";
 import type { WasmTable } from "./kernel-step.ts";
 
 /** The device as its executables see it. */
 export interface Runtime {
   readonly heap: Heap;
-  readonly arena: Arena;
+  readonly arena: Arena<Block>;
   readonly kernels: KernelCache;
   readonly engine: Engine;
   /** A new buffer that owns the block at `address`. */

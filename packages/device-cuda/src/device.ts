@@ -1,6 +1,7 @@
 // The CUDA device: context, stream, memory, kernels, and the contract's entry points.
 
 import {
+  Arena,
   checkOptions,
   ConfigError,
   DeviceError,
@@ -16,7 +17,6 @@ import {
   type TypedArray,
 } from "@everlong/core";
 import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
-import { Arena } from "./arena.ts";
 import { CudaBuffer } from "./buffer.ts";
 import { Cublas } from "./cublas.ts";
 import { ATTRIBUTE, Driver, type Handle } from "./driver.ts";
@@ -55,7 +55,7 @@ export class CudaDevice implements Device, Runtime {
   readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
   readonly engine: Engine;
   readonly pool: MemoryPool;
-  readonly arena: Arena;
+  readonly arena: Arena<Block>;
   readonly kernels: KernelCache;
   readonly transfers: Transfers;
   readonly target: CudaTarget;
@@ -93,7 +93,10 @@ export class CudaDevice implements Device, Runtime {
     };
     this.engine = { driver, stream, launches: 0 };
     this.pool = new MemoryPool(driver, stream, memoryLimit);
-    this.arena = new Arena(this.pool);
+    this.arena = new Arena({
+      take: (bytes, refusal) => this.pool.allocate(bytes, "temporaries of programs", refusal),
+      give: (block) => this.pool.free(block),
+    });
     this.transfers = new Transfers(driver, stream);
     this.kernels = new KernelCache(driver, arch);
     // Said now rather than in the middle of a run.

@@ -2,22 +2,22 @@
 
 import {
   debugFlag,
+  bytesMoved,
   DeviceError,
-  DTYPES,
+  doesNotFit,
   invariant,
-  show,
+  RunProfile,
+  shapeOf,
+  showBytes,
+  showCount,
   type Buffer,
-  type BufferSpec,
   type Executable,
   type Program,
-  bytesMoved,
-  shapeOf,
-  RunProfile,
 } from "@everlong/core";
 import type { CudaBuffer } from "./buffer.ts";
 import type { Handle } from "./driver.ts";
 import { layOut } from "./layout.ts";
-import { showBytes, type Block } from "./memory-pool.ts";
+import type { Block } from "./memory-pool.ts";
 import { checkFinite } from "./nan-check.ts";
 import type { Layout, Runtime } from "./runtime.ts";
 
@@ -81,7 +81,8 @@ export class CudaExecutable implements Executable {
       inputs.length === program.inputs,
       `program takes ${program.inputs} inputs, got ${inputs.length}`,
     );
-    const arena = this.held.arena === 0 ? 0 : device.arena.address(refusal(program));
+    const arena =
+      this.held.arena === 0 ? 0 : device.arena.address((free) => doesNotFit("cuda", program, free));
     const addresses = inputs.map((b) => device.own(b).address);
     const { results, places } = this.takeOutputs(inputs);
     const nan = debugFlag("nan");
@@ -204,7 +205,9 @@ export class CudaExecutable implements Executable {
     try {
       sizes.forEach((bytes, i) => {
         if (program.donated[i] === undefined)
-          fresh[i] = device.pool.allocate(bytes, `output ${i} of a program`, refusal(program));
+          fresh[i] = device.pool.allocate(bytes, `output ${i} of a program`, (free) =>
+            doesNotFit("cuda", program, free),
+          );
       });
     } catch (error) {
       for (const block of fresh) if (block) device.pool.free(block);
@@ -241,47 +244,4 @@ export class CudaExecutable implements Executable {
     if (this.held.graphs.size > 0) this.device.engine.driver.synchronize(this.device.engine.stream);
     release(this.device, this.held);
   }
-}
-
-const showCount = (n: number): string => {
-  const units = ["", "k", "M", "G", "T"];
-  const unit = Math.max(0, Math.min(4, Math.floor(Math.log10(Math.max(1, n)) / 3)));
-  const value = n / 1000 ** unit;
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`.trim();
-};
-
-/** The error for a program that does not fit: its peak and its largest buffers. */
-export function refusal(program: Program): (free: number) => DeviceError {
-  return (free) => {
-    const outside = program.buffers.reduce((sum, b) => sum + (b.role.kind === "temp" ? 0 : b.bytes), 0);
-    const largest = program.buffers
-      .map((spec, index) => ({ spec, index }))
-      .sort((a, b) => b.spec.bytes - a.spec.bytes)
-      .slice(0, 3)
-      .map(({ spec, index }) => `${nameOf(program, spec, index)} ${showBytes(spec.bytes)}`);
-    return new DeviceError("cuda", "the program does not fit the device's memory", {
-      expected: `at most ${showBytes(free)} more`,
-      got: `a peak of ${showBytes(program.arenaBytes + outside)}; largest: ${largest.join(", ")}`,
-      hint: "Use a smaller batch, or recompute() for long chains.",
-    });
-  };
-}
-
-function nameOf(program: Program, spec: BufferSpec, index: number): string {
-  const role =
-    spec.role.kind === "input" || spec.role.kind === "output"
-      ? `${spec.role.kind} ${spec.role.index}`
-      : spec.role.kind;
-  const size = spec.bytes / DTYPES[spec.dtype].bytes;
-  for (const step of program.steps) {
-    const written =
-      step.kind === "loop"
-        ? step.outputs.map((o) => o.operand)
-        : step.kind === "reduce"
-          ? [step.output]
-          : step.outputs;
-    const whole = written.find((o) => o.buffer === index && o.view.shape.reduce((a, b) => a * b, 1) === size);
-    if (whole) return `${role} ${spec.dtype}${show(whole.view.shape)}`;
-  }
-  return `${role} ${spec.dtype}[${size}]`;
 }

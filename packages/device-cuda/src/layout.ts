@@ -1,6 +1,6 @@
 // Lays a program out: lowers its steps, places temporaries in the arena, resolves argument words, and nests the frames of scans.
 
-import { debugFlag, type Program, type ScanStep } from "@everlong/core";
+import { debugFlag, ScanLoop, spareOffsets, type Program, type ScanStep } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTable, CudaWord } from "@everlong/kernels/cuda";
 import { referenceWork } from "./fallback.ts";
 import { Frame, FrameBuilder, type BufferWord, type ResolvedWord } from "./frame.ts";
@@ -9,7 +9,6 @@ import type { Lowered } from "./lowered.ts";
 import { lower } from "./lowering.ts";
 import type { Block } from "./memory-pool.ts";
 import { aligned, type Layout, type Runtime } from "./runtime.ts";
-import { ScanLoop, spareOffsets } from "./scan.ts";
 
 interface Placement {
   readonly buffer: number;
@@ -175,8 +174,11 @@ function addJoined(device: Runtime, builder: FrameBuilder, step: number, group: 
 }
 
 /** A scan whose carries' spares and body lie from byte `arenaStart` of the arena on. */
-function layOutScan(device: Runtime, step: ScanStep, blocks: Block[], arenaStart: number): ScanLoop {
-  const spares = spareOffsets(step, arenaStart);
+function layOutScan(device: Runtime, step: ScanStep, blocks: Block[], arenaStart: number): ScanLoop<Layout> {
+  const spares = spareOffsets(step, arenaStart, aligned);
   const body = layOut(device, step.body, blocks, spares.end);
-  return new ScanLoop(device, step, body, spares.offsets, spares.end - arenaStart + body.arenaBytes);
+  const arenaBytes = spares.end - arenaStart + body.arenaBytes;
+  return new ScanLoop(step, body, spares.offsets, arenaBytes, (to, from, bytes) =>
+    device.engine.driver.copyOnDevice(to, from, bytes, device.engine.stream),
+  );
 }

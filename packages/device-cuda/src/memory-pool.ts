@@ -1,7 +1,7 @@
 // Device memory. Freed blocks are kept by size and given out again at once: all work runs on one stream, so what comes later on it
 // also runs later. When the device is full, kept blocks go back to the driver before anyone is refused.
 
-import { DeviceError } from "@everlong/core";
+import { DeviceError, showBytes } from "@everlong/core";
 import type { Driver, Handle } from "./driver.ts";
 
 /** Memory for one owner. `bytes` may exceed what was asked for. */
@@ -18,12 +18,6 @@ export function roundSize(bytes: number): number {
   const step = 2 ** Math.ceil(Math.log2(bytes)) / 8;
   return Math.ceil(bytes / step) * step;
 }
-
-export const showBytes = (n: number): string => {
-  if (n < 1024) return `${n} B`;
-  const unit = Math.min(4, Math.floor(Math.log2(n) / 10));
-  return `${(n / 1024 ** unit).toFixed(1)} ${["B", "KiB", "MiB", "GiB", "TiB"][unit]}`;
-};
 
 export class MemoryPool {
   liveBytes = 0;
@@ -42,7 +36,7 @@ export class MemoryPool {
   }
 
   /** @param refusal makes the error when the device is full; it is told what is free */
-  allocate(bytes: number, what: string, refusal?: (free: number) => DeviceError): Block {
+  allocate(bytes: number, what: string, refusal?: (free: number) => Error): Block {
     const size = roundSize(bytes);
     const address = this.takeKept(size) ?? this.fresh(size);
     if (address === undefined) {

@@ -1,7 +1,9 @@
 // CUDA C++ to machine code in process, through NVRTC.
 
+import { readdirSync } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
 import { DeviceError } from "@everlong/core";
-import { bindLibrary } from "./driver.ts";
+import { bindLibrary, koffi } from "./driver.ts";
 import { libraryCandidates } from "./search-libraries.ts";
 
 const SIGNATURES = {
@@ -16,6 +18,17 @@ const SIGNATURES = {
 } as const;
 
 const NAMES = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+
+/**
+ * NVRTC opens its builtins by name while it compiles, which the loader only finds on its own path; pip and conda put both files beside
+ * each other elsewhere. Loaded before, they are found.
+ */
+function loadBuiltins(library: string): void {
+  if (!isAbsolute(library)) return;
+  const folder = dirname(library);
+  for (const name of readdirSync(folder))
+    if (/^libnvrtc-builtins\.so[.\d]*$/.test(name)) koffi().load(join(folder, name));
+}
 
 /** The run-time compiler. */
 export class Nvrtc {
@@ -37,7 +50,9 @@ export class Nvrtc {
     let cause: unknown;
     for (const path of tried) {
       try {
-        return new Nvrtc(bindLibrary(path, SIGNATURES));
+        const functions = bindLibrary(path, SIGNATURES);
+        loadBuiltins(path);
+        return new Nvrtc(functions);
       } catch (error) {
         cause = error;
       }

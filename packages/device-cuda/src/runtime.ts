@@ -1,8 +1,7 @@
 // What executables need of the device.
 
 import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
-import type { Buffer } from "@everlong/core";
-import type { Arena } from "./arena.ts";
+import type { Arena, Buffer } from "@everlong/core";
 import type { CudaBuffer } from "./buffer.ts";
 import type { Cublas } from "./cublas.ts";
 import type { Handle } from "./driver.ts";
@@ -14,7 +13,7 @@ import type { Transfers } from "./transfers.ts";
 export interface Runtime {
   readonly engine: Engine;
   readonly pool: MemoryPool;
-  readonly arena: Arena;
+  readonly arena: Arena<Block>;
   readonly kernels: KernelCache;
   readonly transfers: Transfers;
   readonly target: CudaTarget;

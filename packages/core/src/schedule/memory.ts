@@ -1,7 +1,7 @@
 // The memory plan: temporaries share one arena by lifetime, results may overwrite arguments that die in the same step.
 
 import type { BufferSpec, Step } from "../device.ts";
-import { readBy, writtenBy } from "../step-operands.ts";
+import { readBy, writtenBy } from "../execution/step-operands.ts";
 import { operandKey } from "./loop-builder.ts";
 import type { DraftBuffer, DraftStep } from "./draft.ts";
 

@@ -2,7 +2,7 @@
 
 import type { LoopStep, Operand } from "../device.ts";
 import { sameShape, sizeOf } from "../shape.ts";
-import { readBy, writtenBy } from "../step-operands.ts";
+import { readBy, writtenBy } from "../execution/step-operands.ts";
 import { appendCode, LoopBuilder, operandKey } from "./loop-builder.ts";
 import type { DraftBuffer, DraftStep } from "./draft.ts";
 

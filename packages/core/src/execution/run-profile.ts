@@ -1,7 +1,7 @@
 // Times per step of a program, printed under EVERLONG_DEBUG=kernels. A device that computes on its own is waited for after every
 // step, so that the figures hold launch costs too.
 
-import type { Program } from "./device.ts";
+import type { Program } from "../device.ts";
 import { bytesMoved, shapeOf } from "./step-operands.ts";
 
 /** Collects the time of every step of one run; `report` gives the dearest steps first. */

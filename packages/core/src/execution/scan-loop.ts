@@ -1,48 +1,71 @@
 // Scans: the body's frame is run once per time step. Sequences advance by their bytes; carries alternate between the output's
 // memory and one spare, so that the last step writes the output.
 
-import { DTYPES, type ScanStep, type StepOperand } from "@everlong/core";
-import type { Frame } from "./frame.ts";
-import { addressOf } from "./operands.ts";
-import { aligned, type Layout, type Runtime } from "./runtime.ts";
+import type { Operand, ScanStep } from "../device.ts";
+import { DTYPES } from "../dtype.ts";
 
-const bytesOf = (o: StepOperand): number => o.view.shape.reduce((a, b) => a * b, 1) * DTYPES[o.dtype].bytes;
+/** Addresses of a program's buffers, and its launches. */
+export interface ScanFrame {
+  readonly addresses: ArrayLike<number>;
+  bind(buffer: number, address: number): void;
+  run(): void;
+}
 
-/** Where each carry's spare lies in the arena, from `start` on, and where they end. */
-export function spareOffsets(step: ScanStep, start: number): { offsets: number[]; end: number } {
+/** A body laid out, as far as a scan needs it. */
+export interface ScanBody {
+  readonly frame: ScanFrame;
+  readonly steps: readonly { readonly flops: number }[];
+  readonly bindArena: (address: number) => void;
+}
+
+/** Copies `bytes` bytes of the device's memory. */
+type Copy = (to: number, from: number, bytes: number) => void;
+
+const bytesOf = (o: Operand): number => o.view.shape.reduce((a, b) => a * b, 1) * DTYPES[o.dtype].bytes;
+
+/** Byte address of an operand's first element. */
+export const addressOf = (frame: Pick<ScanFrame, "addresses">, o: Operand): number =>
+  frame.addresses[o.buffer]! + o.view.offset * DTYPES[o.dtype].bytes;
+
+/** Where each carry's spare lies in the arena, from `start` on, and where they end. `align` rounds sizes up. */
+export function spareOffsets(
+  step: ScanStep,
+  start: number,
+  align: (bytes: number) => number,
+): { offsets: number[]; end: number } {
   let end = start;
   const offsets = step.inputs.slice(0, step.carries).map((o) => {
     const at = end;
-    end += aligned(bytesOf(o));
+    end += align(bytesOf(o));
     return at;
   });
   return { offsets, end };
 }
 
 /** Runs the body of a scan over its time steps. */
-export class ScanLoop {
-  readonly body: Layout;
+export class ScanLoop<Body extends ScanBody> {
+  readonly body: Body;
   /** Bytes of the arena for spares and body. */
   readonly arenaBytes: number;
   readonly flops: number;
-  private readonly device: Runtime;
   private readonly step: ScanStep;
   private readonly spares: readonly number[];
+  private readonly copy: Copy;
   private readonly inputs: number[] = [];
   private readonly outputs: number[] = [];
   private readonly inputBytes: readonly number[];
   private readonly outputBytes: readonly number[];
-  private frame: Frame | undefined;
+  private frame: Pick<ScanFrame, "addresses"> | undefined;
   private arena = 0;
 
-  constructor(device: Runtime, step: ScanStep, body: Layout, spares: readonly number[], arenaBytes: number) {
-    this.device = device;
+  constructor(step: ScanStep, body: Body, spares: readonly number[], arenaBytes: number, copy: Copy) {
     this.step = step;
     this.spares = spares;
     this.arenaBytes = arenaBytes;
+    this.copy = copy;
     this.body = {
       ...body,
-      bindArena: (address) => {
+      bindArena: (address: number) => {
         this.arena = address;
         body.bindArena(address);
       },
@@ -53,18 +76,18 @@ export class ScanLoop {
       else if (role.kind === "output") this.outputs[role.index] = i;
     });
     // Bytes of one time step.
-    const perStep = (o: StepOperand): number => (step.length === 0 ? 0 : bytesOf(o) / step.length);
+    const perStep = (o: Operand): number => (step.length === 0 ? 0 : bytesOf(o) / step.length);
     this.inputBytes = step.inputs.map(perStep);
     this.outputBytes = step.outputs.map(perStep);
   }
 
   /** Tells which frame holds the scan's operands. */
-  attach(frame: Frame): void {
+  attach(frame: Pick<ScanFrame, "addresses">): void {
     this.frame = frame;
   }
 
   run(): void {
-    const { step, arena, spares } = this;
+    const { step, arena, spares, copy } = this;
     const { carries, sequences, length, reverse } = step;
     const own = this.body.frame;
     const from = step.inputs.map((o) => addressOf(this.frame!, o));
@@ -84,9 +107,10 @@ export class ScanLoop {
       for (let i = carries; i < to.length; i++) own.bind(this.outputs[i]!, to[i]! + t * this.outputBytes[i]!);
       own.run();
     }
-    if (length === 0) {
-      const { u8 } = this.device.heap.memory;
-      for (let c = 0; c < carries; c++) u8.copyWithin(to[c]!, from[c]!, from[c]! + bytesOf(step.inputs[c]!));
+    if (length > 0) return;
+    for (let c = 0; c < carries; c++) {
+      const bytes = bytesOf(step.inputs[c]!);
+      if (bytes > 0) copy(to[c]!, from[c]!, bytes);
     }
   }
 

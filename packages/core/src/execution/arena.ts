@@ -1,22 +1,28 @@
-// One region for the temporaries of all executables: they run one after the other on one stream, so the largest need serves
-// everyone.
-
-import type { DeviceError } from "@everlong/core";
-import type { Handle } from "./driver.ts";
-import type { Block, MemoryPool } from "./memory-pool.ts";
+// One region for the temporaries of all executables of a device: they run one after the other, so the largest need serves everyone.
 
 /** Someone who needs arena bytes while alive. */
 export interface ArenaUser {
   readonly arena: number;
 }
 
-export class Arena {
-  private readonly pool: MemoryPool;
+interface ArenaBlock {
+  readonly address: number;
+  readonly bytes: number;
+}
+
+/** Where the region comes from. `take` throws what `refusal` makes, told the bytes that there are, when it cannot be had. */
+export interface ArenaMemory<Block extends ArenaBlock> {
+  readonly take: (bytes: number, refusal: (limit: number) => Error) => Block;
+  readonly give: (block: Block) => void;
+}
+
+export class Arena<Block extends ArenaBlock = ArenaBlock> {
+  private readonly memory: ArenaMemory<Block>;
   private readonly users = new Set<ArenaUser>();
   private block: Block | undefined;
 
-  constructor(pool: MemoryPool) {
-    this.pool = pool;
+  constructor(memory: ArenaMemory<Block>) {
+    this.memory = memory;
   }
 
   /** Registers a user; memory is taken at the first run. */
@@ -33,8 +39,8 @@ export class Arena {
   }
 
   /** Address of the region, large enough for every registered user. */
-  address(refusal: (free: number) => DeviceError): Handle {
-    this.block ??= this.pool.allocate(this.needed(), "temporaries of programs", refusal);
+  address(refusal: (limit: number) => Error): number {
+    this.block ??= this.memory.take(this.needed(), refusal);
     return this.block.address;
   }
 
@@ -45,7 +51,7 @@ export class Arena {
   }
 
   private drop(): void {
-    if (this.block) this.pool.free(this.block);
+    if (this.block) this.memory.give(this.block);
     this.block = undefined;
   }
 }

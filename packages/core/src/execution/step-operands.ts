@@ -1,8 +1,8 @@
 // What the steps of a program read and write.
 
-import type { Operand, Step } from "./device.ts";
-import { DTYPES } from "./dtype.ts";
-import { show } from "./shape.ts";
+import type { Operand, Step } from "../device.ts";
+import { DTYPES } from "../dtype.ts";
+import { show } from "../shape.ts";
 
 /** Operands that a step reads. */
 export function readBy(step: Step): readonly Operand[] {
