@@ -1,34 +1,21 @@
 // Gradient rule of every primitive, made of primitives, so gradients differentiate again.
 
 import { isFloat } from "../dtype.ts";
-import { EverlongError } from "../errors.ts";
-import { inline, type Graph } from "../graph.ts";
-import type { BinaryFn, Examples, Primitive, PrimitiveParams, UnaryFn } from "../primitives.ts";
+import type { Primitive } from "../primitives.ts";
 import { record } from "../record.ts";
 import { sizeOf } from "../shape.ts";
 import type { Tensor } from "../tensor.ts";
 import { iota, onesLike, zeros, zerosLike } from "../ops/creation.ts";
 import {
-  add,
   and,
   cast,
   clamp,
-  cos,
   div,
   equal,
-  exp,
-  floor,
   greaterEqual,
   less,
   lessEqual,
-  log,
   mul,
-  neg,
-  pow,
-  sign,
-  sin,
-  square,
-  sub,
   where,
 } from "../ops/elementwise.ts";
 import {
@@ -45,89 +32,9 @@ import {
 import { cumprod, cummax, cummin, cumsum, sum } from "../ops/reduction.ts";
 import { scatterAdd, scatterSet, takeAlong } from "../ops/indexing.ts";
 import { matmul } from "../ops/linalg.ts";
-import { after, scan } from "../ops/control.ts";
-import { vmap } from "../vmap.ts";
-
-export interface VjpArgs<P extends Primitive> {
-  readonly inputs: readonly Tensor[];
-  readonly outputs: readonly Tensor[];
-  readonly params: PrimitiveParams[P];
-  /** Cotangent per output; undefined where nothing depends on it. */
-  readonly cotangents: readonly (Tensor | undefined)[];
-  /** Whether input i leads to a wanted gradient. */
-  readonly needed: readonly boolean[];
-  /** Reverse mode itself, for rules with bodies. */
-  readonly gradients: (
-    outputs: readonly Tensor[],
-    wrt: readonly Tensor[],
-    seeds: readonly (Tensor | undefined)[],
-  ) => (Tensor | undefined)[];
-}
-
-type Gradients = (Tensor | undefined)[];
-type Rule<P extends Primitive> = (args: VjpArgs<P>) => Gradients;
-
-const none = (): Gradients => [];
-
-type UnaryRule = (x: Tensor, y: Tensor, g: Tensor) => Tensor | undefined;
-const unaryRules: { readonly [F in UnaryFn]: UnaryRule } = {
-  neg: (_x, _y, g) => neg(g),
-  abs: (x, _y, g) => mul(g, sign(x)),
-  sign: () => undefined,
-  exp: (_x, y, g) => mul(g, y),
-  expm1: (_x, y, g) => mul(g, add(y, 1)),
-  log: (x, _y, g) => div(g, x),
-  log1p: (x, _y, g) => div(g, add(x, 1)),
-  sqrt: (_x, y, g) => div(mul(g, 0.5), y),
-  rsqrt: (_x, y, g) => mul(mul(g, -0.5), mul(y, square(y))),
-  reciprocal: (_x, y, g) => neg(mul(g, square(y))),
-  sin: (x, _y, g) => mul(g, cos(x)),
-  cos: (x, _y, g) => neg(mul(g, sin(x))),
-  tanh: (_x, y, g) => mul(g, sub(1, square(y))),
-  sigmoid: (_x, y, g) => mul(g, mul(y, sub(1, y))),
-  erf: (x, _y, g) => mul(g, mul(exp(neg(square(x))), 2 / Math.sqrt(Math.PI))),
-  floor: () => undefined,
-  ceil: () => undefined,
-  round: () => undefined,
-  not: () => undefined,
-};
-
-type BinaryRule = (a: Tensor, b: Tensor, y: Tensor, g: Tensor, needed: readonly boolean[]) => Gradients;
-/** Where operands tie, each gets half, as the limit of a smooth maximum does. */
-const extreme =
-  (fn: "max" | "min"): BinaryRule =>
-  (a, b, _y, g) => {
-    const wins = fn === "max" ? less(b, a) : less(a, b);
-    const half = where(equal(a, b), mul(g, 0.5), 0);
-    const loses = fn === "max" ? less(a, b) : less(b, a);
-    return [add(where(wins, g, 0), half), add(where(loses, g, 0), half)];
-  };
-const binaryRules: { readonly [F in BinaryFn]: BinaryRule } = {
-  add: (_a, _b, _y, g) => [g, g],
-  sub: (_a, _b, _y, g, n) => [g, n[1] ? neg(g) : undefined],
-  mul: (a, b, _y, g, n) => [n[0] ? mul(g, b) : undefined, n[1] ? mul(g, a) : undefined],
-  div: (_a, b, y, g, n) => {
-    const q = div(g, b);
-    return [q, n[1] ? neg(mul(q, y)) : undefined];
-  },
-  mod: (a, b, _y, g, n) => [g, n[1] ? neg(mul(g, floor(div(a, b)))) : undefined],
-  pow: (a, b, y, g, n) => [
-    // x^0 has slope 0, also at x = 0.
-    n[0] ? mul(g, where(equal(b, 0), 0, mul(b, pow(a, sub(b, 1))))) : undefined,
-    n[1] ? mul(g, where(lessEqual(a, 0), 0, mul(y, log(where(lessEqual(a, 0), 1, a))))) : undefined,
-  ],
-  max: extreme("max"),
-  min: extreme("min"),
-  atan2: (a, b, _y, g, n) => {
-    const r = add(square(a), square(b));
-    return [n[0] ? mul(g, div(b, r)) : undefined, n[1] ? neg(mul(g, div(a, r))) : undefined];
-  },
-  and: none,
-  or: none,
-  xor: none,
-  shl: none,
-  shr: none,
-};
+import { fusedRule, recomputeRule, scanRule } from "./vjp-control.ts";
+import { binaryRules, none, unaryRules } from "./vjp-elementwise.ts";
+import type { Rule } from "./vjp-rule.ts";
 
 /** Puts the removed axes back with size 1. */
 const keepDims = (t: Tensor, shape: readonly number[], axes: readonly number[]): Tensor =>
@@ -174,8 +81,6 @@ function dilate(t: Tensor, axis: number, step: number): Tensor {
   return narrow(merged, axis, 0, (n - 1) * step + 1);
 }
 
-const float = (t: Tensor): boolean => isFloat(t.dtype);
-
 /** Along `axis`: true where the index is inside the axis. */
 const inside = (indices: Tensor, n: number): Tensor => and(greaterEqual(indices, 0), less(indices, n));
 
@@ -193,7 +98,7 @@ export const vjpRules: { readonly [P in Primitive]: Rule<P> } = {
   binary: ({ inputs, outputs, params, cotangents, needed }) =>
     binaryRules[params.fn](inputs[0]!, inputs[1]!, outputs[0]!, cotangents[0]!, needed),
   select: ({ inputs, cotangents: [g] }) => [undefined, where(inputs[0]!, g!, 0), where(inputs[0]!, 0, g!)],
-  cast: ({ inputs, cotangents: [g] }) => [float(inputs[0]!) ? cast(g!, inputs[0]!.dtype) : undefined],
+  cast: ({ inputs, cotangents: [g] }) => [isFloat(inputs[0]!.dtype) ? cast(g!, inputs[0]!.dtype) : undefined],
   reshape: ({ inputs, cotangents: [g] }) => [reshape(g!, inputs[0]!.shape)],
   permute: ({ params, cotangents: [g] }) => [
     permute(
@@ -306,125 +211,7 @@ export const vjpRules: { readonly [P in Primitive]: Rule<P> } = {
     return record("fft", { inverse: !params.inverse }, [gr!, gi!]);
   },
   barrier: ({ params, cotangents: [g] }) => [params.gradient === "pass" ? g : undefined],
-  recompute: ({ inputs, params, cotangents, needed, gradients }) => {
-    const later = cotangents.filter((g) => g !== undefined);
-    const again = inputs.map((t) => after(t, later));
-    const [args, captures] = splitBody(params.body, again);
-    const results = inline(params.body, args, captures);
-    const wanted = again.filter((_, i) => needed[i]);
-    const found = gradients(results, wanted, cotangents);
-    return spreadNeeded(needed, found);
-  },
-  scan: ({ inputs, outputs, params, cotangents, needed, gradients }) => {
-    const { body, carries, sequences, reverse } = params;
-    const ys = body.results.length - carries;
-    const saved = outputs.slice(carries + ys);
-    const xs = inputs.slice(carries, carries + sequences);
-    const constants = inputs.slice(carries + sequences);
-    const hasSlope = (t: Tensor): boolean => float(t);
-    const seedOf = (t: Tensor, g: Tensor | undefined): Tensor | undefined =>
-      hasSlope(t) ? (g ?? zerosLike(t)) : undefined;
-    const carrySeeds = Array.from({ length: carries }, (_, i) => seedOf(outputs[i]!, cotangents[i]));
-    const ySeeds = Array.from({ length: ys }, (_, i) =>
-      seedOf(outputs[carries + i]!, cotangents[carries + i]),
-    );
-    // Second derivatives also reach the saved carries.
-    const savedSeeds = saved.map((_, i) => cotangents[carries + ys + i] ?? null);
-    const constantSlots = constants.map((t, i) =>
-      needed[carries + sequences + i] && hasSlope(t) ? zerosLike(t) : null,
-    );
-    const [last, stacked] = scan(
-      (
-        [carryBar, constantBar]: readonly [readonly (Tensor | null)[], readonly (Tensor | null)[]],
-        step: {
-          saved: readonly Tensor[];
-          xs: readonly Tensor[];
-          ys: readonly (Tensor | null)[];
-          savedBar: readonly (Tensor | null)[];
-        },
-      ) => {
-        // Fresh handles: the gradient is with respect to this step's values.
-        const args = [...step.saved, ...step.xs].map((t) => after(t, []));
-        const own = constants.map((t) => after(t, []));
-        const results = inline(body, args, own);
-        const seeds = [...carryBar, ...step.ys].map((t) => t ?? undefined);
-        const wrt = [...args, ...own];
-        const found = gradients(results, wrt, seeds);
-        const orZero = (t: Tensor | undefined, like: Tensor): Tensor => t ?? zerosLike(like);
-        const nextCarry = args.slice(0, carries).map((t, i) => {
-          if (!carrySeeds[i]) return null;
-          const direct = orZero(found[i], t);
-          return step.savedBar[i] ? add(direct, step.savedBar[i]) : direct;
-        });
-        const xBar = args.slice(carries).map((t, i) => (hasSlope(t) ? orZero(found[carries + i], t) : null));
-        const nextConstant = own.map((t, i) => {
-          const soFar = constantBar[i];
-          return soFar ? add(soFar, orZero(found[carries + sequences + i], t)) : null;
-        });
-        return [[nextCarry, nextConstant] as const, xBar] as const;
-      },
-      [carrySeeds.map((t) => t ?? null), constantSlots] as const,
-      { saved, xs, ys: ySeeds.map((t) => t ?? null), savedBar: savedSeeds },
-      { reverse: !reverse },
-    );
-    return [
-      ...last[0].map((t) => t ?? undefined),
-      ...stacked.map((t) => t ?? undefined),
-      ...last[1].map((t) => t ?? undefined),
-    ];
-  },
-  fused: (args) => {
-    const { inputs, outputs, params, cotangents, needed } = args;
-    const { def, examples } = params;
-    if (!def.vjp) {
-      throw new EverlongError(def.name, "has no gradient", {
-        hint: "Use the reference form made of primitives where a second derivative is needed.",
-      });
-    }
-    if (examples) return gradientOfExamples(args, examples);
-    return def.vjp({ inputs, outputs, params: params.params as never, cotangents, needed });
-  },
+  recompute: recomputeRule,
+  scan: scanRule,
+  fused: fusedRule,
 };
-
-/** The op's own gradient, mapped over its examples; what they share sums up. */
-function gradientOfExamples(
-  { inputs, outputs, params, cotangents, needed }: VjpArgs<"fused">,
-  { mapped }: Examples,
-): Gradients {
-  const used = cotangents.flatMap((t, i) => (t ? [i] : []));
-  const present: number[] = [];
-  const run = vmap(
-    (...given: readonly Tensor[]) => {
-      const slots: (Tensor | undefined)[] = cotangents.map(() => undefined);
-      used.forEach((i, n) => (slots[i] = given[inputs.length + outputs.length + n]));
-      const found = params.def.vjp!({
-        inputs: given.slice(0, inputs.length),
-        outputs: given.slice(inputs.length, inputs.length + outputs.length),
-        params: params.params as never,
-        cotangents: slots,
-        needed,
-      });
-      return found.flatMap((t, i) => {
-        if (!t) return [];
-        present.push(i);
-        return [t];
-      });
-    },
-    {
-      inAxes: [...mapped.map((m) => (m ? 0 : null)), ...outputs.map(() => 0), ...used.map(() => 0)],
-    },
-  );
-  const all = run(...inputs, ...outputs, ...used.map((i) => cotangents[i]!));
-  const slopes: (Tensor | undefined)[] = inputs.map(() => undefined);
-  present.forEach((i, n) => (slopes[i] = mapped[i] ? all[n]! : sum(all[n]!, 0)));
-  return slopes;
-}
-
-function splitBody(body: Graph, inputs: readonly Tensor[]): [Tensor[], Tensor[]] {
-  return [inputs.slice(0, body.params.length), inputs.slice(body.params.length)];
-}
-
-function spreadNeeded(needed: readonly boolean[], found: readonly (Tensor | undefined)[]): Gradients {
-  let at = 0;
-  return needed.map((n) => (n ? found[at++] : undefined));
-}
