@@ -3,7 +3,8 @@
 import { productOf, rowStep } from "../cuda-rows.ts";
 import { blocksFor, type CudaSource, type CudaStep, type CudaWord } from "../cuda-step.ts";
 import { named } from "../inputs.ts";
-import type { NormGradParams, NormParams } from "./op.ts";
+import type { NormParams } from "../norm.ts";
+import type { NormGradParams } from "./op.ts";
 
 const place = (index: number | undefined): CudaWord => (index === undefined ? 0 : { input: index });
 

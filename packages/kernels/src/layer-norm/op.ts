@@ -1,7 +1,6 @@
 // Layer normalisation over the last axis (Ba, Kiros & Hinton 2016).
 
 import {
-  ShapeError,
   add,
   cast,
   checkOptions,
@@ -9,53 +8,34 @@ import {
   mean,
   mul,
   rsqrt,
-  show,
   sizeOf,
   square,
   squeeze,
   sub,
   sum,
   unsqueeze,
-  zerosLike,
   type Op,
   type Tensor,
-  type TensorType,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, inOneDtype, present } from "../inputs.ts";
+import { named, inOneDtype, present } from "../inputs.ts";
+import {
+  checkNorm,
+  normGradients,
+  normGradTypes,
+  withZeroCotangents,
+  type NormOptions,
+  type NormParams,
+} from "../norm.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { batchRows } from "../batch-rows.ts";
 import { layerNormGradReference, layerNormReference } from "./reference.ts";
-
-export type NormInput = "x" | "weight" | "bias";
-export interface NormParams {
-  readonly eps: number;
-  readonly inputs: readonly NormInput[];
-}
 
 export type NormGradInput = "x" | "weight" | "mean" | "rstd" | "dy";
 export interface NormGradParams {
   /** Whether the gradient of the bias is an output (the last). */
   readonly bias: boolean;
   readonly inputs: readonly NormGradInput[];
-}
-
-/** Checks rows `[..., N]` with weights `[N]`; gives the dtype. */
-export function checkNorm(op: string, types: Readonly<Record<string, TensorType | undefined>>): void {
-  const x = types["x"]!;
-  const dtype = needCompute(op, "x", x);
-  const n = x.shape[x.shape.length - 1];
-  if (n === undefined || n === 0) {
-    throw new ShapeError(op, "needs rows of at least one element", {
-      expected: "x [..., N]",
-      got: show(x.shape),
-    });
-  }
-  for (const name of ["weight", "bias"]) if (types[name]) need(op, name, types[name], [n], "[N]", dtype);
-  for (const name of ["mean", "rstd"]) {
-    if (types[name]) need(op, name, types[name], x.shape.slice(0, -1), "x without the last axis", dtype);
-  }
-  if (types["dy"]) need(op, "dy", types["dy"], x.shape, "shape of x", dtype);
 }
 
 function decompose(inputs: readonly Tensor[], params: NormParams): Tensor[] {
@@ -100,13 +80,8 @@ export const layerNormOp: Op<NormParams> = defineOp<NormParams>({
     if (cotangents[1] || cotangents[2]) return gradientsThrough(decompose, context);
     const { x, weight, bias } = named(params.inputs, inputs);
     const { names, tensors } = present({ x, weight, mean: outputs[1], rstd: outputs[2], dy: cotangents[0] });
-    const [dx, ...rest] = layerNormGradOp(tensors, { bias: bias !== undefined, inputs: names });
-    const found = {
-      x: dx!,
-      ...(weight ? { weight: rest[0]! } : {}),
-      ...(bias ? { bias: rest[rest.length - 1]! } : {}),
-    };
-    return inOrder(params.inputs, found);
+    const found = layerNormGradOp(tensors, { bias: bias !== undefined, inputs: names });
+    return normGradients(params.inputs, found);
   },
   batch: (context) => batchRows(context, context.params.inputs, ["x"]),
   cost: (inputs, outputs) => ({ flops: 8 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
@@ -115,27 +90,12 @@ export const layerNormOp: Op<NormParams> = defineOp<NormParams>({
 /** `(x, weight?, mean, rstd, dy) -> (dx, dweight? [N], dbias? [N])`; the sums over rows run in a fixed order. */
 export const layerNormGradOp: Op<NormGradParams> = defineOp<NormGradParams>({
   name: "layer-norm-grad",
-  shape: (inputs, params) => {
-    const types = named(params.inputs, inputs);
-    checkNorm("layer-norm-grad", types);
-    const x = types.x!;
-    const column = { shape: x.shape.slice(-1), dtype: x.dtype };
-    return [x, ...(types.weight ? [column] : []), ...(params.bias ? [column] : [])];
-  },
+  shape: (inputs, params) => normGradTypes("layer-norm-grad", named(params.inputs, inputs), params.bias),
   reference: layerNormGradReference,
   decompose: decomposeGrad,
-  vjp: (context) => {
-    // dy may be used without dx: a missing cotangent counts as zero.
-    const cotangents = context.outputs.map((t, i) => context.cotangents[i] ?? zerosLike(t));
-    return gradientsThrough(decomposeGrad, { ...context, cotangents });
-  },
+  vjp: (context) => gradientsThrough(decomposeGrad, withZeroCotangents(context)),
   cost: (inputs, outputs) => ({ flops: 12 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
 });
-
-export interface NormOptions {
-  /** Added to the variance (mean square). Default 1e-5. */
-  readonly eps?: number;
-}
 
 /**
  * Layer normalisation over the last axis.

@@ -1,6 +1,7 @@
 import type { HostArray } from "@everlong/core";
 import { named } from "../inputs.ts";
-import type { NormGradParams, NormParams } from "./op.ts";
+import type { NormParams } from "../norm.ts";
+import type { NormGradParams } from "./op.ts";
 
 /** Per row: `y = (x - mean) rstd weight + bias`, `rstd = 1 / sqrt(var + eps)` with the biased variance. */
 export function layerNormReference(

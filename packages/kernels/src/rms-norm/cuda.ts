@@ -2,9 +2,10 @@
 
 import type { CudaSource } from "../cuda-step.ts";
 import { normGradSource, normSource } from "../layer-norm/cuda.ts";
-import type { RmsNormGradParams, RmsNormParams } from "./op.ts";
+import type { NormParams } from "../norm.ts";
+import type { RmsNormGradParams } from "./op.ts";
 
-export const rmsNormCuda: CudaSource<RmsNormParams> = normSource(true);
+export const rmsNormCuda: CudaSource<NormParams> = normSource(true);
 export const rmsNormGradCuda: CudaSource<RmsNormGradParams> = normGradSource(
   true,
 ) as CudaSource<RmsNormGradParams>;

@@ -14,21 +14,22 @@ import {
   sub,
   sum,
   unsqueeze,
-  zerosLike,
   type Op,
   type Tensor,
 } from "@everlong/core";
 import { batchRows } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, inOneDtype, present } from "../inputs.ts";
-import { checkNorm, type NormInput, type NormOptions } from "../layer-norm/op.ts";
+import { named, inOneDtype, present } from "../inputs.ts";
+import {
+  checkNorm,
+  normGradients,
+  normGradTypes,
+  withZeroCotangents,
+  type NormOptions,
+  type NormParams,
+} from "../norm.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { rmsNormGradReference, rmsNormReference } from "./reference.ts";
-
-export interface RmsNormParams {
-  readonly eps: number;
-  readonly inputs: readonly NormInput[];
-}
 
 export type RmsNormGradInput = "x" | "weight" | "rstd" | "dy";
 export interface RmsNormGradParams {
@@ -37,7 +38,7 @@ export interface RmsNormGradParams {
   readonly inputs: readonly RmsNormGradInput[];
 }
 
-function decompose(inputs: readonly Tensor[], params: RmsNormParams): Tensor[] {
+function decompose(inputs: readonly Tensor[], params: NormParams): Tensor[] {
   const { x, weight, bias } = named(params.inputs, inputs);
   const r = rsqrt(add(mean(square(x!), -1, { keepDims: true }), params.eps));
   let y = mul(x!, r);
@@ -60,7 +61,7 @@ function decomposeGrad(inputs: readonly Tensor[], params: RmsNormGradParams): Te
 }
 
 /** `(x [..., N], weight? [N], bias? [N]) -> (y [..., N], 1 / root mean square [...])`. */
-export const rmsNormOp: Op<RmsNormParams> = defineOp<RmsNormParams>({
+export const rmsNormOp: Op<NormParams> = defineOp<NormParams>({
   name: "rms-norm",
   shape: (inputs, params) => {
     const types = named(params.inputs, inputs);
@@ -74,13 +75,8 @@ export const rmsNormOp: Op<RmsNormParams> = defineOp<RmsNormParams>({
     if (cotangents[1]) return gradientsThrough(decompose, context);
     const { x, weight, bias } = named(params.inputs, inputs);
     const { names, tensors } = present({ x, weight, rstd: outputs[1], dy: cotangents[0] });
-    const [dx, ...rest] = rmsNormGradOp(tensors, { bias: bias !== undefined, inputs: names });
-    const found = {
-      x: dx!,
-      ...(weight ? { weight: rest[0]! } : {}),
-      ...(bias ? { bias: rest[rest.length - 1]! } : {}),
-    };
-    return inOrder(params.inputs, found);
+    const found = rmsNormGradOp(tensors, { bias: bias !== undefined, inputs: names });
+    return normGradients(params.inputs, found);
   },
   batch: (context) => batchRows(context, context.params.inputs, ["x"]),
   cost: (inputs, outputs) => ({ flops: 5 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
@@ -89,19 +85,10 @@ export const rmsNormOp: Op<RmsNormParams> = defineOp<RmsNormParams>({
 /** `(x, weight?, rstd, dy) -> (dx, dweight? [N], dbias? [N])`; the sums over rows run in a fixed order. */
 export const rmsNormGradOp: Op<RmsNormGradParams> = defineOp<RmsNormGradParams>({
   name: "rms-norm-grad",
-  shape: (inputs, params) => {
-    const types = named(params.inputs, inputs);
-    checkNorm("rms-norm-grad", types);
-    const x = types.x!;
-    const column = { shape: x.shape.slice(-1), dtype: x.dtype };
-    return [x, ...(types.weight ? [column] : []), ...(params.bias ? [column] : [])];
-  },
+  shape: (inputs, params) => normGradTypes("rms-norm-grad", named(params.inputs, inputs), params.bias),
   reference: rmsNormGradReference,
   decompose: decomposeGrad,
-  vjp: (context) => {
-    const cotangents = context.outputs.map((t, i) => context.cotangents[i] ?? zerosLike(t));
-    return gradientsThrough(decomposeGrad, { ...context, cotangents });
-  },
+  vjp: (context) => gradientsThrough(decomposeGrad, withZeroCotangents(context)),
   cost: (inputs, outputs) => ({ flops: 9 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
 });
 

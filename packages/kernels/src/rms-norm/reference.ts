@@ -1,12 +1,13 @@
 import type { HostArray } from "@everlong/core";
 import { named } from "../inputs.ts";
-import type { RmsNormGradParams, RmsNormParams } from "./op.ts";
+import type { NormParams } from "../norm.ts";
+import type { RmsNormGradParams } from "./op.ts";
 
 /** Per row: `y = x rstd weight + bias`, `rstd = 1 / sqrt(avg(x^2) + eps)`. */
 export function rmsNormReference(
   inputs: readonly HostArray[],
   [y, rstd]: readonly HostArray[],
-  params: RmsNormParams,
+  params: NormParams,
 ): void {
   const { x, weight, bias } = named(params.inputs, inputs);
   const n = x!.shape[x!.shape.length - 1]!;

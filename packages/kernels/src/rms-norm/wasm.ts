@@ -1,8 +1,9 @@
 import { lowerNorm, lowerNormGrad } from "../norm-wasm.ts";
 import type { WasmSource } from "../wasm-step.ts";
-import type { RmsNormGradParams, RmsNormParams } from "./op.ts";
+import type { NormParams } from "../norm.ts";
+import type { RmsNormGradParams } from "./op.ts";
 
-export const rmsNormWasm: WasmSource<RmsNormParams> = {
+export const rmsNormWasm: WasmSource<NormParams> = {
   lower: (call, target) => lowerNorm(call, target, false),
 };
 export const rmsNormGradWasm: WasmSource<RmsNormGradParams> = {
