@@ -2,6 +2,7 @@
 
 import type { CudaStep } from "@everlong/kernels/cuda";
 import { cudaPrelude } from "@everlong/kernels/cuda";
+import { CompileThreads } from "./compile-threads.ts";
 import { DiskCache } from "./disk-cache.ts";
 import type { Driver, Handle } from "./driver.ts";
 import { Nvrtc } from "./nvrtc.ts";
@@ -20,6 +21,9 @@ export const compileOptions = (arch: number): string[] => [
   "--std=c++17",
 ];
 
+/** Kernels below which starting threads costs more than they save. */
+const FEWEST_SHARED = 3;
+
 export class KernelCache {
   built = 0;
   private readonly driver: Driver;
@@ -27,6 +31,9 @@ export class KernelCache {
   private readonly kernels = new Map<string, Kernel & { shared: number }>();
   private readonly disk: DiskCache;
   private compiler: Nvrtc | undefined;
+  private threads: CompileThreads | undefined;
+  /** Images of kernels that are not asked for yet. */
+  private readonly ready = new Map<string, Uint8Array>();
 
   constructor(driver: Driver, arch: number, disk: DiskCache = new DiskCache()) {
     this.driver = driver;
@@ -58,13 +65,50 @@ export class KernelCache {
     return found;
   }
 
-  private image(kernel: CudaStep["kernel"]): Uint8Array {
-    const options = compileOptions(this.arch);
+  /** Brings the images of kernels that are about to be asked for, compiling what is missing on several threads. */
+  prepare(kernels: Iterable<CudaStep["kernel"]>): void {
+    const missing = new Map<
+      string,
+      { readonly key: string; readonly source: string; readonly entry: string }
+    >();
+    for (const kernel of kernels) {
+      if (this.kernels.has(kernel.key) || this.ready.has(kernel.key) || missing.has(kernel.key)) continue;
+      const [source, key] = this.sourceOf(kernel);
+      const stored = this.disk.read(key);
+      if (stored) this.ready.set(kernel.key, stored);
+      else missing.set(kernel.key, { key, source, entry: kernel.entry });
+    }
+    if (missing.size < FEWEST_SHARED) return;
+    this.threads ??= new CompileThreads(this.nvrtc.path);
+    const jobs = [...missing];
+    const images = this.threads.compile(
+      jobs.map(([, job]) => job),
+      compileOptions(this.arch),
+    );
+    images.forEach((image, i) => {
+      if (!image) return;
+      const [name, { key }] = jobs[i]!;
+      this.disk.write(key, image);
+      this.ready.set(name, image);
+    });
+  }
+
+  private sourceOf(kernel: CudaStep["kernel"]): [source: string, key: string] {
     const source = `${cudaPrelude}\n${kernel.source()}`;
-    const key = [this.nvrtc.version, this.driver.version, ...options, source].join("\n");
+    return [
+      source,
+      [this.nvrtc.version, this.driver.version, ...compileOptions(this.arch), source].join("\n"),
+    ];
+  }
+
+  private image(kernel: CudaStep["kernel"]): Uint8Array {
+    const ready = this.ready.get(kernel.key);
+    this.ready.delete(kernel.key);
+    if (ready) return ready;
+    const [source, key] = this.sourceOf(kernel);
     const stored = this.disk.read(key);
     if (stored) return stored;
-    const image = this.nvrtc.compile(source, kernel.entry, options);
+    const image = this.nvrtc.compile(source, kernel.entry, compileOptions(this.arch));
     this.disk.write(key, image);
     return image;
   }

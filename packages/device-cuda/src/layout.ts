@@ -50,6 +50,12 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
   const groups = debugFlag("kernels") || debugFlag("nan") ? [] : joinedSteps(program, lowerings);
   const joined = new Set(groups.flat());
   const groupEnding = new Map(groups.map((steps) => [steps.at(-1)!, steps]));
+  device.kernels.prepare([
+    ...lowerings.flatMap((l, i) =>
+      l && typeof l !== "string" && !joined.has(i) ? kernelsOf(device, l.steps) : [],
+    ),
+    ...groups.map(([first]) => joinedKernel((lowerings[first!] as Lowered).steps[0] as CudaStep)),
+  ]);
   program.steps.forEach((step, index) => {
     if (step.kind === "scan") {
       const scan = layOutScan(device, step, blocks, bodiesStart);
@@ -99,6 +105,12 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
       for (const body of bodies) body.bindArena(address);
     },
   };
+}
+
+function kernelsOf(device: Runtime, steps: Lowered["steps"]): CudaStep["kernel"][] {
+  return steps.flatMap((s) =>
+    !("library" in s) ? [s.kernel] : device.library ? [] : kernelsOf(device, s.otherwise),
+  );
 }
 
 type Resolver = (word: CudaWord) => ResolvedWord;

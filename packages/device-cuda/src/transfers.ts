@@ -6,6 +6,8 @@ import type { Driver, Handle } from "./driver.ts";
 const CHUNK = 4 * 1024 * 1024;
 /** Polls in a row before the loop is left alone for a millisecond. */
 const EAGER_POLLS = 200;
+/** Milliseconds of waiting after which it is said that work is still under way. */
+const LONG_WAIT = 30_000;
 
 interface Staging {
   readonly address: Handle;
@@ -74,7 +76,15 @@ export class Transfers {
   async settled(): Promise<void> {
     const event = this.events.pop() ?? this.driver.createEvent();
     this.driver.record(event, this.stream);
+    const began = performance.now();
+    let said = false;
     for (let polls = 0; !this.driver.isDone(event); polls++) {
+      if (!said && performance.now() - began > LONG_WAIT) {
+        said = true;
+        console.warn(
+          `[cuda] the GPU has been at work for ${LONG_WAIT / 1000} s without an end; EVERLONG_DEBUG=kernels names the step that it is in.`,
+        );
+      }
       await new Promise<void>((resolve) =>
         polls < EAGER_POLLS ? setImmediate(resolve) : setTimeout(resolve, 1),
       );
