@@ -3,6 +3,9 @@
 import type { Command } from "commander";
 import { runParity, type CaseReport, type ParityOptions } from "../parity/run.ts";
 
+/** Seconds after which a case is named while it runs. */
+const SLOW_CASE = 10;
+
 const number = (x: number): string => (Number.isFinite(x) ? x.toExponential(1) : "inf");
 
 function line(r: CaseReport): string {
@@ -10,6 +13,22 @@ function line(r: CaseReport): string {
   if (r.status === "unsupported") return `${head} ${r.note ?? ""}`;
   const limit = typeof r.tolerance === "number" ? number(r.tolerance) : String(r.tolerance ?? "-");
   return `${head} ${number(r.error).padStart(8)} of ${limit.padStart(7)}  ${r.tensor}${r.note ? `  (${r.note})` : ""}`;
+}
+
+/** Says on the error stream which case is still under way, and for how long. */
+function watchCases(): { readonly begin: (name: string) => void; readonly end: () => void } {
+  let [name, since] = ["", performance.now()];
+  const timer = setInterval(() => {
+    const seconds = Math.round((performance.now() - since) / 1000);
+    if (name && seconds >= SLOW_CASE) console.error(`still at ${name} after ${seconds} s`);
+  }, SLOW_CASE * 1000);
+  return {
+    begin: (next) => {
+      name = next;
+      since = performance.now();
+    },
+    end: () => clearInterval(timer),
+  };
 }
 
 export function registerParity(program: Command): void {
@@ -24,11 +43,17 @@ export function registerParity(program: Command): void {
     .option("--allow-unsupported", "classes that are not built do not fail the run")
     .action(async (folder: string, given: ParityOptions, command: Command) => {
       const options = { ...given, device: command.optsWithGlobals<{ device: string }>().device };
-      const summary = await runParity(folder, options, (r) => {
-        const { note: _note, ...fields } = r;
-        const finite = Number.isFinite(r.error) ? fields : { ...fields, error: null };
-        console.log(options.json ? JSON.stringify(finite) : line(r));
-      });
+      const watch = watchCases();
+      const summary = await runParity(
+        folder,
+        options,
+        (r) => {
+          const { note: _note, ...fields } = r;
+          const finite = Number.isFinite(r.error) ? fields : { ...fields, error: null };
+          console.log(options.json ? JSON.stringify(finite) : line(r));
+        },
+        watch.begin,
+      ).finally(watch.end);
       console.log(
         options.json
           ? JSON.stringify(summary)

@@ -33,17 +33,19 @@ export interface ParitySummary {
   readonly unsupported: number;
 }
 
-/** Runs every matching case; `report` is called after each. */
+/** Runs every matching case; `report` is called after each, `begin` before. */
 export async function runParity(
   folder: string,
   options: ParityOptions,
   report: (r: CaseReport) => void,
+  begin: (name: string) => void = () => {},
 ): Promise<ParitySummary> {
   const device = openDevice(options.device ?? "cpu");
   const counts = { pass: 0, fail: 0, unsupported: 0 };
   setStrict(device.name !== "reference");
   try {
     for (const name of await caseNames(folder, options.only ?? "*")) {
+      begin(name);
       const result = await runCase(folder, name, device);
       counts[result.status]++;
       report(result);
