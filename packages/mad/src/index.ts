@@ -34,7 +34,8 @@ export { loadPlugin, loadPlugins, type Plugin } from "./benchmark/plugin.ts";
 export { makeCell, sliceOf, type Cell } from "./benchmark/cell.ts";
 export * from "./benchmark/result.ts";
 export { ResultStore, type Claim } from "./benchmark/store.ts";
-export { trainCell, type ResumeOptions, type TrainCellOptions } from "./benchmark/train-cell.ts";
+export type { ResumeOptions } from "./benchmark/cell-training.ts";
+export { trainCell, type TrainCellOptions } from "./benchmark/train-cell.ts";
 export { runCells, type CellFailure, type RunCellsOptions, type RunCellsReport } from "./benchmark/runner.ts";
 export * from "./benchmark/scores.ts";
 export {

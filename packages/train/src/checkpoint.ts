@@ -10,7 +10,13 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { openSafetensors, saveSafetensors, type SafetensorsDType, type StoredTensor } from "@everlong/data";
+import {
+  openSafetensors,
+  saveSafetensors,
+  type SafetensorsDType,
+  type SafetensorsFile,
+  type StoredTensor,
+} from "@everlong/data";
 import { namedVariables, type Module } from "@everlong/nn";
 import type { Optimizer } from "./optimizer.ts";
 
@@ -26,30 +32,35 @@ const STORED: { readonly [D in DType]: SafetensorsDType } = {
   bool: "BOOL",
 };
 
-/** What a checkpoint holds. */
+/** What a run's checkpoint holds. */
 export interface CheckpointParts {
   readonly model: Module;
   readonly optimizer: Optimizer;
 }
 
+/** A model with its optimiser, or variables by name, such as those of a sweep. */
+export type Checkpointed<V = Variable> = CheckpointParts | ReadonlyMap<string, V>;
+
 /** What may be kept beside the tensors: plain JSON. */
 export type CheckpointInfo = Readonly<Record<string, unknown>>;
 
 /** Every variable of a run under its name in the file. */
-const variablesOf = ({ model, optimizer }: CheckpointParts): Map<string, Variable> =>
-  new Map([
-    ...namedVariables(model).map((v) => [`model.${v.name}`, v.variable] as const),
-    ...[...optimizer.state].map(([name, v]) => [`optimizer.${name}`, v] as const),
+function variablesOf<V>(parts: Checkpointed<V>): ReadonlyMap<string, V | Variable> {
+  if (!("model" in parts)) return parts;
+  return new Map([
+    ...namedVariables(parts.model).map((v) => [`model.${v.name}`, v.variable] as const),
+    ...[...parts.optimizer.state].map(([name, v]) => [`optimizer.${name}`, v] as const),
   ]);
+}
 
 /**
- * Writes model and optimiser to `path`. The file appears only when it is complete, so a run killed while writing keeps its
- * last checkpoint. Tensors are named `model.<name>` and `optimizer.<name>`.
+ * Writes model and optimiser (or the named variables) to `path`. The file appears only when it is complete, so a run killed
+ * while writing keeps its last checkpoint. Tensors of a model and optimiser are named `model.<name>` and `optimizer.<name>`.
  * @param info returned by {@link loadCheckpoint}
  */
 export async function saveCheckpoint(
   path: string,
-  parts: CheckpointParts,
+  parts: Checkpointed<{ readonly value: Tensor }>,
   info: CheckpointInfo = {},
 ): Promise<void> {
   const tensors = new Map<string, StoredTensor>();
@@ -60,20 +71,14 @@ export async function saveCheckpoint(
 }
 
 /**
- * Restores model and optimiser, made with the options of those saved. Nothing is set unless everything fits, dtypes
+ * Restores model and optimiser (or the named variables), made with the options of those saved. Nothing is set unless everything fits, dtypes
  * included: the run goes on with the same bits.
  * @returns the info given when saving
  * @throws DataError for a file that is no checkpoint, ConfigError or ShapeError when names, dtypes or shapes differ
  */
-export async function loadCheckpoint(path: string, parts: CheckpointParts): Promise<CheckpointInfo> {
+export async function loadCheckpoint(path: string, parts: Checkpointed): Promise<CheckpointInfo> {
   await using file = await openSafetensors(path);
-  const { metadata } = file.header;
-  if (metadata?.["format"] !== FORMAT) {
-    throw new DataError("loadCheckpoint", `${path} is not a checkpoint`, {
-      expected: `format "${FORMAT}"`,
-      got: metadata?.["format"] === undefined ? "no format" : `"${metadata["format"]}"`,
-    });
-  }
+  const info = infoOf(path, file);
   const variables = variablesOf(parts);
   const present = new Set(file.names);
   const missing = [...variables.keys()].filter((name) => !present.has(name));
@@ -91,6 +96,22 @@ export async function loadCheckpoint(path: string, parts: CheckpointParts): Prom
     values.push([variable, restored(name, await file.read(name), variable)]);
   }
   for (const [variable, value] of values) variable.value = value;
+  return info;
+}
+
+/** The info that a checkpoint was saved with. @throws DataError for a file that is no checkpoint */
+export async function checkpointInfo(path: string): Promise<CheckpointInfo> {
+  await using file = await openSafetensors(path);
+  return infoOf(path, file);
+}
+
+function infoOf(path: string, { header: { metadata } }: SafetensorsFile): CheckpointInfo {
+  if (metadata?.["format"] !== FORMAT) {
+    throw new DataError("loadCheckpoint", `${path} is not a checkpoint`, {
+      expected: `format "${FORMAT}"`,
+      got: metadata?.["format"] === undefined ? "no format" : `"${metadata["format"]}"`,
+    });
+  }
   return JSON.parse(metadata["info"] ?? "{}") as CheckpointInfo;
 }
 

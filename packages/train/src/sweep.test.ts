@@ -1,7 +1,10 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { device, random, setDefaultDevice, tensor, type Tensor } from "@everlong/core";
 import { crossEntropy } from "@everlong/kernels";
 import { LanguageModel, Linear } from "@everlong/nn";
-import { beforeAll, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   AdamW,
   cosine,
@@ -41,7 +44,11 @@ const RUNS = [
 ];
 const STEPS = 6;
 
-test.each([3, 2])("a sweep equals separate runs, %i side by side", async (together) => {
+test.each([
+  [3, 1],
+  [2, 2],
+  [1, 1],
+])("a sweep equals separate runs, %i side by side", async (together, traces) => {
   const schedule = cosine({ steps: STEPS, warmup: 2 });
   const alone: number[][] = [];
   for (const { learningRate, weightDecay } of RUNS) {
@@ -65,17 +72,22 @@ test.each([3, 2])("a sweep equals separate runs, %i side by side", async (togeth
   const swept: number[][] = RUNS.map(() => []);
   for (let i = 0; i < STEPS; i++) {
     const reports = await sweep.advance(batchAt(i), schedule(i));
-    reports.forEach((r, s) => swept[s]!.push(r["loss"]!));
+    reports.forEach((r, s) => swept[s]!.push(r!["loss"]!));
   }
-  expect(sweep.step.traces).toBe(1);
+  expect(sweep.traces).toBe(traces);
   alone.forEach((losses, s) => losses.forEach((loss, i) => expect(swept[s]![i]).toBeCloseTo(loss, 12)));
   // The runs did part ways.
   expect(Math.abs(swept[0]!.at(-1)! - swept[1]!.at(-1)!)).toBeGreaterThan(1e-4);
 
   sweep.load(1);
   const loss = await lossOf(model)(batchAt(9)).item();
-  const [all] = sweep.each(() => [lossOf(model)(batchAt(9))]);
-  expect((await all!.data())[1]).toBeCloseTo(loss, 12);
+  const all: number[] = [];
+  await sweep.visit(async (runs, each) => {
+    const values = await each(() => [lossOf(model)(batchAt(9))])[0]!.data();
+    runs.forEach((s, i) => (all[s] = values[i]!));
+  });
+  expect(all[1]).toBeCloseTo(loss, 12);
+  expect(all.length).toBe(RUNS.length);
   expect(() => sweep.load(3)).toThrow(/no run 3/);
 });
 
@@ -115,7 +127,7 @@ async function bothWays<M>(options: {
   });
   const together: number[][] = runs.map(() => []);
   for (const batch of batches) {
-    (await sweep.advance(batch, 1)).forEach((r, s) => together[s]!.push(r["loss"]!));
+    (await sweep.advance(batch, 1)).forEach((r, s) => together[s]!.push(r!["loss"]!));
   }
   sweep.dispose();
   return { together, alone };
@@ -175,6 +187,64 @@ test("gradient descent's decay is a penalty in a sweep too", async () => {
     batches: [0, 1, 2, 3].map(batchAt),
   });
   expect(worst(together, alone)).toBeLessThan(1e-12);
+});
+
+describe.each([3, 1])("%i side by side", (together) => {
+  const start = (): { model: ReturnType<typeof makeModel>; sweep: Sweep } => {
+    const model = makeModel();
+    const optimizer = new AdamW(model, { learningRate: 1, hints: false });
+    return { model, sweep: new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, together }) };
+  };
+  const losses = async (sweep: Sweep, from: number, to: number): Promise<(number | undefined)[][]> => {
+    const made: (number | undefined)[][] = [];
+    for (let i = from; i < to; i++) made.push((await sweep.advance(batchAt(i), 1)).map((r) => r?.["loss"]));
+    return made;
+  };
+
+  test("runs that are dropped leave the others as they were", async () => {
+    const whole = await losses(start().sweep, 0, 9);
+    const { model, sweep } = start();
+    const seen = await losses(sweep, 0, 3);
+    sweep.drop([1]);
+    expect(sweep.active).toEqual([0, 2]);
+    seen.push(...(await losses(sweep, 3, 6)));
+    sweep.drop([0]);
+    seen.push(...(await losses(sweep, 6, 9)));
+    seen.forEach((row, i) =>
+      row.forEach((loss, s) => {
+        if ((s === 1 && i >= 3) || (s === 0 && i >= 6)) expect(loss).toBeUndefined();
+        else expect(loss).toBeCloseTo(whole[i]![s]!, 12);
+      }),
+    );
+    expect(() => sweep.load(0)).toThrow(/no run 0.*2/s);
+    sweep.load(2);
+    const loaded = await lossOf(model)(batchAt(9)).item();
+    expect((await losses(sweep, 9, 10))[0]![2]).toBeCloseTo(loaded, 12);
+  });
+
+  test("a sweep that goes on from a checkpoint gives the bits of one that never stopped", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "sweep-"));
+    const path = join(folder, "sweep.safetensors");
+    const first = start().sweep;
+    await losses(first, 0, 4);
+    first.drop([0]);
+    await losses(first, 4, 5);
+    await first.save(path, { note: "half way" });
+    const rest = await losses(first, 5, 9);
+    const second = start().sweep;
+    expect(await second.resume(path)).toEqual({ note: "half way" });
+    expect(second.active).toEqual([1, 2]);
+    expect(await losses(second, 5, 9)).toEqual(rest);
+    // Runs side by side may go on one after the other.
+    const model = makeModel();
+    const optimizer = new AdamW(model, { learningRate: 1, hints: false });
+    const third = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, together: 4 - together });
+    await third.resume(path);
+    (await losses(third, 5, 9)).forEach((row, i) =>
+      row.forEach((x, s) => s > 0 && expect(x).toBeCloseTo(rest[i]![s]!, 12)),
+    );
+    rmSync(folder, { recursive: true });
+  });
 });
 
 test("large batches on a CPU go run by run", () => {

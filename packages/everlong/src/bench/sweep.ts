@@ -73,7 +73,7 @@ function together({ kind, batch }: Setting, side: number): Started {
   const sweep = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, clip: 1, together: side });
   const ids = batchOf(batch);
   return {
-    losses: async () => (await sweep.advance({ ids }, 1)).map((r) => r["loss"]!),
+    losses: async () => (await sweep.advance({ ids }, 1)).map((r) => r!["loss"]!),
     close: () => sweep.dispose(),
   };
 }

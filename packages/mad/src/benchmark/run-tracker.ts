@@ -15,6 +15,8 @@ export interface SavedTracker {
   readonly drops: number;
   readonly test: Measured | null;
   readonly steps: number;
+  /** Absent while the run goes on. */
+  readonly stopped?: CellRun["stopped"];
 }
 
 /** Collects the points of one run and decides when it is over. */
@@ -45,6 +47,11 @@ export class RunTracker {
   /** How often the plateau schedule has lowered the rate. */
   get drops(): number {
     return this.#drops;
+  }
+
+  /** The lowest test loss so far; infinite before the first. */
+  get lowest(): number {
+    return this.#curve.reduce((least, p) => Math.min(least, p.testLoss), Number.POSITIVE_INFINITY);
   }
 
   /** A step was made; a loss that is not finite ends the run. */
@@ -114,6 +121,7 @@ export class RunTracker {
       drops: this.#drops,
       test: this.#test,
       steps: this.#steps,
+      ...(this.#stopped ? { stopped: this.#stopped } : {}),
     };
   }
 
@@ -124,7 +132,7 @@ export class RunTracker {
     this.#best = s.best ?? Number.NEGATIVE_INFINITY;
     this.#lowest = s.lowest ?? Number.POSITIVE_INFINITY;
     [this.#bestEpoch, this.#poorEpochs, this.#drops] = [s.bestEpoch, s.poorEpochs, s.drops];
-    [this.#test, this.#steps] = [s.test, s.steps];
+    [this.#test, this.#steps, this.#stopped] = [s.test, s.steps, s.stopped];
   }
 
   /** As torch's ReduceLROnPlateau: an improvement is one of more than 1e-4 of the lowest loss. */

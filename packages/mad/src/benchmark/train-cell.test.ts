@@ -7,10 +7,10 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { parseArchitecture } from "./architecture-name.ts";
 import { makeCell, sliceOf, type Cell } from "./cell.ts";
 import { hyperParameters, makeRecipe, rateAt, stepsOf, type Recipe } from "./recipe.ts";
-import { bestRun, type CellResult } from "./result.ts";
+import { bestRun, type CellResult, type EpochPoint } from "./result.ts";
 import { cellScore, scoreArchitectures } from "./scores.ts";
 import { findSuite, makeSetting, selectSettings, SUITES } from "./suites.ts";
-import { trainCell } from "./train-cell.ts";
+import { joinParts, trainCell } from "./train-cell.ts";
 
 beforeAll(() => setDefaultDevice("cpu"));
 
@@ -75,21 +75,60 @@ describe("a cell", () => {
     expect((await trainCell(cell)).runs[0]!.train).toBeUndefined();
   });
 
-  test("stopped at any point, it goes on to the same bits", async () => {
-    const cell = tiny("mA(heads=2)-Sg", { epochs: 4, schedule: "plateau", plateauPatience: 0 });
-    const whole = await trainCell(cell, { together: "off" });
+  test.each(["off", "on"] as const)(
+    "together %s: stopped at any point, it goes on to the same bits",
+    async (together) => {
+      const cell = tiny("mA(heads=2)-Sg", { epochs: 4, schedule: "plateau", plateauPatience: 0 });
+      const whole = await trainCell(cell, { together });
+      const folder = mkdtempSync(join(tmpdir(), "everlong-resume-"));
+      const resume = { folder, every: 0 };
+      const seen: number[] = [];
+      for (const after of together === "off" ? [3, 2, 5, 4] : [5, 6, 5]) {
+        let points = 0;
+        const onPoint = (run: number, { step }: EpochPoint): void => {
+          seen.push(100 * run + step);
+          if (++points > after) throw new Error("killed");
+        };
+        await expect(trainCell(cell, { together, resume, onPoint })).rejects.toThrow("killed");
+      }
+      const left = together === "off" ? ["run-0.json", "run-1.safetensors"] : ["runs-0-1-2-3.safetensors"];
+      expect(readdirSync(folder)).toEqual(expect.arrayContaining(left));
+      const onPoint = (run: number, { step }: EpochPoint): void => void seen.push(100 * run + step);
+      expect(figures(await trainCell(cell, { together, resume, onPoint }))).toEqual(figures(whole));
+      // It did go on: the first point of a run is measured once, or again when the run was stopped right there.
+      expect(seen.filter((s) => s === 0).length).toBe(1);
+      rmSync(folder, { recursive: true });
+    },
+  );
+
+  test("a checkpoint keeps which of the runs have ended", async () => {
+    // Of the two rates, the high one reaches the accuracy early.
+    const cell = tiny("mA(heads=2)-Sg", {
+      epochs: 8,
+      stopAt: 0.16,
+      learningRates: [1e-6, 3e-2],
+      weightDecays: [0],
+    });
+    const whole = await trainCell(cell, { together: "on" });
+    expect(whole.runs.map((r) => r.stopped)).toEqual(["done", "accurate"]);
     const folder = mkdtempSync(join(tmpdir(), "everlong-resume-"));
     const resume = { folder, every: 0 };
-    for (const after of [3, 2, 5, 4]) {
-      let seen = 0;
-      const onPoint = (): void => {
-        if (++seen > after) throw new Error("killed");
-      };
-      await expect(trainCell(cell, { together: "off", resume, onPoint })).rejects.toThrow("killed");
-    }
-    expect(readdirSync(folder)).toEqual(expect.arrayContaining(["run-0.json", "run-1.safetensors"]));
-    expect(figures(await trainCell(cell, { together: "off", resume }))).toEqual(figures(whole));
+    const ended = whole.runs[1]!.steps;
+    const onPoint = (_run: number, { step }: EpochPoint): void => {
+      if (step > ended) throw new Error("killed");
+    };
+    await expect(trainCell(cell, { together: "on", resume, onPoint })).rejects.toThrow("killed");
+    expect(figures(await trainCell(cell, { together: "on", resume }))).toEqual(figures(whole));
     rmSync(folder, { recursive: true });
+  });
+
+  test("runs can be trained in parts", async () => {
+    const cell = tiny("mA(heads=2)-Sg");
+    const whole = await trainCell(cell, { together: "off" });
+    const parts = [];
+    for (const runs of [[0, 1, 2], [3]]) parts.push(await trainCell(cell, { together: "off", runs }));
+    expect(figures(joinParts(parts))).toEqual(figures(whole));
+    await expect(trainCell(cell, { runs: [4] })).rejects.toThrow(/no such runs/);
   });
 
   test("a run that reaches the accuracy ends, the others go on", async () => {

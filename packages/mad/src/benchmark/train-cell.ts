@@ -1,45 +1,22 @@
-// Trains all runs of a cell: together as one compiled step, or one after the other.
+// Trains runs of a cell: together as one compiled step, or one after the other.
 
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
-import {
-  defaultDevice,
-  EverlongError,
-  isStrict,
-  NumericError,
-  setStrict,
-  tensor,
-  type Tensor,
-} from "@everlong/core";
-import { crossEntropy } from "@everlong/kernels";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError, defaultDevice } from "@everlong/core";
 import type { LayerEntry } from "@everlong/nn";
-import {
-  AdamW,
-  fit,
-  loadCheckpoint,
-  saveCheckpoint,
-  Sgd,
-  runsTogether,
-  Sweep,
-  type Batch,
-  type CheckpointParts,
-  type LossFunction,
-  type Optimizer,
-} from "@everlong/train";
+import type { CheckpointParts } from "@everlong/train";
 import { settingData } from "../protocol.ts";
 import { checkLeakage, type Leakage } from "../tasks/leakage.ts";
-import type { TaskData } from "../tasks/generate.ts";
-import { IGNORE_INDEX } from "../tasks/task.ts";
-import { Evaluator } from "../train/evaluate.ts";
 import { makeModel, modelFacts, vocabularyOf } from "../train/model.ts";
-import { toTensors } from "../train/run.ts";
 import { resolveLayers } from "./architecture-name.ts";
 import type { Cell } from "./cell.ts";
+import type { CellModel, CellTraining, ResumeOptions } from "./cell-training.ts";
 import { loadPlugins } from "./plugin.ts";
-import { hyperParameters, rateAt, stepsOf, stepsPerEpoch, type HyperParameters } from "./recipe.ts";
+import { hyperParameters, stepsOf, stepsPerEpoch } from "./recipe.ts";
 import type { CellResult, CellRun, EpochPoint } from "./result.ts";
-import { RunTracker, type SavedTracker } from "./run-tracker.ts";
 import { writeWhole } from "./store.ts";
+import { trainAlone } from "./train-apart.ts";
+import { NotTogether, trainTogether } from "./train-together.ts";
 
 export interface TrainCellOptions {
   /**
@@ -47,7 +24,7 @@ export interface TrainCellOptions {
    * layer cannot be batched over runs.
    */
   readonly together?: "auto" | "on" | "off";
-  /** Called at every measurement of every run; `done` is the share of the cell's steps made. */
+  /** Called at every measurement of every run; `done` is the share of the steps made. */
   readonly onPoint?: (run: number, point: EpochPoint, done: number) => void;
   /**
    * Called with a run's model and optimiser when its test loss is the lowest so far (`best`) and when it ends (`last`).
@@ -56,47 +33,10 @@ export interface TrainCellOptions {
   readonly onModel?: (which: "best" | "last", run: number, parts: CheckpointParts) => Promise<void>;
   /** Also measure the training set in the end, as mad-lab does; runs are then trained one by one. Default false. */
   readonly measureTrain?: boolean;
-  /** Runs that are trained one by one leave checkpoints and go on from them, bit for bit. */
+  /** Runs leave checkpoints and go on from them, bit for bit. */
   readonly resume?: ResumeOptions;
-}
-
-/** Where an interrupted cell goes on from. */
-export interface ResumeOptions {
-  /** Holds finished runs and the checkpoint of the one under way; the caller removes it with the cell's end. */
-  readonly folder: string;
-  /** Least seconds between checkpoints, which are written where the test set is measured. Default 60. */
-  readonly every?: number;
-}
-
-type Model = ReturnType<typeof makeModel>;
-
-/** What all runs of a cell share. */
-interface Bench {
-  readonly cell: Cell;
-  readonly train: TaskData;
-  readonly test: TaskData;
-  readonly classes: number;
-  readonly steps: number;
-  readonly perEpoch: number;
-  readonly newModel: () => Model;
-  readonly onPoint: NonNullable<TrainCellOptions["onPoint"]>;
-  readonly onModel: TrainCellOptions["onModel"];
-  readonly measureTrain: boolean;
-  readonly resume: ResumeOptions | undefined;
-}
-
-/** A vectorised step could not be built; the cell can still be trained run by run. */
-class NotTogether extends Error {}
-
-const lossOf =
-  (model: Model): LossFunction =>
-  ({ inputs, targets }: Batch): Tensor =>
-    crossEntropy(model.forward(inputs!), targets!, { ignoreIndex: IGNORE_INDEX });
-
-/** The protocol follows no hints of layers: one rate and one decay for all parameters. */
-function makeOptimizer(model: Model, cell: Cell, hyper: HyperParameters): Optimizer {
-  const options = { ...hyper, hints: false };
-  return cell.recipe.optimizer === "sgd" ? new Sgd(model, options) : new AdamW(model, options);
+  /** Which runs to train, by their places in the recipe's order. Default: all. */
+  readonly runs?: readonly number[];
 }
 
 /**
@@ -108,6 +48,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
   const { onPoint = () => {}, onModel, measureTrain = false } = options;
   const together = onModel || measureTrain ? "off" : (options.together ?? "auto");
   const { setting, recipe } = cell;
+  const places = placesOf(cell, options.runs);
   const plugins = await loadPlugins(cell.plugins);
   const more: readonly LayerEntry[] = plugins.flatMap((p) => p.entries);
   const layers = resolveLayers({ name: cell.architecture, layers: cell.layers }, more).map(
@@ -115,7 +56,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
   );
   const { train, test } = settingData(setting, { seed: recipe.seed, compat: recipe.publishedData });
   const leakage: Leakage = checkLeakage(train, test);
-  const newModel = (): Model =>
+  const newModel = (): CellModel =>
     makeModel({
       task: setting.task,
       options: setting.options,
@@ -125,13 +66,14 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
       seed: recipe.seed,
       maxLength: setting.options.seqLen ?? train.length,
     });
-  const bench: Bench = {
+  const training: CellTraining = {
     cell,
     train,
     test,
     classes: vocabularyOf(setting.options),
     steps: stepsOf(recipe, setting.trainCount),
     perEpoch: stepsPerEpoch(recipe, setting.trainCount),
+    places,
     newModel,
     onPoint,
     onModel,
@@ -140,14 +82,14 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
   };
   const began = performance.now();
   let runs: readonly CellRun[];
-  let isTogether = together !== "off" && hyperParameters(recipe).length > 1;
+  let isTogether = together !== "off" && places.length > 1;
   try {
-    runs = isTogether ? await trainTogether(bench) : await trainApart(bench);
+    runs = await (isTogether ? trainPlaces(training, trainTogether) : trainApart(training));
   } catch (error) {
     if (!(error instanceof NotTogether)) throw error;
     if (together === "on") throw error.cause;
     isTogether = false;
-    runs = await trainApart(bench);
+    runs = await trainApart(training);
   }
   const seconds = (performance.now() - began) / 1000;
   const rows = runs.reduce((sum, r) => sum + r.steps * recipe.batch, 0);
@@ -174,140 +116,55 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
   };
 }
 
-/** Whether to measure after `step` steps. */
-const isPoint = ({ steps, perEpoch, cell }: Bench, step: number): boolean =>
-  step === steps || step % (perEpoch * cell.recipe.evaluateEvery) === 0;
-
-async function trainTogether(bench: Bench): Promise<readonly CellRun[]> {
-  const { cell, train, test, classes, steps, perEpoch, onPoint } = bench;
-  const { recipe } = cell;
-  const hypers = hyperParameters(recipe);
-  const trackers = hypers.map((h) => new RunTracker(h, recipe));
-  const model = bench.newModel();
-  const sweep = new Sweep({
-    loss: lossOf(model),
-    optimizer: makeOptimizer(model, cell, { learningRate: 1, weightDecay: 0 }),
-    runs: hypers,
-    together: runsTogether(hypers.length, recipe.batch * train.length),
-    seed: recipe.seed,
-    ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
-  });
-  const evaluator = new Evaluator(model, test, classes, recipe.batch, (fn) => sweep.each(fn));
-  const measure = async (step: number): Promise<void> => {
-    const measured = await evaluator.measure();
-    trackers.forEach((tracker, i) => {
-      const point = tracker.measured(step / perEpoch, step, measured[i]!, step === steps);
-      if (point) onPoint(i, point, step / steps);
+/** The runs that were asked for. */
+function placesOf({ recipe }: Cell, wanted?: readonly number[]): CellTraining["places"] {
+  const all = hyperParameters(recipe).map((hyper, index) => ({ index, hyper }));
+  const chosen = wanted ? all.filter((p) => wanted.includes(p.index)) : all;
+  if (wanted && (chosen.length === 0 || chosen.length !== wanted.length)) {
+    throw new ConfigError("mad cell", "no such runs", {
+      expected: `places from 0 to ${all.length - 1}`,
+      got: wanted.join(", "),
     });
-  };
-  const strict = isStrict();
-  setStrict(defaultDevice().name !== "reference");
-  let step = 0;
-  try {
-    await measure(0);
-    for (const batch of toTensors(train, recipe.batch, recipe.seed)) {
-      using rates = tensor(
-        hypers.map((h, i) => rateAt(recipe, h.learningRate, step, perEpoch, trackers[i]!.drops)),
-      );
-      const out = sweep.step(batch, rates);
-      const scalars = await out.data();
-      out[Symbol.dispose]();
-      for (const t of Object.values(batch)) t[Symbol.dispose]();
-      const at = sweep.names.indexOf("loss");
-      trackers.forEach((t, i) => t.step(scalars[i * sweep.names.length + at]!));
-      step++;
-      if (isPoint(bench, step)) await measure(step);
-      if (step === steps || trackers.every((t) => t.over)) break;
-    }
-  } catch (error) {
-    // A first step that cannot be built says so before anything was trained.
-    if (step === 0 && error instanceof EverlongError && !(error instanceof NumericError))
-      throw new NotTogether("cannot train together", { cause: error });
-    throw error;
-  } finally {
-    setStrict(strict);
-    evaluator.dispose();
-    sweep.dispose();
   }
-  return trackers.map((t) => t.run());
+  return chosen;
 }
 
-async function trainApart(bench: Bench): Promise<readonly CellRun[]> {
+/** The result of a cell whose runs were trained in parts side by side. */
+export function joinParts(parts: readonly CellResult[]): CellResult {
+  const seconds = Math.max(...parts.map((p) => p.seconds));
+  const rows = parts.reduce((sum, p) => sum + p.rowsPerSecond * p.seconds, 0);
+  return {
+    ...parts.at(-1)!,
+    runs: parts.flatMap((p) => p.runs),
+    seconds,
+    rowsPerSecond: rows / seconds,
+    together: parts.every((p) => p.together),
+  };
+}
+
+/** Runs that ended before an interruption are not trained again. */
+async function trainPlaces(
+  training: CellTraining,
+  train: (training: CellTraining) => Promise<readonly CellRun[]>,
+): Promise<CellRun[]> {
+  const { places, resume } = training;
+  if (!resume) return [...(await train(training))];
+  const pathOf = (index: number): string => join(resume.folder, `run-${index}.json`);
+  const missing = places.filter((p) => !existsSync(pathOf(p.index)));
+  const made = missing.length === 0 ? [] : await train({ ...training, places: missing });
+  missing.forEach((p, i) => writeWhole(pathOf(p.index), JSON.stringify(made[i])));
+  return places.map((p) => {
+    const at = missing.indexOf(p);
+    return at >= 0 ? made[at]! : (JSON.parse(readFileSync(pathOf(p.index), "utf8")) as CellRun);
+  });
+}
+
+async function trainApart(training: CellTraining): Promise<CellRun[]> {
   const runs: CellRun[] = [];
-  for (const [i, hyper] of hyperParameters(bench.cell.recipe).entries()) {
-    const done = bench.resume && join(bench.resume.folder, `run-${i}.json`);
-    if (done !== undefined && existsSync(done)) {
-      runs.push(JSON.parse(readFileSync(done, "utf8")) as CellRun);
-      continue;
-    }
-    const run = await trainAlone(bench, i, hyper);
-    if (done !== undefined) writeWhole(done, JSON.stringify(run));
-    runs.push(run);
+  for (const place of training.places) {
+    const one = (t: CellTraining): Promise<CellRun[]> =>
+      trainAlone({ ...t, places: training.places }, place).then((r) => [r]);
+    runs.push(...(await trainPlaces({ ...training, places: [place] }, one)));
   }
   return runs;
-}
-
-/** Trains run `i` of a cell, from its checkpoint if there is one. */
-async function trainAlone(bench: Bench, i: number, hyper: HyperParameters): Promise<CellRun> {
-  const { cell, train, test, classes, steps, perEpoch, onPoint, onModel, resume } = bench;
-  const { recipe } = cell;
-  const count = hyperParameters(recipe).length;
-  const tracker = new RunTracker(hyper, recipe);
-  const model = bench.newModel();
-  const optimizer = makeOptimizer(model, cell, hyper);
-  const parts: CheckpointParts = { model, optimizer };
-  const evaluator = new Evaluator(model, test, classes, recipe.batch);
-  const path = resume && join(resume.folder, `run-${i}.safetensors`);
-  let from = 0;
-  if (path !== undefined && existsSync(path)) {
-    const info = (await loadCheckpoint(path, parts)) as { step: number; tracker: SavedTracker };
-    from = info.step;
-    tracker.restore(info.tracker);
-  }
-  let lowest = Number.POSITIVE_INFINITY;
-  let saved = performance.now();
-  const measure = async (step: number): Promise<void> => {
-    const [measured] = await evaluator.measure();
-    const point = tracker.measured(step / perEpoch, step, measured!, step === steps);
-    if (!point) return;
-    onPoint(i, point, (i + step / steps) / count);
-    if (point.testLoss < lowest) await onModel?.("best", i, parts);
-    lowest = Math.min(lowest, point.testLoss);
-    const isDue = performance.now() - saved >= 1000 * (resume?.every ?? 60);
-    if (path === undefined || step === 0 || tracker.over || !isDue) return;
-    mkdirSync(dirname(path), { recursive: true });
-    await saveCheckpoint(path, parts, { step, tracker: tracker.save() });
-    saved = performance.now();
-  };
-  try {
-    if (from === 0) await measure(0);
-    await fit({
-      optimizer,
-      steps,
-      from,
-      loss: lossOf(model),
-      batches: toTensors(train, recipe.batch, recipe.seed, from),
-      schedule: (step) =>
-        rateAt(recipe, hyper.learningRate, step, perEpoch, tracker.drops) / hyper.learningRate,
-      seed: recipe.seed,
-      ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
-      onStep: async ({ step, loss }) => {
-        tracker.step(loss);
-        if (isPoint(bench, step)) await measure(step);
-        return !tracker.over;
-      },
-    });
-  } catch (error) {
-    if (!(error instanceof NumericError)) throw error;
-    tracker.diverge();
-  } finally {
-    evaluator.dispose();
-  }
-  await onModel?.("last", i, parts);
-  const run = tracker.run();
-  if (!bench.measureTrain || run.test === null) return run;
-  const trained = new Evaluator(model, train, classes, recipe.batch);
-  const [measured] = await trained.measure();
-  trained.dispose();
-  return { ...run, train: measured! };
 }
