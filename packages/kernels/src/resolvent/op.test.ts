@@ -18,6 +18,8 @@ checkOp(resolventSumsOp, {
   cases: [
     { inputs: [[2, 3, 5], [2, 3, 5], damped([3, 4]), [3, 4]], params: { nodes: 9 } },
     { inputs: [[5, 2, 70], [5, 2, 70], damped([2, 3]), [2, 3]], params: { nodes: 138 } },
+    // points enough for several blocks
+    { inputs: [[1, 1, 600], [1, 1, 600], damped([1, 2]), [1, 2]], params: { nodes: 1198 } },
   ],
   gradcheck: 1e-6,
   tolerance: { f32: { value: 3e-6, gradient: 1e-5 } },
