@@ -1,75 +1,122 @@
-"""PyTorch peers of the CUDA bench. Reads "WORK SIZE" lines, answers each "go" with the milliseconds of RUNS runs, timed by events on
-the GPU: what ours does between two waits.
+"""PyTorch peers of the CUDA bench. Reads lines and answers each with one:
 
-WORK of attention is BACKEND-PASS-BATCHxHEADSxLENGTH with BACKEND cudnn or flash and PASS forward or backward; SIZE is the head's.
+make ID CALLS WORK ...   prepares work, "ready" or why it cannot
+go ID                    milliseconds of CALLS runs, timed by events on the GPU
+drop ID                  forgets the work
+
+WORK is one of
+  attention BACKEND PASS LAYOUT BATCH HEADS QUERIES KEYS SIZE
+      BACKEND cudnn, flash or plain (all scores in memory); PASS forward or backward; LAYOUT time (memory as [B, T, H, D]) or heads ([B, H, T, D])
+  depthwise BATCH CHANNELS LENGTH
+  copy BATCH CHANNELS LENGTH
+  layer BACKEND BATCH LENGTH WIDTH HEADS DTYPE
+      causal attention with the projections to queries, keys and values and the one to the output
 """
 
+import math
 import sys
 
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
 
 
-def attention(backend, direction, shape, size):
-    batch, heads, length = (int(n) for n in shape.split("x"))
-    backward = direction == "backward"
-    q, k, v = (
-        torch.randn(batch, heads, length, size, device="cuda", dtype=torch.bfloat16, requires_grad=backward) for _ in range(3)
-    )
+def heads_first(layout, batch, heads, length, size, **kind):
+    if layout == "heads":
+        return torch.randn(batch, heads, length, size, device="cuda", **kind)
+    return torch.randn(batch, length, heads, size, device="cuda", **kind).transpose(1, 2)
+
+
+def plain(q, k, v):
+    if q.shape[0] * q.shape[1] > 1 and q.shape[:3].numel() * k.shape[2] > 2**32:
+        return torch.stack([plain(*(t[None, None] for t in head)) for head in zip(*(t.flatten(0, 1) for t in (q, k, v)))]).view_as(q)
+    scores = (q @ k.transpose(-1, -2)) / math.sqrt(q.shape[-1])
+    hidden = torch.ones(scores.shape[-2:], device="cuda", dtype=torch.bool).triu(1)
+    return scores.masked_fill(hidden, -math.inf).softmax(-1) @ v
+
+
+def attend(backend, q, k, v):
+    # One query sees all keys.
+    causal = q.shape[-2] > 1
+    if backend == "plain" and causal:
+        return plain(q, k, v)
     with sdpa_kernel([BACKENDS[backend]]):
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-    g = torch.randn_like(y)
-
-    def forward():
-        with sdpa_kernel([BACKENDS[backend]]):
-            F.scaled_dot_product_attention(q, k, v, is_causal=True)
-
-    return (lambda: torch.autograd.grad(y, (q, k, v), g, retain_graph=True)) if backward else forward
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
 
-def depthwise(batch, length, width):
-    x = torch.randn(batch, width, length, device="cuda", dtype=torch.float16)
-    conv = torch.nn.Conv1d(width, width, 5, padding=2, groups=width).cuda().half()
+def attention(backend, direction, layout, batch, heads, queries, keys, size):
+    batch, heads, queries, keys, size = (int(n) for n in (batch, heads, queries, keys, size))
+    q, k, v = (heads_first(layout, batch, heads, n, size, dtype=torch.bfloat16) for n in (queries, keys, keys))
+    if direction == "forward":
+        return lambda: attend(backend, q, k, v)
+    for t in (q, k, v):
+        t.requires_grad_()
+    with torch.enable_grad():
+        y = attend(backend, q, k, v)
+    g = heads_first(layout, batch, heads, queries, size, dtype=torch.bfloat16)
+    return lambda: torch.autograd.grad(y, (q, k, v), g, retain_graph=True)
 
-    def run():
-        with torch.no_grad():
-            conv(x)
 
-    return run
+def depthwise(batch, channels, length):
+    x = torch.randn(int(batch), int(channels), int(length), device="cuda", dtype=torch.float16)
+    conv = torch.nn.Conv1d(int(channels), int(channels), 5, padding=2, groups=int(channels)).cuda().half()
+    return lambda: conv(x)
 
 
-def copy(batch, length, width):
-    x = torch.randn(batch, width, length, device="cuda", dtype=torch.float16)
+def copy(batch, channels, length):
+    x = torch.randn(int(batch), int(channels), int(length), device="cuda", dtype=torch.float16)
     y = torch.empty_like(x)
     return lambda: y.copy_(x)
 
 
-RUNS = 60
-run = None
-for line in sys.stdin:
-    words = line.split()
-    if words[0] == "go":
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        for _ in range(RUNS):
-            run()
-        end.record()
-        torch.cuda.synchronize()
-        print(begin.elapsed_time(end), flush=True)
-        continue
-    try:
-        kind, *rest = words[0].split("-")
-        if kind in BACKENDS:
-            run = attention(kind, *rest, int(words[1]))
-        else:
-            batch, length = (int(n) for n in rest[0].split("x"))
-            run = {"depthwise": depthwise, "copy": copy}[kind](batch, length, int(words[1]))
+def layer(backend, batch, length, width, heads, dtype):
+    batch, length, width, heads = (int(n) for n in (batch, length, width, heads))
+    kind = {"device": "cuda", "dtype": DTYPES[dtype]}
+    x = torch.randn(batch, length, width, **kind)
+    inside, outside = torch.nn.Linear(width, 3 * width, **kind), torch.nn.Linear(width, width, **kind)
+
+    def run():
+        q, k, v = inside(x).view(batch, length, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+        return outside(attend(backend, q, k, v).transpose(1, 2).reshape(batch, length, width))
+
+    return run
+
+
+WORKS = {"attention": attention, "depthwise": depthwise, "copy": copy, "layer": layer}
+made = {}
+
+
+def answer(line):
+    verb, name, *words = line.split()
+    if verb == "drop":
+        made.pop(name)
+        torch.cuda.empty_cache()
+        return "dropped"
+    if verb == "make":
+        calls, work, *sizes = words
+        run = WORKS[work](*sizes)
         for _ in range(3):
             run()
         torch.cuda.synchronize()
-        print("ready", flush=True)
-    except Exception as error:
-        print(str(error).split("\n")[0][:200] or "it failed", flush=True)
+        made[name] = (run, int(calls))
+        return "ready"
+    run, calls = made[name]
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(calls):
+        run()
+    end.record()
+    torch.cuda.synchronize()
+    return begin.elapsed_time(end)
+
+
+with torch.no_grad():
+    for line in sys.stdin:
+        try:
+            reply = answer(line)
+        except Exception as error:
+            reply = str(error).split("\n")[0][:200] or type(error).__name__
+        print(reply, flush=True)

@@ -1,23 +1,20 @@
 // The short depthwise convolution on the GPU beside PyTorch's and beside a copy of its input.
 
 import { cast, compile, concat, device, random, realize, type Tensor } from "@everlong/core";
-import { cuda } from "@everlong/device-cuda";
 import { shortConv } from "@everlong/kernels";
-import { torchPeer } from "./peers.ts";
-import type { BenchCase } from "./suite.ts";
+import { cudaTorchPeer, finish } from "./cuda-torch.ts";
+import type { BenchCase, Peer } from "./suite.ts";
 
 const TAPS = 5;
-/** Launches of one run, as in cuda_peer.py. */
-const LAUNCHES = 60;
+/** Calls of one run, of ours and of the peers. */
+const LAUNCHES = 20;
 /** Parts that the input is made of: random numbers take more room than what is kept of them. */
 const PARTS = 8;
 
 function shortConvCase(batch: number, channels: number, length: number): BenchCase {
   const name = `short convolution k = ${TAPS} f16, ${batch} x ${channels} x ${length}`;
-  const peer = (label: string, work: string): ReturnType<typeof torchPeer> => ({
-    ...torchPeer(`${work}-${batch}x${length}`, channels, 1, "cuda_peer.py"),
-    name: label,
-  });
+  const peer = (label: string, work: string): Peer =>
+    cudaTorchPeer(label, `${work} ${batch} ${channels} ${length}`, LAUNCHES);
   return {
     name,
     unit: "ms",
@@ -38,9 +35,9 @@ function shortConvCase(batch: number, channels: number, length: number): BenchCa
       realize(w);
       const fn = compile((u: Tensor, k: Tensor) => shortConv(u, k, { layout: "bdl" }), { name });
       return {
-        run: async () => {
+        run: () => {
           for (let i = 0; i < LAUNCHES; i++) fn(x, w)[Symbol.dispose]();
-          await cuda.settled();
+          finish();
         },
         error: async () => {
           const channel = channels - 3;

@@ -2,13 +2,15 @@
 
 import { spawn, spawnSync, type ChildProcessWithoutNullStreams } from "node:child_process";
 import { existsSync, mkdtempSync } from "node:fs";
+import type { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Peer, PeerRun } from "./suite.ts";
 
-const folder = fileURLToPath(new URL("../../bench/peers/", import.meta.url));
+/** Where the programs lie. */
+export const folder: string = fileURLToPath(new URL("../../bench/peers/", import.meta.url));
 
 /** glibc otherwise gives large blocks back after every operation, which halves PyTorch's speed. */
 const TUNED_MALLOC = {
@@ -17,22 +19,34 @@ const TUNED_MALLOC = {
   MALLOC_TOP_PAD_: "268435456",
 };
 
-/** A started program that answers line by line. */
-class LineProgram {
+/** A started program that answers line by line. It keeps us running only while a question is open. */
+export class LineProgram {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #lines: AsyncIterator<string>;
   readonly #errors: string[] = [];
+  #open = 0;
 
   constructor(command: string, args: readonly string[], env: Readonly<Record<string, string>>) {
     this.#child = spawn(command, args, { env: { ...process.env, ...env }, stdio: "pipe" });
     this.#child.on("error", (e) => this.#errors.push(e.message));
     this.#child.stderr.on("data", (d: Buffer) => this.#errors.push(d.toString()));
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+    this.#count(0);
+  }
+
+  #count(change: number): void {
+    this.#open += change;
+    const { stdin, stdout, stderr } = this.#child;
+    for (const part of [this.#child, stdin as Socket, stdout as Socket, stderr as Socket])
+      if (this.#open > 0) part.ref();
+      else part.unref();
   }
 
   async ask(line: string): Promise<string> {
     this.#child.stdin.write(`${line}\n`);
+    this.#count(1);
     const { value, done } = await this.#lines.next();
+    this.#count(-1);
     if (done) throw new Error(this.#errors.join(" ").trim().split("\n").at(-1) ?? "it ended");
     return value as string;
   }

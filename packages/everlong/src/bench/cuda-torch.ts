@@ -1,0 +1,43 @@
+// PyTorch on the GPU as a peer (cuda_peer.py). One program serves all cases of a run, since to start it takes many seconds.
+
+import { join } from "node:path";
+import { device } from "@everlong/core";
+import type { CudaDevice } from "@everlong/device-cuda";
+import { folder, LineProgram } from "./peers.ts";
+import type { Peer } from "./suite.ts";
+
+/** Waits for the GPU in place: polling would round the time up. */
+export function finish(): void {
+  const { driver, stream } = (device("cuda") as CudaDevice).engine;
+  driver.synchronize(stream);
+}
+
+let program: LineProgram | undefined;
+let made = 0;
+
+/** `work` is a line as cuda_peer.py explains it; a run is `launches` calls, timed by events on the GPU. */
+export const cudaTorchPeer = (name: string, work: string, launches: number): Peer => ({
+  name,
+  prepare: async () => {
+    const shared = (program ??= startProgram());
+    const id = made++;
+    try {
+      const answer = await shared.ask(`make ${id} ${launches} ${work}`);
+      if (answer !== "ready") return answer;
+    } catch (error) {
+      program = undefined;
+      return error instanceof Error ? error.message : String(error);
+    }
+    return {
+      run: async () => Number(await shared.ask(`go ${id}`)),
+      // Answers come in order, so nobody has to wait for this one.
+      close: () => void shared.ask(`drop ${id}`).catch(() => {}),
+    };
+  },
+});
+
+function startProgram(): LineProgram {
+  const started = new LineProgram("python3", [join(folder, "cuda_peer.py")], {});
+  process.once("exit", () => started.close());
+  return started;
+}
