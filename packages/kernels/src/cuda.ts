@@ -14,6 +14,7 @@ import {
 import { linearScanCuda } from "./gated-linear-attention/cuda.ts";
 import { layerNormCuda, layerNormGradCuda } from "./layer-norm/cuda.ts";
 import { linearCuda } from "./matmul/cuda.ts";
+import { onlineConvCuda } from "./online-conv/cuda.ts";
 import { resolventCuda, resolventSumsCuda } from "./resolvent/cuda.ts";
 import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
 import { rotaryCuda } from "./rotary/cuda.ts";
@@ -44,6 +45,7 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "layer-norm-grad": layerNormGradCuda,
   linear: linearCuda,
   "linear-scan": linearScanCuda,
+  "online-conv": onlineConvCuda,
   resolvent: resolventCuda,
   "resolvent-sums": resolventSumsCuda,
   "rms-norm": rmsNormCuda,
