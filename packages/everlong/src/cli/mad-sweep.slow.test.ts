@@ -1,7 +1,7 @@
 // The benchmark's promise: killed at any moment and started again, it ends with what an undisturbed run ends with.
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -37,8 +37,8 @@ const line = (store: string, ...more: string[]): string[] => [
   store,
   "--workers",
   "2",
-  "--together",
-  "off",
+  "--checkpoint-every",
+  "0",
   ...more,
 ];
 const start = (store: string, ...more: string[]): ChildProcess =>
@@ -48,27 +48,43 @@ const ended = (child: ChildProcess): Promise<number | null> =>
 
 const figures = (results: readonly CellResult[]): unknown =>
   results.map(({ key, runs }) => ({ key, runs })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
-test("kill -9 again and again, then two slices at once", async () => {
-  const [calm, rough] = [join(folder, "calm"), join(folder, "rough")];
-  expect(await ended(start(calm))).toBe(0);
-  for (const delay of [1500, 4000, 2500]) {
-    const child = start(rough);
-    const end = ended(child);
-    await sleep(delay);
-    child.kill("SIGKILL");
-    await end;
-  }
-  const slices = [start(rough, "--slice", "1/2"), start(rough, "--slice", "2/2")];
-  expect(await Promise.all(slices.map(ended))).toEqual([0, 0]);
-  const results = new ResultStore(rough).all();
-  expect(results.length).toBe(6);
-  expect(figures(results)).toEqual(figures(new ResultStore(calm).all()));
-  expect(readdirSync(join(rough, "claims"))).toEqual([]);
-  // A third start trains nothing.
-  const again = spawnSync(process.execPath, line(rough, "--json"), { encoding: "utf8" });
-  const report = JSON.parse(again.stdout) as { trained: number; scores: unknown[] };
-  expect([report.trained, report.scores.length]).toEqual([0, 2]);
-});
+test.each(["off", "on"])(
+  "together %s: kill -9 again and again, then two slices at once",
+  async (together) => {
+    const [calm, rough] = [join(folder, "calm"), join(folder, "rough")];
+    const partial = join(rough, "partial");
+    const files = (): string[] =>
+      existsSync(partial) ? readdirSync(partial, { recursive: true }).map(String) : [];
+    const checkpoints = (): string[] => files().filter((f) => f.endsWith(".safetensors"));
+    expect(await ended(start(calm, "--together", together))).toBe(0);
+    let resumed = 0;
+    for (let kills = 0; kills < 5; kills++) {
+      const before = new Map(checkpoints().map((f) => [f, statSync(join(partial, f)).mtimeMs]));
+      const child = start(rough, "--together", together);
+      const end = ended(child);
+      const isNew = (f: string): boolean =>
+        existsSync(join(partial, f)) && statSync(join(partial, f)).mtimeMs !== before.get(f);
+      while (child.exitCode === null && !checkpoints().some(isNew)) await sleep(5);
+      // Some moment of the steps and checkpoints that follow.
+      await sleep(400 * Math.random());
+      child.kill("SIGKILL");
+      await end;
+      if (checkpoints().some((f) => before.has(f))) resumed++;
+    }
+    expect(resumed).toBeGreaterThan(0);
+    const slices = ["1/2", "2/2"].map((slice) => start(rough, "--together", together, "--slice", slice));
+    expect(await Promise.all(slices.map(ended))).toEqual([0, 0]);
+    const results = new ResultStore(rough).all();
+    expect(results.length).toBe(6);
+    expect(results.map((r) => r.together)).toEqual(results.map(() => together === "on"));
+    expect(figures(results)).toEqual(figures(new ResultStore(calm).all()));
+    expect([readdirSync(join(rough, "claims")), files()]).toEqual([[], []]);
+    // A further start trains nothing.
+    const again = spawnSync(process.execPath, line(rough, "--json"), { encoding: "utf8" });
+    const report = JSON.parse(again.stdout) as { trained: number; scores: unknown[] };
+    expect([report.trained, report.scores.length]).toEqual([0, 2]);
+  },
+);
 
 test("a search goes on where it was, and refuses other options", () => {
   const search = (store: string, ...more: string[]): ReturnType<typeof spawnSync> =>

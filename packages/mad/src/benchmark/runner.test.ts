@@ -8,7 +8,7 @@ import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { serveRuns, type Channel } from "../train/pool.ts";
 import { parseArchitecture } from "./architecture-name.ts";
 import { makeCell, type Cell } from "./cell.ts";
-import { runCells, type RunCellsOptions } from "./runner.ts";
+import { runCells, shareRuns, type RunCellsOptions } from "./runner.ts";
 import { ResultStore } from "./store.ts";
 import { makeSetting } from "./suites.ts";
 
@@ -68,6 +68,45 @@ test("trains what is missing once, and the rest from the store", async () => {
   expect(again.results).toEqual(first.results);
   expect((await runCells(cells.slice(0, 1), options({ again: true }))).trained).toBe(1);
   expect(readdirSync(join(folder, "claims"))).toEqual([]);
+});
+
+test("with more workers than cells the runs of a cell are shared out, to the same result", async () => {
+  const started: Inline[] = [];
+  const start = (): Inline => {
+    started.push(new Inline());
+    return started.at(-1)!;
+  };
+  const many = makeCell(parseArchitecture("M"), setting, {
+    dim: 8,
+    batch: 8,
+    epochs: 2,
+    learningRates: [0.01, 0.02, 0.03],
+    weightDecays: [0, 0.1],
+  });
+  const done: number[] = [];
+  const onPoint: RunCellsOptions["onPoint"] = (_cell, _run, _point, share) => done.push(share);
+  const shared = await runCells([many], options({ start, workers: 4, onPoint }));
+  expect(started.length).toBe(4);
+  expect(started.every((w) => w.ended)).toBe(true);
+  expect([Math.min(...done), Math.max(...done)]).toEqual([0, 1]);
+  const alone = await runCells([many], options({ workers: 1, again: true }));
+  const figures = ({ results }: typeof alone): unknown =>
+    results[0]!.runs.map(({ learningRate, weightDecay, steps }) => [learningRate, weightDecay, steps]);
+  expect(figures(shared)).toEqual(figures(alone));
+  shared.results[0]!.runs.forEach((run, i) =>
+    expect(run.test!.epoch.loss).toBeCloseTo(alone.results[0]!.runs[i]!.test!.epoch.loss, 5),
+  );
+  expect([shareRuns(6, 2), shareRuns(5, 4)]).toEqual([
+    [
+      [0, 2, 4],
+      [1, 3, 5],
+    ],
+    [[0, 4], [1], [2], [3]],
+  ]);
+  // Two cells share four workers evenly.
+  started.length = 0;
+  await runCells([many, { ...cell("M", 1) }], options({ start, workers: 4, again: true }));
+  expect(started.length).toBe(3);
 });
 
 test("two processes on one folder share the work", async () => {

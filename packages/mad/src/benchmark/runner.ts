@@ -5,20 +5,22 @@ import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { askWorker, type RunWorker } from "../train/pool.ts";
 import type { Cell } from "./cell.ts";
-import { stepsOf } from "./recipe.ts";
+import { hyperParameters, stepsOf } from "./recipe.ts";
 import type { CellResult, EpochPoint } from "./result.ts";
 import type { Claim, ResultStore } from "./store.ts";
-import type { TrainCellOptions } from "./train-cell.ts";
+import { joinParts, type TrainCellOptions } from "./train-cell.ts";
 
 export interface RunCellsOptions {
   readonly store: ResultStore;
   /** Starts a worker whose entry calls `serveRuns`. */
   readonly start: () => RunWorker;
-  /** Cells trained side by side. */
+  /** Cells trained side by side; where there are fewer cells, the runs of one are shared out. */
   readonly workers: number;
   readonly together?: NonNullable<TrainCellOptions["together"]>;
   /** Train even what the store holds. Default false. */
   readonly again?: boolean;
+  /** Least seconds between the checkpoints of a cell. Default 60. */
+  readonly checkpointEvery?: number;
   /** Wait for cells that other processes are at. Default true. */
   readonly wait?: boolean;
   readonly onPoint?: (cell: Cell, run: number, point: EpochPoint, done: number) => void;
@@ -52,6 +54,12 @@ export const cellWork = ({ recipe, setting }: Cell): number =>
   recipe.weightDecays.length;
 
 const POLL_MS = 2000;
+
+/** Places of a cell's runs in parts, such that each part has high and low rates: high ones often end early. */
+export const shareRuns = (runs: number, parts: number): number[][] =>
+  Array.from({ length: parts }, (_, part) =>
+    Array.from({ length: runs }, (_x, i) => i).filter((i) => i % parts === part),
+  );
 
 /** Trains what is missing; a cell that fails does not keep the others from being trained. */
 export async function runCells(cells: readonly Cell[], options: RunCellsOptions): Promise<RunCellsReport> {
@@ -89,6 +97,40 @@ export async function runCells(cells: readonly Cell[], options: RunCellsOptions)
     }
     return undefined;
   };
+  let busy = 0;
+  /** Trains a cell on the worker, and on more of them while there is less work than they are. */
+  const train = async (cell: Cell, worker: RunWorker, folder: string): Promise<CellResult> => {
+    const idle = Math.max(0, options.workers - busy - waiting.length);
+    const runs = hyperParameters(cell.recipe).length;
+    const parts = Math.min(runs, 1 + Math.floor(idle / (waiting.length + 1)));
+    const others = Array.from({ length: parts - 1 }, options.start);
+    const stop = (): void => others.forEach((w) => void w.terminate());
+    signal?.addEventListener("abort", stop);
+    busy += others.length;
+    const { together = "auto", checkpointEvery } = options;
+    const resume = { folder, ...(checkpointEvery === undefined ? {} : { every: checkpointEvery }) };
+    const done = Array.from({ length: parts }, () => 0);
+    try {
+      const made = await Promise.all(
+        shareRuns(runs, parts).map((share, i) =>
+          askWorker(
+            [worker, ...others][i]!,
+            "cell",
+            { cell, together, resume, runs: share },
+            ({ run, point }, part) => {
+              done[i] = part * share.length;
+              options.onPoint?.(cell, run, point, done.reduce((a, b) => a + b, 0) / runs);
+            },
+          ),
+        ),
+      );
+      return joinParts(made);
+    } finally {
+      busy -= others.length;
+      signal?.removeEventListener("abort", stop);
+      await Promise.all(others.map((w) => w.terminate()));
+    }
+  };
   const drain = async (): Promise<void> => {
     let worker: RunWorker | undefined;
     const stop = (): void => void worker?.terminate();
@@ -103,13 +145,11 @@ export async function runCells(cells: readonly Cell[], options: RunCellsOptions)
           continue;
         }
         const { cell, claim } = job;
+        busy++;
         try {
           worker ??= options.start();
           const partial = store.partial(cell.key);
-          const ask = { cell, together: options.together ?? "auto", resume: { folder: partial } } as const;
-          const result = await askWorker(worker, "cell", ask, ({ run, point }, done) =>
-            options.onPoint?.(cell, run, point, done),
-          );
+          const result = await train(cell, worker, partial);
           store.put(result);
           rmSync(partial, { recursive: true, force: true });
           trained++;
@@ -123,6 +163,7 @@ export async function runCells(cells: readonly Cell[], options: RunCellsOptions)
             options.onFailure?.(cell, message);
           }
         } finally {
+          busy--;
           claim.release();
         }
       }

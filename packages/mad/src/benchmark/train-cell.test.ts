@@ -126,7 +126,7 @@ describe("a cell", () => {
     const cell = tiny("mA(heads=2)-Sg");
     const whole = await trainCell(cell, { together: "off" });
     const parts = [];
-    for (const runs of [[0, 1, 2], [3]]) parts.push(await trainCell(cell, { together: "off", runs }));
+    for (const runs of [[0, 2, 3], [1]]) parts.push(await trainCell(cell, { together: "off", runs }));
     expect(figures(joinParts(parts))).toEqual(figures(whole));
     await expect(trainCell(cell, { runs: [4] })).rejects.toThrow(/no such runs/);
   });

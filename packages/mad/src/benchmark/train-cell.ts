@@ -133,9 +133,12 @@ function placesOf({ recipe }: Cell, wanted?: readonly number[]): CellTraining["p
 export function joinParts(parts: readonly CellResult[]): CellResult {
   const seconds = Math.max(...parts.map((p) => p.seconds));
   const rows = parts.reduce((sum, p) => sum + p.rowsPerSecond * p.seconds, 0);
+  const runs = parts.flatMap((p) => p.runs);
   return {
     ...parts.at(-1)!,
-    runs: parts.flatMap((p) => p.runs),
+    runs: hyperParameters(parts[0]!.recipe).flatMap(({ learningRate, weightDecay }) =>
+      runs.filter((r) => r.learningRate === learningRate && r.weightDecay === weightDecay),
+    ),
     seconds,
     rowsPerSecond: rows / seconds,
     together: parts.every((p) => p.together),

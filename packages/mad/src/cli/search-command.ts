@@ -2,7 +2,6 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { availableParallelism } from "node:os";
 import { ConfigError, EverlongError } from "@everlong/core";
 import { duration } from "@everlong/train";
 import type { Command } from "commander";
@@ -22,7 +21,7 @@ import { evolve, ranked, type EvolutionResult, type Measurement, type Trial } fr
 import { addFields, readFields, type Field, type FieldValues } from "./fields.ts";
 import type { MadHost } from "./host.ts";
 import { RECIPE_FIELDS, recipeOf } from "./recipe-fields.ts";
-import { WORK_FIELDS } from "./sweep-command.ts";
+import { WORK_FIELDS, workersOf } from "./sweep-command.ts";
 
 const SEARCH_FIELDS: readonly Field[] = [
   {
@@ -95,7 +94,7 @@ class Laboratory {
     this.#settings = selectSettings(suite.settings, (values["settings"] ?? []) as string[]);
     this.#recipe = { ...suite.recipe, ...recipeOf(values) };
     [this.#plugins, this.#values, this.#host, this.#signal] = [plugins, values, host, signal];
-    this.workers = (values["workers"] as number | undefined) ?? availableParallelism();
+    this.workers = workersOf(values);
   }
 
   get seed(): number {
@@ -114,6 +113,7 @@ class Laboratory {
       store: new ResultStore(this.#values["store"] as string),
       start: this.#host.startWorker,
       workers: this.workers,
+      checkpointEvery: this.#values["checkpointEvery"] as number,
       together: this.#values["together"] as "auto" | "on" | "off",
       signal: this.#signal,
     });

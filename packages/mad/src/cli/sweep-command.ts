@@ -1,7 +1,7 @@
 // `mad sweep`: architectures through the benchmark, on worker threads, in slices, from a cache.
 
 import { availableParallelism } from "node:os";
-import { ConfigError } from "@everlong/core";
+import { ConfigError, defaultDevice } from "@everlong/core";
 import { duration, Progress } from "@everlong/train";
 import type { Command } from "commander";
 import { parseArchitecture } from "../benchmark/architecture-name.ts";
@@ -60,7 +60,7 @@ export const WORK_FIELDS: readonly Field[] = [
   {
     name: "workers",
     kind: "count",
-    describe: "settings trained side by side (default: one per core)",
+    describe: "settings, or runs of one, trained side by side (default: one per core; on a GPU 1)",
     original: ["cpus", "num-trials-gpu"],
   },
   {
@@ -69,6 +69,12 @@ export const WORK_FIELDS: readonly Field[] = [
     choices: ["auto", "on", "off"],
     default: "auto",
     describe: "a setting's runs as one compiled step",
+  },
+  {
+    name: "checkpointEvery",
+    kind: "number",
+    default: 60,
+    describe: "least seconds between the checkpoints of an unfinished setting",
   },
   { name: "again", kind: "flag", describe: "train what the store already holds" },
   {
@@ -94,6 +100,11 @@ const SWEEP_FIELDS: readonly Field[] = [
   { name: "slice", kind: "text", describe: "only part P of N, as P/N" },
   { name: "wait", kind: "flag", default: true, describe: "wait for settings that other processes are at" },
 ];
+
+/** Workers by `--workers`: by default one for each core, or one that has the GPU to itself. */
+export const workersOf = (values: FieldValues): number =>
+  (values["workers"] as number | undefined) ??
+  (defaultDevice().name.startsWith("cpu") ? availableParallelism() : 1);
 
 /** A process drives one GPU. */
 export function checkGpus(op: string, values: FieldValues): void {
@@ -206,7 +217,8 @@ export async function trainCells(
     return await runCells(cells, {
       store: new ResultStore(values["store"] as string),
       start: host.startWorker,
-      workers: (values["workers"] as number | undefined) ?? availableParallelism(),
+      workers: workersOf(values),
+      checkpointEvery: values["checkpointEvery"] as number,
       together: values["together"] as "auto" | "on" | "off",
       again: values["again"] === true,
       wait: values["wait"] !== false,

@@ -12,7 +12,7 @@ import { trainRun, type RunConfig } from "./run.ts";
 interface Work {
   readonly run: { readonly ask: RunConfig; readonly answer: RunRecord; readonly point: CurvePoint };
   readonly cell: {
-    readonly ask: { readonly cell: Cell } & Pick<TrainCellOptions, "together" | "resume">;
+    readonly ask: { readonly cell: Cell } & Pick<TrainCellOptions, "together" | "resume" | "runs">;
     readonly answer: CellResult;
     readonly point: { readonly run: number; readonly point: EpochPoint };
   };
