@@ -41,6 +41,8 @@ export interface CellRun extends HyperParameters {
 export interface CellResult {
   readonly format: 1;
   readonly key: string;
+  /** Who trained it, when it was not this benchmark. Figures that are not known there are NaN. */
+  readonly origin?: "mad-lab";
   readonly architecture: string;
   readonly shorthand: string;
   /** Layer names in order. */
@@ -78,6 +80,10 @@ export interface ModelFacts {
   /** Floating-point operations of a forward pass, per token. */
   readonly flopsPerToken: number;
 }
+
+/** A run's test loss: over the whole test set where that is known. NaN for a diverged one. */
+export const testLossOf = ({ test }: CellRun): number =>
+  test === null ? Number.NaN : Number.isFinite(test.epoch.loss) ? test.epoch.loss : test.batches.loss;
 
 /** The accuracy by which the recipe judges, of a run. NaN for a diverged one, which scores leave out. */
 export const accuracyOf = (run: CellRun, kind: Recipe["accuracy"]): number =>

@@ -1,5 +1,6 @@
 // MAD scores: for each setting the best run of its sweep, over settings the mean by task, over tasks the mean.
 
+import { ConfigError } from "@everlong/core";
 import { canonical } from "./cell.ts";
 import type { Recipe } from "./recipe.ts";
 import { bestRun, type CellResult, type CellRun, type Measured } from "./result.ts";
@@ -51,10 +52,24 @@ const byFigure = (of: (f: ScoreFigure) => number): Record<ScoreFigure, number> =
 const mean = (values: readonly number[]): number =>
   values.length === 0 ? Number.NaN : values.reduce((a, b) => a + b, 0) / values.length;
 
-/** The best figure over the runs of a cell; diverged runs do not count, and a cell without others scores 0. */
+/**
+ * The best figure over the runs of a cell; diverged runs do not count, and a cell without others scores 0. NaN where the
+ * figure is not known.
+ */
 export function cellScore(result: CellResult, figure: ScoreFigure): number {
   const tests = result.runs.flatMap((r) => (r.test ? [SCORE_FIGURES[figure].of(r.test)] : []));
-  return tests.length === 0 ? 0 : Math.max(...tests);
+  const known = tests.filter((x) => Number.isFinite(x));
+  return tests.length === 0 ? 0 : known.length === 0 ? Number.NaN : Math.max(...known);
+}
+
+/** The first figure that is known of all results: `macro` unless some come from elsewhere. */
+export const commonFigure = (results: readonly CellResult[]): ScoreFigure =>
+  figures.find((f) => results.every((r) => !Number.isNaN(cellScore(r, f)))) ?? "macro";
+
+/** The figure of that name. @throws ConfigError when there is none */
+export function findFigure(op: string, name: string): ScoreFigure {
+  if (name in SCORE_FIGURES) return name as ScoreFigure;
+  throw new ConfigError(op, `no figure "${name}"`, { expected: figures.join(", ") });
 }
 
 /** Whether no run of a cell came through. */
@@ -64,13 +79,16 @@ const isDiverged = (result: CellResult): boolean => result.runs.every((r: CellRu
 function groups(results: readonly CellResult[]): CellResult[][] {
   const found = new Map<string, Map<string, CellResult>>();
   for (const r of results) {
-    const key = `${r.shorthand} ${canonical(r.recipe)}`;
+    const key = `${r.origin ?? ""} ${r.shorthand} ${canonical(r.recipe)}`;
     const settings = found.get(key) ?? new Map<string, CellResult>();
     settings.set(r.setting, r);
     found.set(key, settings);
   }
   return [...found.values()].map((settings) => [...settings.values()]);
 }
+
+const rankOf = ({ total }: ArchitectureScore): number =>
+  Number.isNaN(total.macro) ? total.batches : total.macro;
 
 /** Scores by architecture and recipe, best first. */
 export function scoreArchitectures(
@@ -102,7 +120,7 @@ export function scoreArchitectures(
         results: cells,
       };
     })
-    .toSorted((a, b) => b.total.macro - a.total.macro);
+    .toSorted((a, b) => rankOf(b) - rankOf(a));
 }
 
 /** Hyper-parameters that won, for tables. */

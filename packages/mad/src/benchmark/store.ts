@@ -20,7 +20,7 @@ import {
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { DataError } from "@everlong/core";
-import type { CellResult } from "./result.ts";
+import type { CellResult, Measured } from "./result.ts";
 
 /** A claim whose owner has shown no sign of life for this long may be taken over. */
 const STALE_MS = 60_000;
@@ -207,5 +207,23 @@ function readResult(path: string, key: string): CellResult {
       hint: "Delete it to train it again.",
     });
   }
-  return result;
+  return result.origin === undefined ? result : withUnknowns(result);
+}
+
+/** JSON has no NaN, which stands for figures that are not known. */
+function withUnknowns(result: CellResult): CellResult {
+  const all = <T extends object>(o: T): T =>
+    Object.fromEntries(Object.entries(o).map(([k, v]) => [k, v === null ? Number.NaN : (v as unknown)])) as T;
+  const measured = (m: Measured): Measured => ({ epoch: all(m.epoch), batches: all(m.batches) });
+  return {
+    ...all(result),
+    leakage: all(result.leakage),
+    model: all(result.model),
+    runs: result.runs.map((run) => ({
+      ...run,
+      curve: run.curve.map(all),
+      test: run.test && measured(run.test),
+      ...(run.train ? { train: measured(run.train) } : {}),
+    })),
+  };
 }

@@ -3,6 +3,7 @@
 import type { Command } from "commander";
 import { registerAnalysis } from "./analysis-commands.ts";
 import type { MadHost } from "./host.ts";
+import { registerImport } from "./import-command.ts";
 import { registerLists } from "./list-commands.ts";
 import { registerQuick } from "./quick-command.ts";
 import { registerReport } from "./report-command.ts";
@@ -19,6 +20,7 @@ export function registerMad(program: Command, host: MadHost): void {
   registerRun(mad, host);
   registerSweep(mad, host);
   registerScore(mad);
+  registerImport(mad);
   registerReport(mad, host);
   registerSearch(mad, host);
   registerAnalysis(mad);

@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { ConfigError } from "@everlong/core";
 import type { Command } from "commander";
+import { findFigure, SCORE_FIGURES } from "../benchmark/scores.ts";
 import { ResultStore } from "../benchmark/store.ts";
 import { findSuite, selectSettings } from "../benchmark/suites.ts";
 import { benchmarkPage } from "../report/benchmark-page.ts";
@@ -16,6 +17,7 @@ interface ReportOptions {
   readonly suite?: string;
   readonly settings?: readonly string[];
   readonly architectures?: readonly string[];
+  readonly figure?: string;
   readonly title: string;
   readonly json?: boolean;
 }
@@ -30,6 +32,10 @@ export function registerReport(mad: Command, host: MadHost): void {
     .option("--suite <name>", "only this suite's settings")
     .option("--settings <patterns...>", "only these settings")
     .option("--architectures <names...>", "only these")
+    .option(
+      "--figure <name>",
+      `of charts: ${Object.keys(SCORE_FIGURES).join(", ")} (default: the first known of all)`,
+    )
     .option("--title <text>", "heading", "MAD report")
     .option("--json", "print what was written as JSON")
     .action((o: ReportOptions) => {
@@ -60,6 +66,7 @@ export function registerReport(mad: Command, host: MadHost): void {
           settings: `${results.length}`,
           newest: results.at(-1)!.finished.slice(0, 16).replace("T", " "),
         },
+        ...(o.figure === undefined ? {} : { figure: findFigure("mad report", o.figure) }),
         compare: (o.compare ?? []).map((folder) => ({ name: basename(folder), results: chosen(folder) })),
       });
       mkdirSync(dirname(o.out), { recursive: true });

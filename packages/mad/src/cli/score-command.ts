@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { ConfigError } from "@everlong/core";
 import type { Command } from "commander";
-import { scoreArchitectures, SCORE_FIGURES, type ScoreFigure } from "../benchmark/scores.ts";
+import { findFigure, scoreArchitectures, SCORE_FIGURES } from "../benchmark/scores.ts";
 import { ResultStore } from "../benchmark/store.ts";
 import { findSuite, selectSettings } from "../benchmark/suites.ts";
 import { runsCsv, scoreTable } from "../report/score-table.ts";
@@ -12,7 +12,7 @@ interface ScoreOptions {
   readonly store: string;
   readonly suite?: string;
   readonly settings?: readonly string[];
-  readonly figure: string;
+  readonly figure?: string;
   readonly csv?: string;
   readonly json?: boolean;
 }
@@ -24,15 +24,14 @@ export function registerScore(mad: Command): void {
     .option("--store <folder>", "folder of results", "mad-results")
     .option("--suite <name>", "count only this suite's settings, and say which are missing")
     .option("--settings <patterns...>", "count only these settings")
-    .option("--figure <name>", `of tasks: ${Object.keys(SCORE_FIGURES).join(", ")}`, "macro")
+    .option(
+      "--figure <name>",
+      `of tasks: ${Object.keys(SCORE_FIGURES).join(", ")} (default: the first known of all)`,
+    )
     .option("--csv <file>", "write a line per run")
     .option("--json", "as JSON")
     .action((o: ScoreOptions) => {
-      if (!(o.figure in SCORE_FIGURES)) {
-        throw new ConfigError("mad score", `no figure "${o.figure}"`, {
-          expected: Object.keys(SCORE_FIGURES).join(", "),
-        });
-      }
+      const figure = o.figure === undefined ? undefined : findFigure("mad score", o.figure);
       const results = new ResultStore(o.store).all();
       if (results.length === 0) {
         throw new ConfigError("mad score", `${o.store} holds no results`, { hint: "Run `mad sweep` first." });
@@ -43,6 +42,6 @@ export function registerScore(mad: Command): void {
       const scores = scoreArchitectures(results, wanted);
       if (o.csv !== undefined) writeFileSync(o.csv, runsCsv(scores));
       const short = scores.map(({ results: _results, ...score }) => score);
-      console.log(o.json ? JSON.stringify(short) : scoreTable(scores, o.figure as ScoreFigure));
+      console.log(o.json ? JSON.stringify(short) : scoreTable(scores, figure));
     });
 }

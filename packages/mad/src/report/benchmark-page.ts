@@ -1,8 +1,9 @@
 // The report of benchmark results: one self-contained page without scripts or outside references.
 
-import { bestRun, type CellResult } from "../benchmark/result.ts";
+import { bestRun, testLossOf, type CellResult, type EpochPoint } from "../benchmark/result.ts";
 import {
   cellScore,
+  commonFigure,
   SCORE_FIGURES,
   scoreArchitectures,
   winner,
@@ -23,7 +24,28 @@ import { countText, shareText } from "./table.ts";
 export interface BenchmarkPageOptions extends PageOptions {
   /** Results to compare with, a name each. */
   readonly compare?: readonly SavedRuns[];
+  /** By which charts and tables judge. Default: the first that is known of all results. */
+  readonly figure?: ScoreFigure;
 }
+
+/** What the sections are made of. */
+interface Scored {
+  readonly scores: readonly ArchitectureScore[];
+  /** What tables call the architectures. */
+  readonly labels: readonly string[];
+  readonly figure: ScoreFigure;
+}
+
+const FIGURE_NAMES: Readonly<Record<ScoreFigure, string>> = {
+  macro: "macro accuracy",
+  batches: "accuracy, mean over batches",
+  token: "token accuracy",
+};
+const CURVES: Readonly<Record<ScoreFigure, (p: EpochPoint) => number>> = {
+  macro: (p) => p.macroAccuracy,
+  batches: (p) => p.batchAccuracy,
+  token: (p) => p.tokenAccuracy,
+};
 
 /** What tables call an architecture where one name has several recipes. */
 function labelsOf(scores: readonly ArchitectureScore[]): string[] {
@@ -34,11 +56,11 @@ function labelsOf(scores: readonly ArchitectureScore[]): string[] {
   );
 }
 
-function scoreSection(scores: readonly ArchitectureScore[], labels: readonly string[]): string {
+function scoreSection({ scores, labels, figure }: Scored): string {
   const tasks = TASKS.filter((t) => scores.some((s) => s.tasks.some((x) => x.task === t.name)));
   const figures = Object.keys(SCORE_FIGURES) as ScoreFigure[];
   const rows = scores.map((s, i) => {
-    const of = (task: string): number => s.tasks.find((t) => t.task === task)?.score.macro ?? Number.NaN;
+    const of = (task: string): number => s.tasks.find((t) => t.task === task)?.score[figure] ?? Number.NaN;
     const count =
       s.results.length + (s.missing.length > 0 ? ` of ${s.results.length + s.missing.length}` : "");
     return `<tr><td>${escapeHtml(labels[i]!)}</td>${figures
@@ -51,11 +73,11 @@ function scoreSection(scores: readonly ArchitectureScore[], labels: readonly str
     .map((t) => `<th>${escapeHtml(t.name)}</th>`)
     .join("")}<th>settings</th></tr></thead><tbody>${rows.join("\n")}</tbody></table></div>
 <p class="soft">Of each setting the best run of its sweep, of a task the mean over settings, in total the mean over tasks.
-Task columns show the macro accuracy. ${notes}.</p>`;
+Task columns show "${figure}". ${notes}.</p>`;
 }
 
 /** A setting's value on one axis of difficulty; the baseline's stands on all of them. */
-function difficultySection(scores: readonly ArchitectureScore[], labels: readonly string[]): string {
+function difficultySection({ scores, labels, figure }: Scored): string {
   const charts = TASKS.flatMap((task) => {
     const mine = scores.map((s) => s.results.filter((r) => r.task === task.name));
     const value = (r: CellResult, option: string): number =>
@@ -73,14 +95,14 @@ function difficultySection(scores: readonly ArchitectureScore[], labels: readonl
       const series = axis.map((rs, i): ChartSeries => {
         const points = values.map((v): [string, number | null] => {
           const found = rs.find((r) => value(r, option) === v);
-          return [`${v}`, found ? cellScore(found, "macro") : null];
+          return [`${v}`, found ? cellScore(found, figure) : null];
         });
         return { name: labels[i]!, colour: i, points };
       });
       const svg = chart({
         label: `${task.name}: accuracy by ${option}`,
         x: { name: option, kind: "category", categories: values.map(String) },
-        y: { name: "macro accuracy", min: 0, max: 1 },
+        y: { name: FIGURE_NAMES[figure], min: 0, max: 1 },
         series,
         width: 340,
         height: 220,
@@ -95,13 +117,12 @@ function difficultySection(scores: readonly ArchitectureScore[], labels: readonl
 
 const mean = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 
-function costSection(scores: readonly ArchitectureScore[], labels: readonly string[]): string {
+function costSection({ scores, labels, figure }: Scored): string {
   const panel = (name: string, of: (r: CellResult) => number): string => {
-    const points = scores.map((s, i) => ({
-      i,
-      cost: Math.max(1, mean(s.results.map(of))),
-      value: s.total.macro,
-    }));
+    const points = scores
+      .map((s, i) => ({ i, cost: Math.max(1, mean(s.results.map(of))), value: s.total[figure] }))
+      .filter((p) => Number.isFinite(p.cost) && Number.isFinite(p.value));
+    if (points.length === 0) return "";
     const front = paretoFront(points);
     const costs = points.map((p) => p.cost);
     const series: ChartSeries[] = [
@@ -138,12 +159,13 @@ both.</p>`;
 
 function curvesOf(
   results: readonly { readonly r: CellResult; readonly i: number }[],
-  labels: readonly string[],
+  { labels, figure }: Scored,
 ): string {
   const best = results.flatMap(({ r, i }) => {
     const run = bestRun(r, r.recipe.accuracy);
-    return run ? [{ run, i }] : [];
+    return run && run.curve.length > 0 ? [{ run, i }] : [];
   });
+  if (best.length === 0) return "";
   const draw = (name: string, pick: (p: (typeof best)[number]["run"]["curve"][number]) => number): string =>
     chart({
       label: `${name} by epoch`,
@@ -158,15 +180,16 @@ function curvesOf(
       height: 220,
     });
   return `<div class="charts">${figureBlock(
-    "best runs: macro accuracy",
-    draw("macro accuracy", (p) => p.macroAccuracy),
+    `best runs: ${FIGURE_NAMES[figure]}`,
+    draw(FIGURE_NAMES[figure], CURVES[figure]),
   )}${figureBlock(
     "best runs: test loss",
     draw("test loss", (p) => p.testLoss),
   )}</div>`;
 }
 
-function settingSection(scores: readonly ArchitectureScore[], labels: readonly string[]): string {
+function settingSection(scored: Scored): string {
+  const { scores, labels, figure } = scored;
   const settings = [...new Set(scores.flatMap((s) => s.results.map((r) => r.setting)))];
   // The published order; settings of one's own follow their task's.
   const order = (id: string): number => {
@@ -181,12 +204,12 @@ function settingSection(scores: readonly ArchitectureScore[], labels: readonly s
         const r = s.results.find((x) => x.setting === id);
         return r ? [{ r, i }] : [];
       });
-      const ranked = mine.toSorted((a, b) => cellScore(b.r, "macro") - cellScore(a.r, "macro"));
+      const ranked = mine.toSorted((a, b) => cellScore(b.r, figure) - cellScore(a.r, figure));
       const rows = ranked.flatMap(({ r, i }) =>
         r.runs.map((run) => {
           const best = run === bestRun(r, r.recipe.accuracy);
           const share = (x: number | undefined): string => (x === undefined ? "-" : shareText(x));
-          return `<tr><td>${escapeHtml(labels[i]!)}</td><td>${run.learningRate}</td><td>${run.weightDecay}</td><td${best ? ' class="best"' : ""}>${share(run.test?.epoch.macroAccuracy)}</td><td>${share(run.test?.batches.macroAccuracy)}</td><td>${share(run.test?.epoch.tokenAccuracy)}</td><td>${run.test ? run.test.epoch.loss.toFixed(3) : "-"}</td><td>${countText(run.steps)}</td><td class="text">${run.stopped}</td></tr>`;
+          return `<tr><td>${escapeHtml(labels[i]!)}</td><td>${run.learningRate}</td><td>${run.weightDecay}</td><td${best ? ' class="best"' : ""}>${share(run.test?.epoch.macroAccuracy)}</td><td>${share(run.test?.batches.macroAccuracy)}</td><td>${share(run.test?.epoch.tokenAccuracy)}</td><td>${run.test ? testLossOf(run).toFixed(3) : "-"}</td><td>${countText(run.steps)}</td><td class="text">${run.stopped}</td></tr>`;
         }),
       );
       const facts = ranked.map(
@@ -194,10 +217,10 @@ function settingSection(scores: readonly ArchitectureScore[], labels: readonly s
           `${escapeHtml(labels[i]!)}: ${countText(r.model.parameters)} parameters, state ${countText(r.model.stateElements)}${r.model.fixedState ? "" : " (grows)"}, ${countText(r.rowsPerSecond)} rows/s on ${escapeHtml(r.device)}`,
       );
       const top = ranked[0]!;
-      return `<details><summary><b>${escapeHtml(id)}</b>: ${escapeHtml(labels[top.i]!)} ${shareText(cellScore(top.r, "macro"))}, ${escapeHtml(winner(top.r))}</summary>
+      return `<details><summary><b>${escapeHtml(id)}</b>: ${escapeHtml(labels[top.i]!)} ${shareText(cellScore(top.r, figure))}, ${escapeHtml(winner(top.r))}</summary>
 <div class="scroll"><table><thead><tr><th>architecture</th><th>rate</th><th>decay</th><th>macro</th><th>batches</th><th>token</th><th>test loss</th><th>steps</th><th class="text">ended</th></tr></thead><tbody>${rows.join("")}</tbody></table></div>
-${curvesOf(mine, labels)}
-<p class="soft">${facts.join("<br>")}<br>${top.r.leakage.shared} of ${countText(top.r.leakage.testRows)} test rows stand in the training set.</p></details>`;
+${curvesOf(mine, scored)}
+<p class="soft">${facts.join("<br>")}<br>${countText(top.r.leakage.shared)} of ${countText(top.r.leakage.testRows)} test rows stand in the training set.</p></details>`;
     });
   return `<h2 id="settings">Settings</h2>${legend(labels)}${parts.join("\n")}`;
 }
@@ -220,8 +243,11 @@ export function benchmarkPage(results: readonly CellResult[], options: Benchmark
     (s, i) =>
       `<details><summary>${escapeHtml(labels[i]!)}: ${escapeHtml(s.results[0]!.layers.join(" → "))}</summary><pre>${escapeHtml(JSON.stringify(s.recipe, null, 1))}</pre></details>`,
   );
-  const difficulty = difficultySection(scores, labels);
-  const comparison = comparisonSection(results, options.compare ?? []);
+  const compared = options.compare ?? [];
+  const figure = options.figure ?? commonFigure([...results, ...compared.flatMap((c) => c.results)]);
+  const scored: Scored = { scores, labels, figure };
+  const difficulty = difficultySection(scored);
+  const comparison = comparisonSection(results, compared, figure);
   const links = [
     ["scores", "Scores"],
     ...(difficulty === "" ? [] : [["difficulty", "Difficulty"]]),
@@ -233,11 +259,11 @@ export function benchmarkPage(results: readonly CellResult[], options: Benchmark
   ].map(([id, name]) => `<a href="#${id}">${name}</a>`);
   return `${pageHead(options)}
 <nav>${links.join("")}</nav>
-${scoreSection(scores, labels)}
+${scoreSection(scored)}
 ${difficulty}
-${costSection(scores, labels)}
+${costSection(scored)}
 ${comparison}
-${settingSection(scores, labels)}
+${settingSection(scored)}
 ${taskSection(results)}
 <h2 id="recipes">Recipes</h2>
 ${recipes.join("\n")}

@@ -1,6 +1,13 @@
 // Scores in the terminal and as CSV.
 
-import { SCORE_FIGURES, cellScore, type ArchitectureScore, type ScoreFigure } from "../benchmark/scores.ts";
+import { bestRun, testLossOf } from "../benchmark/result.ts";
+import {
+  cellScore,
+  commonFigure,
+  SCORE_FIGURES,
+  type ArchitectureScore,
+  type ScoreFigure,
+} from "../benchmark/scores.ts";
 import { TASKS } from "../tasks/registry.ts";
 import { shareText } from "./table.ts";
 
@@ -17,7 +24,10 @@ export const recipeNote = ({ recipe }: ArchitectureScore): string =>
   `${recipe.epochs} ep, ${recipe.schedule}`;
 
 /** Scores by task; the total in every figure. */
-export function scoreTable(scores: readonly ArchitectureScore[], figure: ScoreFigure = "macro"): string {
+export function scoreTable(
+  scores: readonly ArchitectureScore[],
+  figure: ScoreFigure = commonFigure(scores.flatMap((s) => s.results)),
+): string {
   const tasks = TASKS.filter((t) => scores.some((s) => s.tasks.some((x) => x.task === t.name)));
   const figures = Object.keys(SCORE_FIGURES) as ScoreFigure[];
   const head = ["architecture", "recipe", ...tasks.map((t) => t.shorthand), ...figures, "settings"];
@@ -37,13 +47,16 @@ export function scoreTable(scores: readonly ArchitectureScore[], figure: ScoreFi
 
 const quoted = (text: string): string => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
+const known = (x: number | undefined): string => (x !== undefined && Number.isFinite(x) ? `${x}` : "");
+
 /** One line a run: everything that tables of runs are analysed by. */
 export function runsCsv(scores: readonly ArchitectureScore[]): string {
   const head =
     "architecture,shorthand,task,setting,learning_rate,weight_decay,epochs,schedule,seed,stopped,steps,test_acc,test_acc_macro,test_acc_token,test_loss,best,parameters,state,flops_per_token";
   const lines = scores.flatMap((s) =>
-    s.results.flatMap((r) =>
-      r.runs.map((run) =>
+    s.results.flatMap((r) => {
+      const figure = Number.isNaN(cellScore(r, "macro")) ? "batches" : "epoch";
+      return r.runs.map((run) =>
         [
           quoted(s.architecture),
           quoted(s.shorthand),
@@ -56,17 +69,17 @@ export function runsCsv(scores: readonly ArchitectureScore[]): string {
           r.recipe.seed,
           run.stopped,
           run.steps,
-          run.test?.batches.macroAccuracy ?? "",
-          run.test?.epoch.macroAccuracy ?? "",
-          run.test?.epoch.tokenAccuracy ?? "",
-          run.test?.epoch.loss ?? "",
-          run.test?.epoch.macroAccuracy === cellScore(r, "macro") ? 1 : 0,
-          r.model.layerParameters,
-          r.model.stateElements,
-          Math.round(r.model.flopsPerToken),
+          known(run.test?.batches.macroAccuracy),
+          known(run.test?.epoch.macroAccuracy),
+          known(run.test?.epoch.tokenAccuracy),
+          known(testLossOf(run)),
+          run === bestRun(r, figure) ? 1 : 0,
+          known(r.model.layerParameters),
+          known(r.model.stateElements),
+          known(Math.round(r.model.flopsPerToken)),
         ].join(","),
-      ),
-    ),
+      );
+    }),
   );
   return `${[head, ...lines].join("\n")}\n`;
 }

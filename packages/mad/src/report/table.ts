@@ -26,7 +26,8 @@ export function bytesText(bytes: number): string {
 }
 
 /** `12,345`. */
-export const countText = (n: number): string => Math.round(n).toLocaleString("en-US");
+export const countText = (n: number): string =>
+  Number.isFinite(n) ? Math.round(n).toLocaleString("en-US") : "-";
 
 /** Share as three digits. */
 export const shareText = (x: number): string => (Number.isFinite(x) ? x.toFixed(3) : "-");
