@@ -45,7 +45,7 @@ const CASES: readonly (readonly [string, Sizes, Sizes])[] = [
   ["4 heads of 64, T 1536", [2, 1536, 4, 64], [1, 40, 1, 64]],
 ];
 
-/** Lists of the last two blocks of 32 and of every fourth, causal. */
+/** Lists of the last two blocks and of every fourth, causal. */
 function lists(count: number): BenchInput[] {
   const starts = [0];
   const columns: number[] = [];
@@ -58,21 +58,20 @@ function lists(count: number): BenchInput[] {
     { shape: [columns.length], dtype: "i32", values: columns },
   ];
 }
-const BLOCK = 32;
 
-/** A case of `plain` over lists of blocks. */
-const sparse = (plain: BenchCase, op: BenchCase["op"]): BenchCase => {
+/** A case of `plain` over lists of blocks of `side` by `side`. */
+const sparse = (plain: BenchCase, op: BenchCase["op"], side: number): BenchCase => {
   const params = plain.params as AttentionParams;
   const listed = (inputs: readonly BenchInput[]): BenchInput[] => [
     ...inputs,
-    ...lists(Math.ceil(inputs[0]!.shape[1]! / BLOCK)),
+    ...lists(Math.ceil(inputs[0]!.shape[1]! / side)),
   ];
   return {
-    name: `block-sparse ${plain.name}`,
+    name: `block-sparse ${plain.name}, blocks of ${side}`,
     op,
     params: {
       ...params,
-      blockSize: [BLOCK, BLOCK],
+      blockSize: [side, side],
       inputs: [...params.inputs, "blockStarts", "blockColumns"],
     },
     inputs: listed(plain.inputs),
@@ -83,6 +82,8 @@ const LONG: readonly [string, Sizes, Sizes] = ["4 heads of 64, T 2048", [1, 2048
 
 export const bench: readonly BenchCase[] = [
   ...CASES.flatMap((c) => [forward(...c), backward(...c)]),
-  sparse(forward(...LONG), blockSparseAttentionOp as unknown as BenchCase["op"]),
-  sparse(backward(...LONG), blockSparseAttentionGradOp as unknown as BenchCase["op"]),
+  ...[8, 32].flatMap((side) => [
+    sparse(forward(...LONG), blockSparseAttentionOp as unknown as BenchCase["op"], side),
+    sparse(backward(...LONG), blockSparseAttentionGradOp as unknown as BenchCase["op"], side),
+  ]),
 ];

@@ -1,24 +1,30 @@
 // The gradient kernel: a unit is a key head with a part of the queries. It walks tiles of queries and blocks of keys once,
 // computes the weights again from the log-sum-exp, and keeps the gradients of all keys and values in scratch.
 
-import type { FunctionBuilder, FunctionRef, ModuleBuilder, Target } from "@everlong/wasm";
+import type { FunctionRef, ModuleBuilder, Target } from "@everlong/wasm";
 import { argFloat, argReader, smaller, type I32Value } from "../wasm-emit.ts";
 import { powerOfTwo } from "../wasm-power.ts";
-import { bentScore, visibility, type ScoreTile } from "./wasm-forward.ts";
+import { bentScore, vectorsOf, visibility, type ScoreTile } from "./wasm-forward.ts";
 import {
   COMMON_ARGS,
   eachKeyBlock,
   ifRows,
+  keyNumber,
+  keyStep,
+  listBytes,
   spanOf,
   type AttentionKind,
   type CommonArg,
 } from "./wasm-key-walk.ts";
+import { copyBytes, defineTileSums, sumsBytes } from "./wasm-tile-sums.ts";
 import {
   KEY_BLOCK,
+  clear,
   defineBounds,
   definePack,
   defineProduct,
-  defineUnpack,
+  defineScores,
+  paddedChannels,
   tileQueries,
 } from "./wasm-tiles.ts";
 
@@ -37,41 +43,44 @@ const OWN_ARGS = [
   "keyHeads",
   "parts",
   "tilesPerPart",
+  // bytes of copied rows of keys
+  "copyBytes",
 ] as const;
 type BackwardArg = CommonArg | (typeof OWN_ARGS)[number];
 export const BACKWARD_ARGS: readonly BackwardArg[] = [...COMMON_ARGS, ...OWN_ARGS];
 
-const padded = (channels: number, target: Target): number =>
-  Math.ceil(channels / (4 * target.width)) * 4 * target.width;
-
 /** Scratch bytes of a unit. */
 export function backwardScratch(
+  kind: AttentionKind,
   target: Target,
   sizes: { readonly keys: number; readonly keyDim: number; readonly valueDim: number },
 ): number {
-  const queries = tileQueries(target);
-  const wide = padded(sizes.keyDim, target) + padded(sizes.valueDim, target);
-  const tiles = 2 * KEY_BLOCK + 2 * sizes.keyDim + sizes.valueDim + 6;
-  return 4 * (queries * tiles + (queries + sizes.keys) * wide);
+  const queries = tileQueries(target, kind.narrow);
+  const wide = paddedChannels(sizes.keyDim, target) + paddedChannels(sizes.valueDim, target);
+  const tiles = 2 * KEY_BLOCK + sizes.keyDim + sizes.valueDim + 6;
+  const copies = copyBytes(kind, target, sizes.keyDim) + listBytes(kind, 4);
+  return (
+    4 * (queries * tiles + (queries + sizes.keys) * wide) + sumsBytes(kind, target, sizes.keyDim) + copies
+  );
 }
 
 /**
- * `slopes(scores, products, rows, key, bounds, state, cap, capInverse, slope)`: scores become weights p, products dy . v become
+ * `slopes(scores, products, rows, keys, bounds, state, cap, capInverse, slope)`: scores become weights p, products dy . v become
  * p (dy . v - delta), bent by the soft cap. The log-sum-exp and delta of the lanes are two rows at `state`.
  */
 function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolean): FunctionRef {
   return module.define(
     masked ? "slopesMasked" : "slopes",
     { params: ["i32", "i32", "i32", "i32", "i32", "i32", "f32", "f32", "f32"] },
-    (f, scores, products, rows, key, bounds, state, cap, capInverse, slope) => {
-      const line = 4 * tileQueries(f.target);
+    (f, scores, products, rows, keys, bounds, state, cap, capInverse, slope) => {
+      const line = 4 * tileQueries(f.target, kind.narrow);
       const factors = {
         cap: f.f32x4.splat(cap),
         capInverse: f.f32x4.splat(capInverse),
         slope: f.f32x4.splat(slope),
       };
       const end = f.i32.add(scores, f.i32.mul(rows, line));
-      const offsets = [0, 4 * f.lanes];
+      const offsets = vectorsOf(f, kind);
       const logSums = offsets.map((o) => f.mem.vec.load(state, o));
       const deltas = offsets.map((o) => f.mem.vec.load(state, line + o));
       f.sweep(
@@ -80,14 +89,15 @@ function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolea
         [
           [scores, line],
           [products, line],
-          [key, 1],
+          [keys, keyStep(kind)],
         ],
         () => {
+          const key = masked || kind.slopes ? keyNumber(f, kind, keys) : keys;
           offsets.forEach((offset, v) => {
             const t: ScoreTile = { bounds, key, at: scores, offset };
             const { score, bent } = bentScore(f, kind, t, f.mem.vec.load(scores, offset), factors);
             let weight = powerOfTwo(f, f.f32x4.sub(score, logSums[v]!));
-            if (masked) weight = f.v128.and(weight, visibility(f, t));
+            if (masked) weight = f.v128.and(weight, visibility(f, kind, t));
             const along = f.f32x4.sub(f.mem.vec.load(products, offset), deltas[v]!);
             let ds = f.f32x4.mul(weight, along);
             if (bent) ds = f.f32x4.mul(ds, f.f32x4.nmadd(bent, bent, 1));
@@ -101,8 +111,7 @@ function defineSlopes(module: ModuleBuilder, kind: AttentionKind, masked: boolea
 }
 
 /** `padRows(from, pitch, rows, channels, to, toPitch, factor)`: Q rows of whole vectors, zeros beyond the channels and the rows. */
-function definePadRows(module: ModuleBuilder): FunctionRef {
-  const queries = tileQueries(module.target);
+function definePadRows(module: ModuleBuilder, queries: number): FunctionRef {
   return module.define(
     "padRows",
     { params: ["i32", "i32", "i32", "i32", "i32", "i32", "f32"] },
@@ -150,56 +159,42 @@ function defineCutRows(module: ModuleBuilder): FunctionRef {
   );
 }
 
-/** Zeros in `bytes`, a multiple of a vector. */
-function clear(f: FunctionBuilder, at: I32Value, bytes: I32Value): void {
-  f.loop(0, bytes, 4 * f.lanes, (i) => f.mem.vec.store(f.i32.add(at, i), 0, 0));
-}
-
-/** `spread(tile, q, rows, pitch, ...)`: `rows[r] += sum over lanes of tile[r] q[lane]` for rows as wide as the padded channels. */
-function defineSpread(module: ModuleBuilder): FunctionRef {
-  const queries = tileQueries(module.target);
-  const two = defineProduct(module, { contiguous: "steps", rows: 4, vectors: 2 });
-  const one = defineProduct(module, { contiguous: "steps", rows: 8, vectors: 1 });
+/**
+ * `spread(tile, q, pitch, to, rows)`: `to[r] += sum over lanes of tile[r] q[lane]` for rows as wide as the padded channels, `pitch`
+ * bytes. With lists of blocks `to` is the list of their addresses.
+ */
+function defineSpread(module: ModuleBuilder, kind: AttentionKind, queries: number): FunctionRef {
+  const listed = kind.blocks ? "c" : undefined;
+  const two = defineProduct(module, { contiguous: "steps", rows: 4, vectors: 2, listed });
+  const one = defineProduct(module, { contiguous: "steps", rows: 8, vectors: 1, listed });
   return module.define(
     "spread",
     { params: ["i32", "i32", "i32", "i32", "i32"] },
-    (f, tile, right, to, pitch, rows) => {
+    (f, tile, right, pitch, to, rows) => {
       const line = 4 * queries;
       const pair = 8 * f.lanes;
       const pairs = f.i32.and(pitch, -pair);
-      f.loop(0, pairs, pair, (at) => {
-        f.call(two, tile, line, f.i32.add(right, at), pitch, f.i32.add(to, at), pitch, rows, queries, 1);
-      });
-      f.if(f.i32.ltU(pairs, pitch), () => {
-        f.call(
-          one,
-          tile,
-          line,
-          f.i32.add(right, pairs),
-          pitch,
-          f.i32.add(to, pairs),
-          pitch,
-          rows,
-          queries,
-          1,
-        );
-      });
+      const add = (fn: FunctionRef, at: I32Value): void => {
+        const c = kind.blocks ? [to, at] : [f.i32.add(to, at), pitch];
+        f.call(fn, tile, line, f.i32.add(right, at), pitch, ...c, rows, queries, 1);
+      };
+      f.loop(0, pairs, pair, (at) => add(two, at));
+      f.if(f.i32.ltU(pairs, pitch), () => add(one, pairs));
     },
   );
 }
 
 export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void {
-  const pack = definePack(module);
-  const unpack = defineUnpack(module);
-  const bounds = defineBounds(module);
-  const padRows = definePadRows(module);
+  const queries = tileQueries(module.target, kind.narrow);
+  const pack = definePack(module, queries);
+  const sums = defineTileSums(module, kind);
+  const bounds = defineBounds(module, queries);
+  const padRows = definePadRows(module, queries);
   const cutRows = defineCutRows(module);
-  const scores = defineProduct(module, { contiguous: "steps", rows: 4, vectors: 2 });
-  const mix = defineProduct(module, { contiguous: "rows", rows: 4, vectors: 2 });
-  const spread = defineSpread(module);
+  const scores = defineScores(module, kind.narrow, kind.blocks);
+  const spread = defineSpread(module, kind, queries);
   const slopes = defineSlopes(module, kind, false);
   const slopesMasked = defineSlopes(module, kind, true);
-  const queries = tileQueries(module.target);
   const line = 4 * queries;
 
   module.define(
@@ -222,11 +217,14 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
       const products = f.i32.add(weights, KEY_BLOCK * line);
       const qTile = f.i32.add(products, KEY_BLOCK * line);
       const dqTile = f.i32.add(qTile, f.i32.mul(keyDim, line));
-      const dyTile = f.i32.add(dqTile, f.i32.mul(keyDim, line));
+      const dqBytes = f.i32.mul(sums.queryBytes(f, keyDim), queries);
+      const dyTile = f.i32.add(dqTile, dqBytes);
       const qRows = f.i32.add(dyTile, f.i32.mul(valueDim, line));
       const dyRows = f.i32.add(qRows, f.i32.mul(keyPitch, queries));
       const dk = f.i32.add(dyRows, f.i32.mul(valuePitch, queries));
       const dv = f.i32.add(dk, f.i32.mul(keyPitch, keys));
+      const copies = f.i32.add(dv, f.i32.mul(valuePitch, keys));
+      const lists = f.i32.add(copies, arg("copyBytes"));
       for (let at = 0; at < line; at += 4) f.mem.f32.store(ones, at, float("scale"));
 
       f.loop(begin, end, 1, (unit) => {
@@ -265,7 +263,7 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
               f.call(padRows, q, arg("qTime"), span.rows, keyDim, qRows, keyPitch, float("scale"));
               f.call(padRows, dy, arg("dyTime"), span.rows, valueDim, dyRows, valuePitch, 1);
               f.call(bounds, limits, span.own, arg("left"), arg("right"), span.keys, span.valid, arg("iota"));
-              clear(f, dqTile, f.i32.mul(keyDim, line));
+              clear(f, dqTile, dqBytes);
               // lanes without a row: no weight, so that they add nothing to keys and values
               const row = f.i32.shl(
                 f.i32.add(f.i32.mul(f.i32.add(f.i32.mul(b, heads), h), arg("queries")), first),
@@ -282,26 +280,45 @@ export function buildBackward(module: ModuleBuilder, kind: AttentionKind): void 
                 f.mem.f32.store(f.i32.add(state, at), 0, 3e38);
                 f.mem.f32.store(f.i32.add(state, at), line, 0);
               });
-              eachKeyBlock(f, kind, arg, span, h, (key, n, all) => {
-                const kAt = f.i32.add(k, f.i32.mul(key, kTime));
-                const vAt = f.i32.add(v, f.i32.mul(key, vTime));
-                f.call(scores, kAt, kTime, qTile, line, weights, line, n, keyDim, 0);
-                f.call(scores, vAt, vTime, dyTile, line, products, line, n, valueDim, 0);
-                const factors = [float("cap"), float("capInverse"), slope] as const;
-                const rest = [weights, products, n, key, limits, state, ...factors] as const;
-                f.if(
-                  all,
-                  () => f.call(slopes, ...rest),
-                  () => f.call(slopesMasked, ...rest),
-                );
-                f.call(mix, kAt, kTime, products, line, dqTile, line, keyDim, n, 1);
-                f.call(spread, products, qRows, f.i32.add(dk, f.i32.mul(key, keyPitch)), keyPitch, n);
-                f.call(spread, weights, dyRows, f.i32.add(dv, f.i32.mul(key, valuePitch)), valuePitch, n);
-              });
-              const pitch = f.i32.shl(f.i32.mul(heads, keyDim), 2);
+              const rows = [
+                { at: k, stride: kTime },
+                { at: v, stride: vTime },
+                { at: dk, stride: keyPitch },
+                { at: dv, stride: valuePitch },
+              ];
+              eachKeyBlock(
+                f,
+                kind,
+                { arg, span, head: h, rows, lists },
+                ({ n, all, keys: at, rows: lines }) => {
+                  const [kAt, vAt, dkAt, dvAt] = lines as [I32Value, I32Value, I32Value, I32Value];
+                  f.call(scores, kAt, kTime, qTile, line, weights, line, n, keyDim, 0);
+                  f.call(scores, vAt, vTime, dyTile, line, products, line, n, valueDim, 0);
+                  const factors = [float("cap"), float("capInverse"), slope] as const;
+                  const rest = [weights, products, n, at, limits, state, ...factors] as const;
+                  f.if(
+                    all,
+                    () => f.call(slopes, ...rest),
+                    () => f.call(slopesMasked, ...rest),
+                  );
+                  sums.add(f, {
+                    tile: products,
+                    n,
+                    rows: kAt,
+                    stride: kTime,
+                    channels: keyDim,
+                    sums: dqTile,
+                    accumulate: 1,
+                    copies,
+                  });
+                  f.call(spread, products, qRows, keyPitch, dkAt, n);
+                  f.call(spread, weights, dyRows, valuePitch, dvAt, n);
+                },
+              );
+              const tokenBytes = f.i32.shl(f.i32.mul(heads, keyDim), 2);
               const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
-              const dq = sum(arg("dq"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, keyDim), 2));
-              f.call(unpack, dqTile, keyDim, ones, dq, pitch, span.rows);
+              const dq = sum(arg("dq"), f.i32.mul(token, tokenBytes), f.i32.shl(f.i32.mul(h, keyDim), 2));
+              f.call(sums.place, dqTile, keyDim, ones, dq, tokenBytes, span.rows);
             });
           });
         });

@@ -6,6 +6,8 @@ import {
   type FunctionBuilder,
   type FunctionRef,
   type ModuleBuilder,
+  type Target,
+  type Variable,
   type Vec,
 } from "@everlong/wasm";
 import { argFloat, argReader, type I32Value } from "../wasm-emit.ts";
@@ -14,22 +16,26 @@ import {
   COMMON_ARGS,
   eachKeyBlock,
   ifRows,
+  keyNumber,
+  keyStep,
+  listBytes,
   spanOf,
   type AttentionKind,
   type CommonArg,
 } from "./wasm-key-walk.ts";
+import { copyBytes, defineTileSums, sumsBytes, type TileSums } from "./wasm-tile-sums.ts";
 import {
   HIDDEN,
   KEY_BLOCK,
   SEEN,
+  clear,
   defineBounds,
   definePack,
-  defineProduct,
-  defineUnpack,
+  defineScores,
   tileQueries,
 } from "./wasm-tiles.ts";
 
-export const FORWARD_ARGS: readonly (CommonArg | "y")[] = [...COMMON_ARGS, "y"];
+export const FORWARD_ARGS: readonly (CommonArg | "y" | "copyBytes")[] = [...COMMON_ARGS, "y", "copyBytes"];
 
 export interface ScoreTile {
   /** Address of the int32 rows made by `bounds`. */
@@ -40,6 +46,10 @@ export interface ScoreTile {
   /** Bytes from the row's start. */
   readonly offset: number;
 }
+
+/** Offsets of the vectors of a tile's row. */
+export const vectorsOf = (f: FunctionBuilder, kind: AttentionKind): number[] =>
+  kind.narrow ? [0] : [0, 4 * f.lanes];
 
 /** A score after the soft cap and ALiBi; gives also the tanh within the cap. */
 export function bentScore(
@@ -56,7 +66,7 @@ export function bentScore(
     score = f.f32x4.mul(bent, factors.cap);
   }
   if (kind.slopes) {
-    const line = 4 * tileQueries(f.target);
+    const line = 4 * tileQueries(f.target, kind.narrow);
     const own = f.mem.vec.load(t.bounds, 2 * line + t.offset);
     const distance = f.f32x4.abs(f.f32x4.sub(own, f.f32x4.splat(f.f32.convertI32S(t.key))));
     score = f.f32x4.nmadd(distance, factors.slope, score);
@@ -65,25 +75,29 @@ export function bentScore(
 }
 
 /** All ones where the lane's query sees the key. */
-export function visibility(f: FunctionBuilder, t: ScoreTile): Vec {
-  const line = 4 * tileQueries(f.target);
+export function visibility(f: FunctionBuilder, kind: AttentionKind, t: ScoreTile): Vec {
+  const line = 4 * tileQueries(f.target, kind.narrow);
   const key = f.i32x4.splat(t.key);
   const after = f.i32x4.geS(key, f.mem.vec.load(t.bounds, t.offset));
   return f.v128.and(after, f.i32x4.ltS(key, f.mem.vec.load(t.bounds, line + t.offset)));
 }
 
 /**
- * `weigh(scores, rows, key, bounds, state, output, channels, started, cap, capInverse, slope)`: turns a tile of scores into weights
+ * `weigh(scores, rows, keys, bounds, state, output, channels, started, cap, capInverse, slope)`: turns a tile of scores into weights
  * relative to the running maximum, updates maximum and sum (two rows at `state`), and rescales the output tile.
  */
-function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean): FunctionRef {
+function defineWeigh(
+  module: ModuleBuilder,
+  kind: AttentionKind,
+  tileSums: TileSums,
+  masked: boolean,
+): FunctionRef {
   return module.define(
     masked ? "weighMasked" : "weigh",
     { params: ["i32", "i32", "i32", "i32", "i32", "i32", "i32", "i32", "f32", "f32", "f32"] },
-    (f, scores, rows, key, bounds, state, output, channels, started, cap, capInverse, slope) => {
-      const line = 4 * tileQueries(f.target);
-      const vector = 4 * f.lanes;
-      const offsets = [0, vector];
+    (f, scores, rows, keys, bounds, state, output, channels, started, cap, capInverse, slope) => {
+      const line = 4 * tileQueries(f.target, kind.narrow);
+      const offsets = vectorsOf(f, kind);
       const end = f.i32.add(scores, f.i32.mul(rows, line));
       const factors = {
         cap: f.f32x4.splat(cap),
@@ -99,13 +113,14 @@ function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean
           end,
           [
             [at, line],
-            [key, 1],
+            [keys, keyStep(kind)],
           ],
           () => {
+            const key = masked || kind.slopes ? keyNumber(f, kind, keys) : keys;
             offsets.forEach((offset, v) => {
               const t: ScoreTile = { bounds, key, at, offset };
               let { score } = bentScore(f, kind, t, f.mem.vec.load(at, offset), factors);
-              if (masked) score = f.v128.select(visibility(f, t), score, HIDDEN);
+              if (masked) score = f.v128.select(visibility(f, kind, t), score, HIDDEN);
               if (masked || kind.softCap || kind.slopes) f.mem.vec.store(at, offset, score);
               f.setVec(tops[v]!, f.f32x4.pmax(tops[v]!, score));
             });
@@ -133,22 +148,53 @@ function defineWeigh(module: ModuleBuilder, kind: AttentionKind, masked: boolean
         f.mem.vec.store(state, offset, tops[v]!);
         f.mem.vec.store(state, line + offset, totals[v]!);
       });
-      f.if(started, () => {
-        f.loop(0, channels, 1, () => {
-          offsets.forEach((offset, v) =>
-            f.mem.vec.store(output, offset, f.f32x4.mul(f.mem.vec.load(output, offset), shrink[v]!)),
-          );
-          f.advance(output, line);
-        });
-      });
+      f.if(started, () => rescale(f, kind, { sums: output, channels, state, shrink, tileSums }));
     },
   );
 }
 
+/** Sums of a tile times a factor for each query; the third row at `state` is free for the factors. */
+function rescale(
+  f: FunctionBuilder,
+  kind: AttentionKind,
+  {
+    sums,
+    channels,
+    state,
+    shrink,
+    tileSums,
+  }: {
+    readonly sums: Variable<"i32">;
+    readonly channels: I32Value;
+    readonly state: I32Value;
+    readonly shrink: readonly Vec[];
+    readonly tileSums: TileSums;
+  },
+): void {
+  const queries = tileQueries(f.target, kind.narrow);
+  const line = 4 * queries;
+  const times = (offset: number, factor: Vec): void =>
+    f.mem.vec.store(sums, offset, f.f32x4.mul(f.mem.vec.load(sums, offset), factor));
+  if (!kind.narrow) {
+    f.loop(0, channels, 1, () => {
+      shrink.forEach((factor, v) => times(4 * f.lanes * v, factor));
+      f.advance(sums, line);
+    });
+    return;
+  }
+  f.mem.vec.store(state, 2 * line, shrink[0]!);
+  const bytes = tileSums.queryBytes(f, channels);
+  for (let q = 0; q < queries; q++)
+    f.loop(0, bytes, 4 * f.lanes, () => {
+      times(0, f.mem.vec.load32Splat(state, 2 * line + 4 * q));
+      f.advance(sums, 4 * f.lanes);
+    });
+}
+
 /** `close(state, lse, rows)`: 1 / sum over the sums, and the log-sum-exp of the existing rows to memory. */
-function defineClose(module: ModuleBuilder): FunctionRef {
+function defineClose(module: ModuleBuilder, queries: number): FunctionRef {
   return module.define("close", { params: ["i32", "i32", "i32"] }, (f, state, lse, rows) => {
-    const line = 4 * tileQueries(f.target);
+    const line = 4 * queries;
     for (let at = 0; at < line; at += 4 * f.lanes) {
       const total = f.mem.vec.load(state, line + at);
       const sum = f.f32x4.madd(f.mem.vec.load(state, at), Math.LN2, log(f, total));
@@ -163,19 +209,26 @@ function defineClose(module: ModuleBuilder): FunctionRef {
 }
 
 /** Scratch bytes of a forward unit. */
-export const forwardScratch = (queries: number, keyDim: number, valueDim: number): number =>
-  4 * queries * (keyDim + valueDim + KEY_BLOCK + 5);
+export const forwardScratch = (
+  kind: AttentionKind,
+  target: Target,
+  keyDim: number,
+  valueDim: number,
+): number =>
+  4 * tileQueries(target, kind.narrow) * (keyDim + KEY_BLOCK + 6) +
+  sumsBytes(kind, target, valueDim) +
+  copyBytes(kind, target, valueDim) +
+  listBytes(kind, 2);
 
 export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
-  const pack = definePack(module);
-  const unpack = defineUnpack(module);
-  const bounds = defineBounds(module);
-  const scores = defineProduct(module, { contiguous: "steps", rows: 4, vectors: 2 });
-  const mix = defineProduct(module, { contiguous: "rows", rows: 4, vectors: 2 });
-  const weigh = defineWeigh(module, kind, false);
-  const weighMasked = defineWeigh(module, kind, true);
-  const close = defineClose(module);
-  const queries = tileQueries(module.target);
+  const queries = tileQueries(module.target, kind.narrow);
+  const pack = definePack(module, queries);
+  const sums = defineTileSums(module, kind);
+  const bounds = defineBounds(module, queries);
+  const scores = defineScores(module, kind.narrow, kind.blocks);
+  const weigh = defineWeigh(module, kind, sums, false);
+  const weighMasked = defineWeigh(module, kind, sums, true);
+  const close = defineClose(module, queries);
   const line = 4 * queries;
 
   module.define(
@@ -188,9 +241,12 @@ export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
       const [kTime, vTime] = [arg("kTime"), arg("vTime")];
       const limits = scratch;
       const state = f.i32.add(limits, 3 * line);
-      const tile = f.i32.add(state, 2 * line);
+      const tile = f.i32.add(state, 3 * line);
       const packed = f.i32.add(tile, KEY_BLOCK * line);
       const output = f.i32.add(packed, f.i32.mul(keyDim, line));
+      const outputBytes = f.i32.mul(sums.queryBytes(f, valueDim), queries);
+      const copies = f.i32.add(output, outputBytes);
+      const lists = f.i32.add(copies, arg("copyBytes"));
       f.loop(begin, end, 1, (unit) => {
         const head = f.i32.divU(unit, arg("tiles"));
         const tileNumber = f.i32.sub(unit, f.i32.mul(head, arg("tiles")));
@@ -221,34 +277,39 @@ export function buildForward(module: ModuleBuilder, kind: AttentionKind): void {
             f.mem.vec.store(state, line + at, 0);
           }
           const started = f.variable("i32", 0);
-          eachKeyBlock(f, kind, arg, span, h, (key, n, all) => {
-            const kAt = f.i32.add(k, f.i32.mul(key, kTime));
-            f.call(scores, kAt, kTime, packed, line, tile, line, n, keyDim, 0);
-            const rest = [tile, n, key, limits, state, output, valueDim, started] as const;
+          const rows = [
+            { at: k, stride: kTime },
+            { at: v, stride: vTime },
+          ];
+          eachKeyBlock(f, kind, { arg, span, head: h, rows, lists }, ({ n, all, keys, rows: [kAt, vAt] }) => {
+            f.call(scores, kAt!, kTime, packed, line, tile, line, n, keyDim, 0);
+            const rest = [tile, n, keys, limits, state, output, valueDim, started] as const;
             const factors = [float("cap"), float("capInverse"), slope] as const;
             f.if(
               all,
               () => f.call(weigh, ...rest, ...factors),
               () => f.call(weighMasked, ...rest, ...factors),
             );
-            const vAt = f.i32.add(v, f.i32.mul(key, vTime));
-            f.call(mix, vAt, vTime, tile, line, output, line, valueDim, n, started);
+            sums.add(f, {
+              tile,
+              n,
+              rows: vAt!,
+              stride: vTime,
+              channels: valueDim,
+              sums: output,
+              accumulate: started,
+              copies,
+            });
             f.set(started, 1);
           });
           const row = f.i32.add(f.i32.mul(head, arg("queries")), first);
           f.call(close, state, f.i32.muladd(row, 4, arg("lse")), span.rows);
           // y is [B, T, H, V]
-          const pitch = f.i32.shl(f.i32.mul(heads, valueDim), 2);
+          const tokenBytes = f.i32.shl(f.i32.mul(heads, valueDim), 2);
           const token = f.i32.add(f.i32.mul(b, arg("queries")), first);
-          const y = sum(arg("y"), f.i32.mul(token, pitch), f.i32.shl(f.i32.mul(h, valueDim), 2));
-          f.if(f.i32.eqz(started), () => {
-            const at = f.variable("i32", output);
-            f.loop(0, valueDim, 1, () => {
-              for (let o = 0; o < line; o += 4 * f.lanes) f.mem.vec.store(at, o, 0);
-              f.advance(at, line);
-            });
-          });
-          f.call(unpack, output, valueDim, f.i32.add(state, line), y, pitch, span.rows);
+          const y = sum(arg("y"), f.i32.mul(token, tokenBytes), f.i32.shl(f.i32.mul(h, valueDim), 2));
+          f.if(f.i32.eqz(started), () => clear(f, output, outputBytes));
+          f.call(sums.place, output, valueDim, f.i32.add(state, line), y, tokenBytes, span.rows);
         });
       });
     },

@@ -16,6 +16,7 @@ import type { AttentionGradParams, AttentionParams } from "./op.ts";
 import { BACKWARD_ARGS, backwardScratch, buildBackward } from "./wasm-backward.ts";
 import { FORWARD_ARGS, buildForward, forwardScratch } from "./wasm-forward.ts";
 import type { AttentionKind, CommonArg } from "./wasm-key-walk.ts";
+import { copyBytes } from "./wasm-tile-sums.ts";
 import { tileQueries } from "./wasm-tiles.ts";
 
 const UNLIMITED = 2 ** 29;
@@ -74,8 +75,9 @@ export function commonWords(
   const slopes = at["slopes"] === undefined ? undefined : inputs[at["slopes"]]!;
   const starts = at["blockStarts"] === undefined ? undefined : inputs[at["blockStarts"]]!;
   const [blockQueries, blockKeys] = params.blockSize ?? [1, 1];
-  const tilesPerRow = Math.ceil(blockQueries / tileQueries(target));
-  const tiles = starts ? (starts.shape[1]! - 1) * tilesPerRow : Math.ceil(queries / tileQueries(target));
+  const tile = tileQueries(target, kindOf(params, target).narrow);
+  const tilesPerRow = Math.ceil(blockQueries / tile);
+  const tiles = starts ? (starts.shape[1]! - 1) * tilesPerRow : Math.ceil(queries / tile);
   const strides = (name: "q" | "k" | "v", view: WasmView): Record<string, number> => ({
     [`${name}Batch`]: byteStride(view, 0),
     [`${name}Time`]: byteStride(view, 1),
@@ -117,13 +119,22 @@ export function commonWords(
   return { words, sizes: { batch, heads, keyHeads, queries, keys, keyDim, valueDim, tiles }, at };
 }
 
-const kindOf = (params: AnyParams): AttentionKind => ({
-  softCap: params.softCap > 0,
-  slopes: params.inputs.includes("slopes"),
-  blocks: params.blockSize !== undefined,
-});
-const nameOf = ({ softCap, slopes, blocks }: AttentionKind): string =>
-  `${softCap ? "cap" : ""}${slopes ? "slopes" : ""}${blocks ? "blocks" : ""}`;
+/** Time of a tile of one vector over that of a tile of two (measured). */
+const NARROW_COST = 0.65;
+
+const kindOf = (params: AnyParams, target: WasmTarget): AttentionKind => {
+  const rowTiles = (narrow: boolean): number =>
+    Math.ceil((params.blockSize?.[0] ?? 1) / tileQueries(target, narrow));
+  const blocks = params.blockSize !== undefined;
+  return {
+    softCap: params.softCap > 0,
+    slopes: params.inputs.includes("slopes"),
+    blocks,
+    narrow: blocks && NARROW_COST * rowTiles(true) < rowTiles(false),
+  };
+};
+const nameOf = ({ softCap, slopes, blocks, narrow }: AttentionKind): string =>
+  `${softCap ? "cap" : ""}${slopes ? "slopes" : ""}${blocks ? "blocks" : ""}${narrow ? "narrow" : ""}`;
 
 /** q, k, v and dy may lie anywhere as long as the channels of a head are next to each other. */
 export const acceptsHeads = (input: number, view: WasmView, call: WasmCall<AnyParams>): boolean => {
@@ -138,8 +149,7 @@ export const attentionWasm: WasmSource<AttentionParams> = {
     const common = commonWords(call, target);
     if (typeof common === "string") return common;
     const { words, sizes } = common;
-    const kind = kindOf(call.params);
-    const queries = tileQueries(target);
+    const kind = kindOf(call.params, target);
     return {
       steps: [
         {
@@ -148,10 +158,15 @@ export const attentionWasm: WasmSource<AttentionParams> = {
             build: (module) => buildForward(module, kind),
           },
           entry: "attention",
-          args: argWords(FORWARD_ARGS, { ...words, lse: { output: 1 }, y: { output: 0 } }),
+          args: argWords(FORWARD_ARGS, {
+            ...words,
+            lse: { output: 1 },
+            y: { output: 0 },
+            copyBytes: copyBytes(kind, target, sizes.valueDim),
+          }),
           units: sizes.batch * sizes.heads * sizes.tiles,
           grain: 1,
-          scratchBytes: forwardScratch(queries, sizes.keyDim, sizes.valueDim),
+          scratchBytes: forwardScratch(kind, target, sizes.keyDim, sizes.valueDim),
           tables: [IOTA],
         },
       ],
@@ -170,7 +185,7 @@ export const attentionGradWasm: WasmSource<AttentionGradParams> = {
     if (typeof common === "string") return common;
     const { words, sizes, at } = common;
     const { batch, heads, keyHeads, queries, keys, keyDim, valueDim, tiles } = sizes;
-    const kind = kindOf(call.params);
+    const kind = kindOf(call.params, target);
     const units = batch * keyHeads;
     const parts =
       units >= 16 ? 1 : Math.max(1, Math.min(Math.ceil(16 / Math.max(1, units)), Math.ceil(tiles / 8)));
@@ -193,6 +208,7 @@ export const attentionGradWasm: WasmSource<AttentionGradParams> = {
       keyHeads,
       parts,
       tilesPerPart: Math.ceil(tiles / parts),
+      copyBytes: copyBytes(kind, target, keyDim),
     };
     const steps: WasmStep[] = [
       {
@@ -204,7 +220,7 @@ export const attentionGradWasm: WasmSource<AttentionGradParams> = {
         args: argWords(BACKWARD_ARGS, backward),
         units: units * parts,
         grain: 1,
-        scratchBytes: backwardScratch(target, sizes),
+        scratchBytes: backwardScratch(kind, target, sizes),
         tables: [IOTA],
       },
     ];
