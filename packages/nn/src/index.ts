@@ -33,6 +33,7 @@ export * from "./ssm/vandermonde.ts";
 export * from "./mixers/hyena-filter.ts";
 export * from "./mixers/hyena-options.ts";
 export * from "./mixers/hyena.ts";
+export * from "./mixers/frozen-hyena.ts";
 export * from "./mixers/feature-map.ts";
 export * from "./mixers/gated-linear-attention.ts";
 export * from "./mixers/linear-attention.ts";

@@ -65,8 +65,9 @@ export class Hyena implements Mixer, LongFilterLayer {
   readonly dropout: number;
   readonly bidirectional: boolean;
   readonly transform: BlockFft | undefined;
-  readonly #groups: number;
-  readonly #outerMixing: boolean;
+  /** How often the channels of the projection are repeated. */
+  readonly groups: number;
+  readonly outerMixing: boolean;
   readonly #orderMajor: boolean;
   readonly #compat: ReadonlySet<HyenaCompat>;
   readonly #form: HyenaConvolution;
@@ -116,8 +117,8 @@ export class Hyena implements Mixer, LongFilterLayer {
     ];
     this.activation = activationName(options.activation ?? "identity");
     this.dropout = checkRate("Hyena", options.dropout ?? 0);
-    this.#groups = projectionGroups;
-    this.#outerMixing = options.outerMixing ?? false;
+    this.groups = projectionGroups;
+    this.outerMixing = options.outerMixing ?? false;
     this.#orderMajor = options.packing === "order-major";
     this.#compat = new Set(compat);
     this.bidirectional = bidirectional;
@@ -195,7 +196,7 @@ export class Hyena implements Mixer, LongFilterLayer {
   step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#needSteps();
     const { y: now, tail } = this.shortFilter.step(
-      repeatChannels(this.inProj.forward(x), this.#groups),
+      repeatChannels(this.inProj.forward(x), this.groups),
       state["tail"]!,
     );
     const parts = split(now, this.order + 1, -1);
@@ -217,7 +218,7 @@ export class Hyena implements Mixer, LongFilterLayer {
    */
   chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#needSteps();
-    const raw = repeatChannels(this.inProj.forward(x), this.#groups);
+    const raw = repeatChannels(this.inProj.forward(x), this.groups);
     const [batch, time, width] = raw.shape as [number, number, number];
     const before = this.shortFilter.width - 1;
     const on = { dtype: raw.dtype, device: raw.device };
@@ -277,7 +278,7 @@ export class Hyena implements Mixer, LongFilterLayer {
     const { mask, key } = options;
     const real = mask && unsqueeze(mask, -1);
     const masked = (t: Tensor): Tensor => (real ? where(real, t, 0) : t);
-    const raw = masked(repeatChannels(this.inProj.forward(x), this.#groups));
+    const raw = masked(repeatChannels(this.inProj.forward(x), this.groups));
     const parts = split(masked(this.shortFilter.forward(raw)), this.order + 1, -1);
     const filters = this.#filters(time);
     const inputs: Tensor[] = [];
@@ -307,7 +308,7 @@ export class Hyena implements Mixer, LongFilterLayer {
 
   flops(time: number): number {
     const width = this.inner * (this.order + 1);
-    const projections = 2 * time * (this.dim * (width / this.#groups) + this.inner * this.dim);
+    const projections = 2 * time * (this.dim * (width / this.groups) + this.inner * this.dim);
     const short = 2 * time * width * this.shortFilter.width;
     const transform = 2.5 * 2 * time * Math.log2(2 * time);
     const long = (this.order - 1) * this.inner * (3 * transform + 14 * time);
@@ -337,7 +338,7 @@ export class Hyena implements Mixer, LongFilterLayer {
   }
 
   #gate(x: Tensor): Tensor {
-    if (!this.#outerMixing) return x;
+    if (!this.outerMixing) return x;
     const heads = [...x.shape.slice(0, -1), this.heads, this.inner / this.heads];
     return reshape(broadcastTo(sum(reshape(x, heads), -1, { keepDims: true }), heads), x.shape);
   }
