@@ -2,11 +2,17 @@
 
 import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
+import { cudaHyenaCases } from "./cuda-hyena.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
 import type { Suite } from "./suite.ts";
 
 export const cudaSuite: Suite = {
   name: "cuda",
   describe: "kernels of the CUDA device beside PyTorch, cuDNN, FlashAttention and FlashFFTConv",
-  cases: () => [...cudaConvolutionCases(), ...cudaShortConvCases(), ...cudaAttentionCases()],
+  cases: () => [
+    ...cudaConvolutionCases(),
+    ...cudaShortConvCases(),
+    ...cudaAttentionCases(),
+    ...cudaHyenaCases(),
+  ],
 };

@@ -15,21 +15,29 @@ export function finish(): void {
 let program: LineProgram | undefined;
 let made = 0;
 
-/** `work` is a line as cuda_peer.py explains it; a run is `launches` calls, timed by events on the GPU. */
-export const cudaTorchPeer = (name: string, work: string, launches: number): Peer => ({
+/**
+ * `work` is a line as cuda_peer.py explains it; a run is `launches` calls, timed by events on the GPU. Of slow work `measured` calls are
+ * timed for all.
+ */
+export const cudaTorchPeer = (
+  name: string,
+  work: string,
+  launches: number,
+  measured: number = launches,
+): Peer => ({
   name,
   prepare: async () => {
     const shared = (program ??= startProgram());
     const id = made++;
     try {
-      const answer = await shared.ask(`make ${id} ${launches} ${work}`);
+      const answer = await shared.ask(`make ${id} ${measured} ${work}`);
       if (answer !== "ready") return answer;
     } catch (error) {
       program = undefined;
       return error instanceof Error ? error.message : String(error);
     }
     return {
-      run: async () => Number(await shared.ask(`go ${id}`)),
+      run: async () => (Number(await shared.ask(`go ${id}`)) * launches) / measured,
       // Answers come in order, so nobody has to wait for this one.
       close: () => void shared.ask(`drop ${id}`).catch(() => {}),
     };
