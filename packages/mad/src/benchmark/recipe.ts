@@ -10,6 +10,8 @@ export interface Recipe {
   readonly dim: number;
   readonly norm: "layer" | "rms";
   readonly batch: number;
+  /** Length that layers are made for. Default: the setting's. */
+  readonly maxLength?: number;
   /** Passes over the training rows; a fraction ends within a pass. */
   readonly epochs: number;
   readonly optimizer: "adamw" | "sgd";
@@ -74,15 +76,30 @@ export const COMPAT_CHANGES: Pick<Recipe, "schedule" | "accuracy"> = {
   accuracy: "batches",
 };
 
-const KEYS = Object.keys(PROTOCOL_RECIPE);
+/** What mad-lab's script for single runs does besides: it makes layers for 1,280 tokens, whatever the setting's length. */
+export const COMPAT_RUN_CHANGES: Pick<Recipe, "schedule" | "accuracy" | "maxLength"> = {
+  ...COMPAT_CHANGES,
+  maxLength: 1280,
+};
+
+const KEYS = [...Object.keys(PROTOCOL_RECIPE), "maxLength"];
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   norm: ["layer", "rms"],
   optimizer: ["adamw", "sgd"],
   schedule: ["cosine", "plateau", "constant"],
   accuracy: ["epoch", "batches"],
 };
-const WHOLE = new Set(["dim", "batch", "warmup", "patience", "plateauPatience", "evaluateEvery", "seed"]);
-const POSITIVE = new Set(["dim", "batch", "epochs", "evaluateEvery"]);
+const WHOLE = new Set([
+  "dim",
+  "batch",
+  "warmup",
+  "patience",
+  "plateauPatience",
+  "evaluateEvery",
+  "seed",
+  "maxLength",
+]);
+const POSITIVE = new Set(["dim", "batch", "epochs", "evaluateEvery", "maxLength"]);
 
 /** The protocol's recipe with changes. @throws ConfigError for unknown keys and impossible values */
 export function makeRecipe(changes: Partial<Recipe> = {}): Recipe {

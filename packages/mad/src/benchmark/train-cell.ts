@@ -64,7 +64,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
       dim: recipe.dim,
       norm: recipe.norm,
       seed: recipe.seed,
-      maxLength: setting.options.seqLen ?? train.length,
+      maxLength: recipe.maxLength ?? setting.options.seqLen ?? train.length,
     });
   const training: CellTraining = {
     cell,

@@ -7,6 +7,7 @@ import type { Field, FieldValues } from "./fields.ts";
 export const RECIPE_FIELDS: readonly Field[] = [
   { name: "dim", kind: "count", describe: "width of the model" },
   { name: "norm", kind: "text", choices: ["layer", "rms"], describe: "norm before every layer" },
+  { name: "maxLength", kind: "count", describe: "length that layers are made for (default: the setting's)" },
   { name: "batch", kind: "count", describe: "batch size", original: ["batch-size"] },
   { name: "epochs", kind: "number", describe: "passes over the training rows; fractions count" },
   { name: "optimizer", kind: "text", choices: ["adamw", "sgd"], describe: "optimiser" },

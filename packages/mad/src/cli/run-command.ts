@@ -1,13 +1,14 @@
 // `mad run`: any layers on any task, under one learning rate and decay.
 
-import { mkdirSync, writeFileSync } from "node:fs";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "@everlong/core";
-import { Progress, saveCheckpoint } from "@everlong/train";
+import { Progress, RunFolder, saveCheckpoint } from "@everlong/train";
 import type { Command } from "commander";
 import { parseArchitecture } from "../benchmark/architecture-name.ts";
 import { makeCell, type Cell } from "../benchmark/cell.ts";
 import { loadPlugins } from "../benchmark/plugin.ts";
+import { COMPAT_RUN_CHANGES } from "../benchmark/recipe.ts";
 import type { CellResult } from "../benchmark/result.ts";
 import { makeSetting } from "../benchmark/suites.ts";
 import { writeWhole } from "../benchmark/store.ts";
@@ -47,14 +48,24 @@ const RUN_FIELDS: readonly Field[] = [
   { name: "testRows", kind: "count", describe: "test examples", original: ["num-test-examples"] },
   { name: "learningRate", kind: "number", default: 5e-4, describe: "learning rate", original: ["lr"] },
   { name: "weightDecay", kind: "number", default: 0, describe: "weight decay" },
+  {
+    name: "compat",
+    kind: "text",
+    choices: ["off", "on"],
+    default: "off",
+    describe:
+      "train as mad-lab does where it differs from its description (constant rate, layers made for 1280)",
+  },
   ...RECIPE_FIELDS.map((f) => (f.name === "norm" ? { ...f, default: "layer" } : f)),
-  ...WORK_FIELDS.filter((f) => f.name === "gpus" || f.name === "precision"),
+  ...WORK_FIELDS.filter((f) => ["gpus", "precision", "checkpointEvery"].includes(f.name)),
   {
     name: "out",
     kind: "text",
-    describe: "folder for result.json, curve.csv, report.html and checkpoints",
+    describe:
+      "folder for result.json, curve.csv, log.jsonl, report.html and checkpoints; a killed run goes on from it",
     original: ["log-base-path"],
   },
+  { name: "tensorboard", kind: "flag", default: false, describe: "also write TensorBoard events to --out" },
   { name: "logToCsv", kind: "flag", default: true, describe: "write curve.csv to --out" },
   {
     name: "saveCheckpoints",
@@ -91,7 +102,9 @@ async function cellOf(values: FieldValues): Promise<Cell> {
     learningRates: [values["learningRate"] as number],
     weightDecays: [values["weightDecay"] as number],
   };
-  return makeCell(architecture, setting, recipe, plugins);
+  const { maxLength = COMPAT_RUN_CHANGES.maxLength } = recipe;
+  const changes = values["compat"] === "on" ? { ...recipe, ...COMPAT_RUN_CHANGES, maxLength } : recipe;
+  return makeCell(architecture, setting, changes, plugins);
 }
 
 function curveCsv({ runs }: CellResult): string {
@@ -146,15 +159,27 @@ export function registerRun(mad: Command, host: MadHost): void {
               saveCheckpoint(join(out, `${which}.safetensors`), parts, { key: cell.key }),
           }
         : {};
-    if (out !== undefined) mkdirSync(out, { recursive: true });
+    using folder =
+      out === undefined ? undefined : new RunFolder(out, { tensorboard: values["tensorboard"] === true });
+    const partial = out === undefined ? undefined : join(out, "partial", cell.key);
+    let isFirst = true;
     const result = await trainCell(cell, {
       ...saving,
+      ...(partial === undefined
+        ? {}
+        : { resume: { folder: partial, every: values["checkpointEvery"] as number } }),
       measureTrain: true,
-      onPoint: (_run, p, done) =>
-        progress.update(done, `accuracy ${shareText(p.macroAccuracy)}  test loss ${p.testLoss.toFixed(3)}`),
+      onPoint: (_run, p, done) => {
+        // What an interrupted run logged after its checkpoint is measured again.
+        if (isFirst) folder?.log.rewind(p.step - 1);
+        isFirst = false;
+        folder?.write({ ...p });
+        progress.update(done, `accuracy ${shareText(p.macroAccuracy)}  test loss ${p.testLoss.toFixed(3)}`);
+      },
     });
     progress.done();
     if (out !== undefined) {
+      rmSync(join(out, "partial"), { recursive: true, force: true });
       writeWhole(join(out, "result.json"), `${JSON.stringify(result)}\n`);
       if (values["logToCsv"] === true) writeFileSync(join(out, "curve.csv"), curveCsv(result));
       const page = benchmarkPage([result], {
