@@ -2,6 +2,13 @@
 
 import { adamwCuda } from "./adamw/cuda.ts";
 import { attentionCuda, attentionGradCuda } from "./attention/cuda.ts";
+import {
+  butterflyAdjointCuda,
+  butterflyConvCuda,
+  butterflyCuda,
+  butterflyFilterGradCuda,
+  butterflyMatrixGradCuda,
+} from "./butterfly/cuda.ts";
 import { crossEntropyCuda, crossEntropyGradCuda } from "./cross-entropy/cuda.ts";
 import type { CudaSource } from "./cuda-step.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
@@ -33,6 +40,11 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   adamw: adamwCuda,
   attention: attentionCuda,
   "attention-grad": attentionGradCuda,
+  butterfly: butterflyCuda,
+  "butterfly-adjoint": butterflyAdjointCuda,
+  "butterfly-conv": butterflyConvCuda,
+  "butterfly-filter-grad": butterflyFilterGradCuda,
+  "butterfly-matrix-grad": butterflyMatrixGradCuda,
   "cross-entropy": crossEntropyCuda,
   "cross-entropy-grad": crossEntropyGradCuda,
   embedding: embeddingCuda,
