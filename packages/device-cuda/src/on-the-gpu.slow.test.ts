@@ -2,8 +2,20 @@
 
 import { existsSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
-import { device, deviceNames, gradients, mul, sum, tensor } from "@everlong/core";
-import { fftConvOp } from "@everlong/kernels";
+import {
+  compile,
+  device,
+  deviceNames,
+  gradients,
+  mul,
+  slice,
+  stack,
+  sum,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@everlong/core";
+import { butterflyConvOp, fftConv, fftConvOp, onlineConv } from "@everlong/kernels";
 import { normal, Random, relativeError, strictly } from "@everlong/testing";
 import { cudaAvailable, cudaDevice } from "./index.ts";
 
@@ -54,6 +66,64 @@ if (available === true) {
       want.forEach((w, i) => expect(relativeError(got[i]!, w)).toBeLessThan(3e-6));
     });
   }
+  // Stages, channels and taps that the checks of single ops leave out: several blocks, matrices of many rows, sizes that are no power of two.
+  for (const [radices, channels, layout] of [
+    [[16, 16, 2], 11, "bld"],
+    [[64, 2, 3], 37, "bdl"],
+    [[17, 5], 3, "bld"],
+    [[32, 32, 8], 2, "bdl"],
+  ] as const) {
+    test(`butterflies of ${radices.join(" x ")} points`, async () => {
+      const points = radices.reduce((a, b) => a * b, 1);
+      const [length, taps] = [Math.ceil(points * 0.6), Math.ceil(points / 3)];
+      const random = new Random(points);
+      const draw = (shape: readonly number[]): Float32Array =>
+        Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => normal(random, 0));
+      const bdl = layout === "bdl";
+      const shapes = [
+        bdl ? [3, channels, length] : [3, length, channels],
+        bdl ? [channels, taps] : [taps, channels],
+        ...radices.map((m) => [2, m, m]),
+      ];
+      const values = shapes.map(draw);
+      const results = (name: string): Promise<ArrayLike<number>[]> =>
+        strictly(device(name), true, async () => {
+          const dtype = name === "reference" ? "f64" : "f32";
+          const given = values.map((v, i) => tensor(v, shapes[i]!, { dtype }));
+          const [y] = butterflyConvOp(given, { layout, radices, adjoint: false });
+          const [g] = butterflyConvOp(given, { layout, radices, adjoint: true });
+          const loss = sum(mul(y!, g!));
+          return Promise.all([y!, ...gradients(loss, given)].map((t) => t.data()));
+        });
+      const [got, want] = [await results("cuda"), await results("reference")];
+      want.forEach((w, i) => expect(relativeError(got[i]!, w), `result ${i}`).toBeLessThan(5e-6));
+    });
+  }
+  test("a generated sequence is the convolution, whatever block it completes", async () => {
+    const [batch, length, channels] = [2, 300, 40];
+    const random = new Random(3);
+    const draw = (shape: readonly number[]): Tensor =>
+      tensor(
+        Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => normal(random, 0)),
+        shape,
+      );
+    await strictly(device("cuda"), true, async () => {
+      const [u, taps] = [draw([batch, length, channels]), draw([length, channels])];
+      const want = await fftConv(u, taps, { layout: "bld" }).data();
+      const step = compile((x: Tensor, now: Tensor, held: Tensor) => {
+        const next = onlineConv(x, taps, held, now);
+        return [next.y, next.held] as const;
+      });
+      let held = zeros([batch, length, channels]);
+      const ys: Tensor[] = [];
+      for (let t = 0; t < length; t++) {
+        const [y, next] = step(slice(u, [null, t]), tensor(t, { dtype: "i32" }), held);
+        ys.push(y);
+        held = next;
+      }
+      expect(relativeError(await stack(ys, 1).data(), want)).toBeLessThan(2e-6);
+    });
+  });
   test("a device of its own refuses what does not fit", () => {
     const small = cudaDevice({ memoryLimit: 2 ** 20 });
     expect(() => small.upload(new Float32Array(2 ** 20), "f32")).toThrow(/out of memory for f32\[1048576\]/);
