@@ -8,7 +8,8 @@ import { useCores } from "./cpu-cores.ts";
 import { opCases } from "./cpu-ops.ts";
 import { madStepCases } from "./mad-step.ts";
 import { narrowSelf, nativePeer, oneThreadSelf, packagePeer, torchPeer } from "./peers.ts";
-import { flatMemoryCheck, kernelCountCheck, replayCase } from "./replay.ts";
+import { flatMemoryCheck } from "./flat-memory.ts";
+import { kernelCountCheck, replayCase } from "./replay.ts";
 import type { BenchCase, CheckCase, Suite } from "./suite.ts";
 
 const ROWS = 768;

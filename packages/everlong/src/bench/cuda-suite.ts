@@ -4,6 +4,7 @@ import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
 import { cudaHyenaCases } from "./cuda-hyena.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
+import { cudaMemoryChecks } from "./flat-memory.ts";
 import type { Suite } from "./suite.ts";
 
 export const cudaSuite: Suite = {
@@ -14,5 +15,6 @@ export const cudaSuite: Suite = {
     ...cudaShortConvCases(),
     ...cudaAttentionCases(),
     ...cudaHyenaCases(),
+    ...cudaMemoryChecks(),
   ],
 };

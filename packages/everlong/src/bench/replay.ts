@@ -1,10 +1,8 @@
-// Overheads of replaying compiled functions: JavaScript per kernel, memory over time, kernels built for many lengths.
+// Overheads of replaying compiled functions: JavaScript per kernel, kernels built for many lengths.
 
 import { compile, device, gradients, random, softmax, tensor, Variable, type Tensor } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
-import { crossEntropy, fftConv } from "@everlong/kernels";
-import { LanguageModel } from "@everlong/nn";
-import { AdamW, trainStep } from "@everlong/train";
+import { fftConv } from "@everlong/kernels";
 import type { BenchCase, CheckCase } from "./suite.ts";
 
 /** Kernels in the replayed chain. */
@@ -45,41 +43,6 @@ export function replayCase(): BenchCase {
           return Math.max(...v.map((e, i) => Math.abs(ours[i]! - e) / Math.abs(e)));
         },
       };
-    },
-  };
-}
-
-/** Bytes by which live memory grows over 1,000 training steps. */
-export function flatMemoryCheck(): CheckCase {
-  return {
-    name: "growth of live bytes over 1,000 steps",
-    unit: "bytes",
-    bound: 0,
-    measure: async () => {
-      const model = new LanguageModel({
-        key: random.key(1),
-        vocabSize: 8,
-        dim: 16,
-        maxLength: 16,
-        layers: ["attention", "swiglu"],
-      });
-      const optimizer = new AdamW(model, { learningRate: 1e-3 });
-      const { run } = trainStep({ optimizer, loss: ({ ids }) => crossEntropy(model.forward(ids!), ids!) });
-      const ids = tensor(
-        new Int32Array(32).map((_, i) => i % 8),
-        [2, 16],
-      );
-      const once = async (): Promise<void> => {
-        const result = run({ ids });
-        await result.data();
-        result[Symbol.dispose]();
-      };
-      for (let i = 0; i < 3; i++) await once();
-      const before = device("cpu").stats.liveBytes;
-      for (let i = 0; i < 1000; i++) await once();
-      const grown = device("cpu").stats.liveBytes - before;
-      run.dispose();
-      return grown;
     },
   };
 }
