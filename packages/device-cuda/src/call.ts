@@ -19,15 +19,17 @@ import { bytesOf, elementCount } from "./space.ts";
 type Call = Omit<Lowered, "name" | "flops">;
 type Renamer = (word: CudaWord) => CudaWord;
 
-/** The launches of one call, or the reason why the source has none. */
+/** The launches of one call, or the reason why the source has none. `added` lies as output 0 does and is added to it. */
 export function lowerCall(
   source: CudaSource<never>,
   params: unknown,
   inputs: readonly StepOperand[],
   outputs: readonly StepOperand[],
   target: CudaTarget,
+  added?: StepOperand,
 ): Call | string {
-  const asIs = attempt(source, params, inputs, outputs, target, false);
+  const asIs = attempt(source, params, inputs, outputs, target, false, added);
+  if (added) return asIs;
   if (typeof asIs !== "string") return asIs;
   const halves = [...inputs, ...outputs].some((o) => isHalf(o.dtype));
   if (!halves) return asIs;
@@ -44,6 +46,7 @@ function attempt(
   outputs: readonly StepOperand[],
   target: CudaTarget,
   widen: boolean,
+  added?: StepOperand,
 ): Call | string {
   const temps: number[] = [];
   const before: CudaStep[] = [];
@@ -93,8 +96,16 @@ function attempt(
     );
     return temp;
   });
-  const lowered = source.lower({ inputs: views, outputs: outViews, params: params as never }, target);
+  const call: CudaCall<never> = {
+    inputs: views,
+    outputs: outViews,
+    params: params as never,
+    ...(added && { added: { input: inputs.length } }),
+  };
+  if (added && !(source.adds?.(call) && startsAt(added, 16))) return "adds nothing";
+  const lowered = source.lower(call, target);
   if (typeof lowered === "string") return lowered;
+  const operands = added ? [...inputs, added] : inputs;
   const own = temps.length;
   const offsetOf = (o: StepOperand): number => o.view.offset * bytesOf(o.dtype);
   const rename: Renamer = (word) => {
@@ -104,11 +115,11 @@ function attempt(
     const map = word.map && { map: word.map };
     const temp = "input" in word ? inputTemp[word.input] : outputTemp[word.output];
     if (temp !== undefined) return { temp, byteOffset, ...map };
-    if ("input" in word) return { ...word, byteOffset: byteOffset + offsetOf(inputs[word.input]!) };
+    if ("input" in word) return { ...word, byteOffset: byteOffset + offsetOf(operands[word.input]!) };
     return { ...word, byteOffset: byteOffset + offsetOf(outputs[word.output]!) };
   };
   return {
-    inputs,
+    inputs: operands,
     outputs,
     steps: [...before, ...lowered.steps.map((s) => renameStep(s, rename)), ...after],
     temps: [...temps, ...(lowered.temps ?? [])],
@@ -126,6 +137,8 @@ function renameStep<S extends CudaStep | CudaProduct>(step: S, rename: Renamer):
       a: place(step.a),
       b: place(step.b),
       c: place(step.c),
+      ...(step.bias && { bias: rename(step.bias) as CudaProduct["a"]["word"] }),
+      ...(step.added && { added: rename(step.added) as CudaProduct["a"]["word"] }),
       otherwise: step.otherwise.map((s) => renameStep(s, rename)),
     };
   }

@@ -2,6 +2,7 @@
 
 import { ConfigError, DeviceError } from "@everlong/core";
 import type { CudaProduct } from "@everlong/kernels/cuda";
+import { CublasLt } from "./cublas-lt.ts";
 import { bindLibrary, type Driver, type Handle } from "./driver.ts";
 import { libraryCandidates } from "./search-libraries.ts";
 
@@ -22,6 +23,7 @@ export class Cublas {
   private readonly fn: ReturnType<typeof bindLibrary<keyof typeof SIGNATURES>>;
   private readonly handle: Handle;
   private readonly compute: Readonly<Record<CudaProduct["dtype"], number>>;
+  private readonly light: CublasLt | undefined;
   private readonly one = new Float32Array(new ArrayBuffer(4)).fill(1);
   private readonly zero = new Float32Array(new ArrayBuffer(4));
 
@@ -34,8 +36,14 @@ export class Cublas {
     this.check("cublasSetStream", fn.cublasSetStream(this.handle, stream));
     // A workspace of ours: one of the library's own may not be taken while a graph is recorded.
     const workspace = driver.allocate(WORKSPACE);
-    if (workspace !== undefined)
-      this.check("cublasSetWorkspace", fn.cublasSetWorkspace(this.handle, workspace, WORKSPACE));
+    if (workspace === undefined) return;
+    this.check("cublasSetWorkspace", fn.cublasSetWorkspace(this.handle, workspace, WORKSPACE));
+    // Of one stream, so that both may use the same.
+    this.light = CublasLt.open(
+      stream,
+      { address: workspace, bytes: WORKSPACE },
+      (dtype) => this.compute[dtype],
+    );
   }
 
   /**
@@ -67,8 +75,23 @@ export class Cublas {
     if (code !== 0) throw new DeviceError("cuda", `${call} failed`, { got: `status ${code}` });
   }
 
+  /** Whether a product can add its bias and its other matrix in passing. */
+  fuses(p: CudaProduct): boolean {
+    return this.light?.fuses(p) ?? false;
+  }
+
   /** Row-major c = a b is column-major c^T = b^T a^T. */
-  multiply(p: CudaProduct, a: Handle, b: Handle, c: Handle): void {
+  multiply(
+    p: CudaProduct,
+    a: Handle,
+    b: Handle,
+    c: Handle,
+    more: { readonly bias: Handle | undefined; readonly added: Handle | undefined },
+  ): void {
+    if (more.bias !== undefined || more.added !== undefined) {
+      this.light!.multiply(p, a, b, c, more);
+      return;
+    }
     const type = DATA_TYPE[p.dtype];
     this.check(
       "cublasGemmStridedBatchedEx",

@@ -43,6 +43,8 @@ interface ProductLaunch {
   readonly a: BufferWord;
   readonly b: BufferWord;
   readonly c: BufferWord;
+  readonly bias: BufferWord | undefined;
+  readonly added: BufferWord | undefined;
   readonly step: number;
   readonly name: string;
 }
@@ -138,7 +140,10 @@ export class Frame {
         engine.launches++;
       } else if (l.kind === "product") {
         const at = (w: BufferWord): Handle => this.addresses[w.buffer]! + w.offset;
-        l.library.multiply(l.product, at(l.a), at(l.b), at(l.c));
+        l.library.multiply(l.product, at(l.a), at(l.b), at(l.c), {
+          bias: l.bias && at(l.bias),
+          added: l.added && at(l.added),
+        });
         engine.launches++;
       } else l.run();
       if (after && launches[i + 1]?.step !== l.step) after(l.step);

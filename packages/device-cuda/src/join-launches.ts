@@ -1,4 +1,4 @@
-// Launches of the same kernel that do not depend on each other become one, at the place of the last: an optimiser's update of many small
+// Launches of the same kernels that do not depend on each other become one, at the place of the last: an optimiser's update of many small
 // parameters costs one launch then.
 
 import { type Program, operandsOf, writtenBy } from "@everlong/core";
@@ -23,14 +23,17 @@ interface Footprint {
   readonly written: readonly Region[];
 }
 
+/** Where a buffer of a program lies. */
+export function regionOf(program: Program, buffer: number): Region {
+  const { role, bytes } = program.buffers[buffer]!;
+  if (role.kind === "temp") return { space: "arena", from: role.offset, to: role.offset + bytes };
+  if (role.kind === "constant") return { space: `constant ${buffer}`, from: 0, to: bytes };
+  const donor = role.kind === "input" ? role.index : program.donated[role.index];
+  return { space: donor === undefined ? `output ${role.index}` : `input ${donor}`, from: 0, to: bytes };
+}
+
 function footprintOf(program: Program, index: number): Footprint {
-  const region = (buffer: number): Region => {
-    const { role, bytes } = program.buffers[buffer]!;
-    if (role.kind === "temp") return { space: "arena", from: role.offset, to: role.offset + bytes };
-    if (role.kind === "constant") return { space: `constant ${buffer}`, from: 0, to: bytes };
-    const donor = role.kind === "input" ? role.index : program.donated[role.index];
-    return { space: donor === undefined ? `output ${role.index}` : `input ${donor}`, from: 0, to: bytes };
-  };
+  const region = (buffer: number): Region => regionOf(program, buffer);
   const step = program.steps[index]!;
   return {
     all: operandsOf(step).map((o) => region(o.buffer)),
@@ -38,16 +41,19 @@ function footprintOf(program: Program, index: number): Footprint {
   };
 }
 
-const meet = (some: readonly Region[], others: readonly Region[]): boolean =>
+/** Whether any of some regions shares memory with any of others. */
+export const regionsMeet = (some: readonly Region[], others: readonly Region[]): boolean =>
   some.some((a) => others.some((b) => a.space === b.space && a.from < b.to && b.from < a.to));
 
-const conflict = (a: Footprint, b: Footprint): boolean => meet(a.written, b.all) || meet(b.written, a.all);
+const conflict = (a: Footprint, b: Footprint): boolean =>
+  regionsMeet(a.written, b.all) || regionsMeet(b.written, a.all);
 
-/** The launch of a step that may be joined. */
-function joinable(lowered: Lowered | string | undefined): CudaStep | undefined {
-  if (lowered === undefined || typeof lowered === "string" || lowered.steps.length !== 1) return undefined;
-  const [step] = lowered.steps as [CudaStep | CudaProduct];
-  return "library" in step || !step.blockFunction || lowered.temps.length > 0 ? undefined : step;
+/** The launches of a step that may be joined, each with those of other steps. */
+function joinable(lowered: Lowered | string | undefined): readonly CudaStep[] | undefined {
+  if (lowered === undefined || typeof lowered === "string" || lowered.steps.length === 0) return undefined;
+  const isJoinable = (s: CudaStep | CudaProduct): s is CudaStep =>
+    !("library" in s) && s.blockFunction !== undefined;
+  return lowered.steps.every(isJoinable) ? (lowered.steps as readonly CudaStep[]) : undefined;
 }
 
 /**
@@ -68,9 +74,9 @@ export function joinedSteps(
     for (const [key, group] of open)
       if (group.footprints.some((f) => conflict(f, footprint))) open.delete(key);
     if (!own) return;
-    const { key } = own.kernel;
+    const key = own.map((s) => s.kernel.key).join("\n");
     let group = open.get(key);
-    if (!group || group.steps.length === mostJoined(own.args.length)) {
+    if (!group || group.steps.length === Math.min(...own.map((s) => mostJoined(s.args.length)))) {
       group = { steps: [], footprints: [] };
       open.set(key, group);
       groups.push(group.steps);

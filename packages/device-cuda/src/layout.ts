@@ -3,6 +3,7 @@
 import { debugFlag, ScanLoop, spareOffsets, type Program, type ScanStep } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTable, CudaWord } from "@everlong/kernels/cuda";
 import { referenceWork } from "./fallback.ts";
+import { foldSums } from "./fold-sums.ts";
 import { Frame, FrameBuilder, type BufferWord, type ResolvedWord } from "./frame.ts";
 import { joinedBlocks, joinedKernel, joinedSteps } from "./join-launches.ts";
 import type { Lowered } from "./lowered.ts";
@@ -37,24 +38,39 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
     }
   });
   const tempsStart = arenaStart + aligned(program.arenaBytes);
-  const lowerings = program.steps.map((step) =>
-    step.kind === "scan" ? undefined : lower(step, device.target),
-  );
-  const totals = lowerings.map((l) =>
+  // Under debugging every step has launches of its own.
+  const debugged = debugFlag("kernels") || debugFlag("nan");
+  const single = program.steps.map((step) => (step.kind === "scan" ? undefined : lower(step, device.target)));
+  const fuses = (product: CudaProduct): boolean => device.library?.fuses(product) ?? false;
+  const lowerings = debugged ? single : foldSums(program, single, device.target, fuses);
+  const groups = debugged ? [] : joinedSteps(program, lowerings);
+  const joined = new Set(groups.flat());
+  const groupEnding = new Map(groups.map((steps) => [steps.at(-1)!, steps]));
+  const tempBytes = lowerings.map((l) =>
     l && typeof l !== "string" ? l.temps.reduce((sum, bytes) => sum + aligned(bytes), 0) : 0,
   );
+  // Joined launches hold their temporaries side by side.
+  const tempFrom = tempBytes.map(() => 0);
+  const totals = [...tempBytes];
+  for (const group of groups) {
+    let from = 0;
+    for (const index of group) {
+      tempFrom[index] = from;
+      from += tempBytes[index]!;
+    }
+    totals.push(from);
+  }
   // Scan bodies lie behind all temporaries of this program; two scans share the space, since one ends before the other.
   const bodiesStart = tempsStart + Math.max(0, ...totals);
   let arenaEnd = bodiesStart;
-  // Under debugging every step has launches of its own.
-  const groups = debugFlag("kernels") || debugFlag("nan") ? [] : joinedSteps(program, lowerings);
-  const joined = new Set(groups.flat());
-  const groupEnding = new Map(groups.map((steps) => [steps.at(-1)!, steps]));
+  const firstTemps = new Map<number, number>();
   device.kernels.prepare([
     ...lowerings.flatMap((l, i) =>
       l && typeof l !== "string" && !joined.has(i) ? kernelsOf(device, l.steps) : [],
     ),
-    ...groups.map(([first]) => joinedKernel((lowerings[first!] as Lowered).steps[0] as CudaStep)),
+    ...groups.flatMap(([first]) =>
+      (lowerings[first!] as Lowered).steps.map((s) => joinedKernel(s as CudaStep)),
+    ),
   ]);
   program.steps.forEach((step, index) => {
     if (step.kind === "scan") {
@@ -78,7 +94,8 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
       return;
     }
     const firstTemp = buffers;
-    let offset = tempsStart;
+    let offset = tempsStart + tempFrom[index]!;
+    firstTemps.set(index, firstTemp);
     for (const bytes of lowered.temps) {
       placements.push({ buffer: buffers++, offset });
       offset += aligned(bytes);
@@ -88,7 +105,10 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
       for (const one of lowered.steps) addLaunch(device, builder, index, lowered, one, firstTemp);
       return;
     }
-    const group = groupEnding.get(index)?.map((i) => lowerings[i] as Lowered);
+    const group = groupEnding.get(index)?.map((i) => ({
+      lowered: lowerings[i] as Lowered,
+      firstTemp: firstTemps.get(i)!,
+    }));
     if (group) addJoined(device, builder, index, group);
   });
   const frame = new Frame(device.engine, builder, buffers);
@@ -107,10 +127,15 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
   };
 }
 
+/** Whether a product adds something in passing. */
+const isFused = (product: CudaProduct): boolean => product.bias !== undefined || product.added !== undefined;
+
 function kernelsOf(device: Runtime, steps: Lowered["steps"]): CudaStep["kernel"][] {
-  return steps.flatMap((s) =>
-    !("library" in s) ? [s.kernel] : device.library ? [] : kernelsOf(device, s.otherwise),
-  );
+  const { library } = device;
+  return steps.flatMap((s) => {
+    if (!("library" in s)) return [s.kernel];
+    return library && !(isFused(s) && !library.fuses(s)) ? [] : kernelsOf(device, s.otherwise);
+  });
 }
 
 type Resolver = (word: CudaWord) => ResolvedWord;
@@ -142,14 +167,18 @@ function addLaunch(
   const { name } = lowered;
   if ("library" in one) {
     const { library } = device;
-    if (!library) {
+    if (!library || (isFused(one) && !library.fuses(one))) {
       for (const own of one.otherwise) addLaunch(device, builder, step, lowered, own, firstTemp);
       return;
     }
     const resolve = resolver(device, lowered, firstTemp, undefined);
     const at = (m: CudaProduct["a"]): BufferWord => resolve(m.word) as BufferWord;
     const [a, b, c] = [at(one.a), at(one.b), at(one.c)];
-    builder.launches.push({ kind: "product", product: one, library, a, b, c, step, name });
+    const more = {
+      bias: one.bias && (resolve(one.bias) as BufferWord),
+      added: one.added && (resolve(one.added) as BufferWord),
+    };
+    builder.launches.push({ kind: "product", product: one, library, a, b, c, ...more, step, name });
     return;
   }
   builder.launches.push({
@@ -164,24 +193,33 @@ function addLaunch(
   });
 }
 
-/** One launch for the only launches of several steps, at the place of step `step`. */
-function addJoined(device: Runtime, builder: FrameBuilder, step: number, group: readonly Lowered[]): void {
-  const steps = group.map((lowered) => lowered.steps[0] as CudaStep);
-  const [first] = steps as [CudaStep];
-  const { firsts, blocks } = joinedBlocks(steps);
-  const words = group.flatMap((lowered, i) =>
-    steps[i]!.args.map(resolver(device, lowered, 0, steps[i]!.tables)),
-  );
-  const empty = Array.from({ length: (firsts.length - steps.length) * first.args.length }, () => 0);
-  builder.launches.push({
-    kind: "kernel",
-    kernel: device.kernels.get(joinedKernel(first), 0),
-    grid: [blocks, 1, 1],
-    block: first.block,
-    sharedBytes: 0,
-    step,
-    name: `${group[0]!.name} x${group.length}`,
-    at: builder.block([...firsts, ...words, ...empty]),
+/** One launch for each launch of several alike steps, at the place of step `step`. */
+function addJoined(
+  device: Runtime,
+  builder: FrameBuilder,
+  step: number,
+  group: readonly { readonly lowered: Lowered; readonly firstTemp: number }[],
+): void {
+  const [{ lowered: model }] = group as [(typeof group)[number]];
+  model.steps.forEach((_, stage) => {
+    const steps = group.map(({ lowered }) => lowered.steps[stage] as CudaStep);
+    const [first] = steps as [CudaStep];
+    const { firsts, blocks } = joinedBlocks(steps);
+    const words = group.flatMap(({ lowered, firstTemp }, i) =>
+      steps[i]!.args.map(resolver(device, lowered, firstTemp, steps[i]!.tables)),
+    );
+    const empty = Array.from({ length: (firsts.length - steps.length) * first.args.length }, () => 0);
+    const sharedBytes = Math.max(...steps.map((s) => s.sharedBytes ?? 0));
+    builder.launches.push({
+      kind: "kernel",
+      kernel: device.kernels.get(joinedKernel(first), sharedBytes),
+      grid: [blocks, 1, 1],
+      block: first.block,
+      sharedBytes,
+      step,
+      name: `${model.name} x${group.length}`,
+      at: builder.block([...firsts, ...words, ...empty]),
+    });
   });
 }
 

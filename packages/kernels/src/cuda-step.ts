@@ -84,6 +84,8 @@ export interface CudaCall<P> {
   /** Outputs are contiguous. */
   readonly outputs: readonly CudaView[];
   readonly params: P;
+  /** Where values lie that are to be added to output 0, shaped and stored as it is; see {@link CudaSource.adds}. */
+  readonly added?: CudaWord | undefined;
 }
 
 /** A product for the vendor's library, when it is there. Row-major; strides in elements. */
@@ -97,8 +99,12 @@ export interface CudaProduct {
   readonly a: CudaMatrix;
   readonly b: CudaMatrix;
   readonly c: CudaMatrix;
-  /** What runs where the library is absent. */
-  readonly otherwise: readonly CudaStep[];
+  /** `[n]`, added to every row of the result. */
+  readonly bias?: Exclude<CudaWord, number>;
+  /** Shaped and lying as `c`, where it may be: added to the result. */
+  readonly added?: Exclude<CudaWord, number>;
+  /** What runs where the library is absent, or has nothing for this product. */
+  readonly otherwise: readonly (CudaStep | CudaProduct)[];
 }
 
 /** `transposed`: elements of a column are neighbours. */
@@ -129,6 +135,8 @@ export interface CudaSource<P> {
   readonly alignment?: (operand: CudaOperand, params: P) => number;
   /** Whether input `i` may arrive with this view; a refused one is copied to a contiguous buffer first. Default: contiguous only. */
   readonly accepts?: (input: number, view: CudaView, call: CudaCall<P>) => boolean;
+  /** Whether the launches of a call can add other values, which may lie where output 0 goes, to output 0 in passing. Default: no. */
+  readonly adds?: (call: CudaCall<P>) => boolean;
   /** The launches of a call, or the reason why it is not supported. */
   readonly lower: (call: CudaCall<P>, target: CudaTarget) => CudaLowering | string;
 }

@@ -18,13 +18,17 @@ import {
   fftConvFilterGradCuda,
   fftConvSpectrumCuda,
 } from "./fft-conv/cuda.ts";
+import { gateCuda, gateGradCuda } from "./gate/cuda.ts";
 import { linearScanCuda } from "./gated-linear-attention/cuda.ts";
+import { globalNormCuda } from "./global-norm/cuda.ts";
 import { layerNormCuda, layerNormGradCuda } from "./layer-norm/cuda.ts";
-import { linearCuda } from "./matmul/cuda.ts";
+import { linearCuda, linearWeightGradCuda } from "./matmul/cuda.ts";
 import { onlineConvCuda } from "./online-conv/cuda.ts";
 import { resolventCuda, resolventSumsCuda } from "./resolvent/cuda.ts";
+import { packedAttentionCuda, packedAttentionGradCuda } from "./packed-attention/cuda.ts";
 import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
 import { rotaryCuda } from "./rotary/cuda.ts";
+import { roundedCopiesCuda } from "./rounded-copies/cuda.ts";
 import { selectiveScanCuda, selectiveScanGradCuda } from "./selective-scan/cuda.ts";
 import { sgdCuda } from "./sgd/cuda.ts";
 import { shortConvCuda, shortConvGradCuda } from "./short-conv/cuda.ts";
@@ -53,16 +57,23 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "fft-conv-cached": fftConvCachedCuda,
   "fft-conv-filter-grad": fftConvFilterGradCuda,
   "fft-conv-spectrum": fftConvSpectrumCuda,
+  gate: gateCuda,
+  "gate-grad": gateGradCuda,
+  "global-norm": globalNormCuda,
   "layer-norm": layerNormCuda,
   "layer-norm-grad": layerNormGradCuda,
   linear: linearCuda,
   "linear-scan": linearScanCuda,
+  "linear-weight-grad": linearWeightGradCuda,
   "online-conv": onlineConvCuda,
   resolvent: resolventCuda,
   "resolvent-sums": resolventSumsCuda,
+  "packed-attention": packedAttentionCuda,
+  "packed-attention-grad": packedAttentionGradCuda,
   "rms-norm": rmsNormCuda,
   "rms-norm-grad": rmsNormGradCuda,
   rotary: rotaryCuda,
+  "rounded-copies": roundedCopiesCuda,
   "selective-scan": selectiveScanCuda,
   "selective-scan-grad": selectiveScanGradCuda,
   sgd: sgdCuda,

@@ -1,7 +1,8 @@
 // What layer and root-mean-square normalisation share: their inputs and checks, and what surrounds their gradient ops.
 
 import { ShapeError, show, zerosLike, type Tensor, type TensorType, type VjpContext } from "@everlong/core";
-import { inOrder, need, needCompute } from "./inputs.ts";
+import { inOneDtype, inOrder, isHalf, need, needFloat, present, wideDtype, widened } from "./inputs.ts";
+import { isMixed, unwidened } from "./precision.ts";
 
 export type NormInput = "x" | "weight" | "bias";
 export interface NormParams {
@@ -14,10 +15,11 @@ export interface NormOptions {
   readonly eps?: number;
 }
 
-/** Checks rows `[..., N]` with weights `[N]`; gives the dtype. */
+/** Checks rows `[..., N]` with weights `[N]`: rows may be half, weights and statistics are f32 then. */
 export function checkNorm(op: string, types: Readonly<Record<string, TensorType | undefined>>): void {
   const x = types["x"]!;
-  const dtype = needCompute(op, "x", x);
+  const dtype = needFloat(op, "x", x);
+  const wide = wideDtype(dtype);
   const n = x.shape[x.shape.length - 1];
   if (n === undefined || n === 0) {
     throw new ShapeError(op, "needs rows of at least one element", {
@@ -25,9 +27,9 @@ export function checkNorm(op: string, types: Readonly<Record<string, TensorType 
       got: show(x.shape),
     });
   }
-  for (const name of ["weight", "bias"]) if (types[name]) need(op, name, types[name], [n], "[N]", dtype);
+  for (const name of ["weight", "bias"]) if (types[name]) need(op, name, types[name], [n], "[N]", wide);
   for (const name of ["mean", "rstd"]) {
-    if (types[name]) need(op, name, types[name], x.shape.slice(0, -1), "x without the last axis", dtype);
+    if (types[name]) need(op, name, types[name], x.shape.slice(0, -1), "x without the last axis", wide);
   }
   if (types["dy"]) need(op, "dy", types["dy"], x.shape, "shape of x", dtype);
 }
@@ -40,7 +42,7 @@ export function normGradTypes(
 ): TensorType[] {
   checkNorm(op, types);
   const x = types["x"]!;
-  const column = { shape: x.shape.slice(-1), dtype: x.dtype };
+  const column = { shape: x.shape.slice(-1), dtype: wideDtype(x.dtype) };
   return [x, ...(types["weight"] ? [column] : []), ...(bias ? [column] : [])];
 }
 
@@ -60,4 +62,15 @@ export function normGradients(
 export function withZeroCotangents<P>(context: VjpContext<P>): VjpContext<P> {
   const cotangents = context.outputs.map((t, i) => context.cotangents[i] ?? zerosLike(t));
   return { ...context, cotangents };
+}
+
+/** The tensors of a norm in the dtypes that it takes: rows that are half (or were) as they are, weights wide. */
+export function normTensors(
+  x: Tensor,
+  weight: Tensor | undefined,
+  bias: Tensor | undefined,
+): { readonly names: NormInput[]; readonly tensors: Tensor[] } {
+  const rows = unwidened(x);
+  if (!isMixed() || !isHalf(rows.dtype)) return inOneDtype({ x, weight, bias });
+  return present({ x: rows, weight: weight && widened(weight), bias: bias && widened(bias) });
 }

@@ -2,6 +2,7 @@
 
 import { add, cast, compile, div, mul, random, stack, tensor, type Tensor, Variable } from "@everlong/core";
 import { slot } from "./optimizer.ts";
+import { checkPrecision } from "./precision.ts";
 import { checkClip, clipAndApply, lossAndGradients } from "./step-parts.ts";
 import type { Batch, TrainStepOptions } from "./train-step.ts";
 
@@ -24,6 +25,7 @@ export function accumulatedStep(options: TrainStepOptions, parts: number): Accum
   checkClip(options);
   const { optimizer, seed = 0, name = "train step" } = options;
   const { device } = optimizer.step.current;
+  checkPrecision(options.precision, device);
   const base = random.key(seed, device);
   const sums = optimizer.parameters.map((p) => slot(p, "gradient"));
   const part = new Variable(tensor(0, { dtype: "i32", device }), { name: "part", trainable: false });

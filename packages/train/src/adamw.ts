@@ -1,6 +1,6 @@
 // AdamW (Loshchilov & Hutter 2019, algorithm 2), with torch's defaults.
 
-import { checkOptions, type Tensor, type Variable } from "@everlong/core";
+import { cast, checkOptions, type Tensor, type Variable } from "@everlong/core";
 import { adamwUpdate } from "@everlong/kernels";
 import type { Module } from "@everlong/nn";
 import {
@@ -53,7 +53,8 @@ export class AdamW implements Optimizer {
   }
 
   apply(gradients: readonly Tensor[], baseDecay?: Tensor): void {
-    const step = countStep(this.step);
+    // One number for all parameters, in their dtype.
+    const step = cast(countStep(this.step), this.learningRate.dtype);
     const rate = scaledRates(this.learningRate.value);
     this.parameters.forEach(({ variable, weightDecay: own, usesBaseDecay, rateScale }, i) => {
       const weightDecay = (usesBaseDecay ? baseDecay : undefined) ?? own;

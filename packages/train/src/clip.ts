@@ -1,10 +1,9 @@
 // Gradient clipping by global norm.
 
-import { add, div, minimum, mul, sqrt, square, sum, type Tensor } from "@everlong/core";
+import { add, div, minimum, mul, type Tensor } from "@everlong/core";
+import { globalNorm } from "@everlong/kernels";
 
-/** Euclidean norm over all tensors together. */
-export const globalNorm = (tensors: readonly Tensor[]): Tensor =>
-  sqrt(tensors.map((t) => sum(square(t))).reduce((a, b) => add(a, b)));
+export { globalNorm };
 
 /** Scales all gradients so that their global norm is at most `limit` (Pascanu et al. 2013). Also returns the norm before. */
 export function clipByGlobalNorm(

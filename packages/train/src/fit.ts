@@ -2,6 +2,7 @@
 
 import { checkOptions, ConfigError, isStrict, NumericError, setStrict, tensor } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
+import type { Precision } from "./precision.ts";
 import { constant, type Schedule } from "./schedule.ts";
 import { stepper } from "./stepper.ts";
 import type { Batch, LossFunction, TrainStepOptions } from "./train-step.ts";
@@ -42,6 +43,8 @@ export interface FitOptions {
    * step is not made. Default 1.
    */
   readonly accumulate?: number;
+  /** What products are computed in: `bf16` keeps float32 weights and sums, on CUDA. Default f32. See {@link Precision}. */
+  readonly precision?: Precision;
   /** Decides the keys that the loss gets, dropout's for one. Default 0. */
   readonly seed?: number;
   /** Free the tensors of a batch after its step. Default true; false for tensors that come back. */
@@ -67,6 +70,7 @@ const KNOWN = [
   "plateau",
   "clip",
   "accumulate",
+  "precision",
   "seed",
   "freeBatches",
   "strict",
@@ -81,11 +85,12 @@ export interface FitResult {
   readonly lastLoss: number;
 }
 
-const pick = ({ loss, optimizer, clip, seed }: FitOptions): TrainStepOptions => ({
+const pick = ({ loss, optimizer, clip, seed, precision }: FitOptions): TrainStepOptions => ({
   loss,
   optimizer,
   ...(clip === undefined ? {} : { clip }),
   ...(seed === undefined ? {} : { seed }),
+  ...(precision === undefined ? {} : { precision }),
 });
 
 /** Runs a synchronous `fn` in strict mode. */

@@ -2,6 +2,7 @@
 
 import { ConfigError, gradients, type Tensor } from "@everlong/core";
 import { clipByGlobalNorm, globalNorm } from "./clip.ts";
+import { inPrecision } from "./precision.ts";
 import type { Batch, TrainStepOptions } from "./train-step.ts";
 
 export function checkClip({ clip }: TrainStepOptions): void {
@@ -11,17 +12,15 @@ export function checkClip({ clip }: TrainStepOptions): void {
 
 /** The scalars of a batch by name, and the gradients of all parameters. */
 export function lossAndGradients(
-  { loss, optimizer }: TrainStepOptions,
+  { loss, optimizer, precision }: TrainStepOptions,
   batch: Batch,
   key: Tensor,
 ): { scalars: Record<string, Tensor>; found: Tensor[] } {
-  const out = loss(batch, { key });
+  const weights = optimizer.parameters.map((p) => p.variable.value);
+  const out = inPrecision(precision, weights, () => loss(batch, { key }));
   const scalars: Record<string, Tensor> =
     "loss" in out ? { ...(out as Record<string, Tensor>) } : { loss: out as Tensor };
-  const found = gradients(
-    scalars["loss"]!,
-    optimizer.parameters.map((p) => p.variable.value),
-  );
+  const found = gradients(scalars["loss"]!, weights);
   return { scalars, found };
 }
 

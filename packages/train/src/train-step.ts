@@ -2,6 +2,7 @@
 
 import { cast, compile, random, stack, type Compiled, type Tensor } from "@everlong/core";
 import type { Optimizer } from "./optimizer.ts";
+import { checkPrecision, type Precision } from "./precision.ts";
 import { checkClip, clipAndApply, lossAndGradients } from "./step-parts.ts";
 
 /** A batch by name; the leading axis of each tensor is usually B. */
@@ -24,6 +25,8 @@ export interface TrainStepOptions {
   readonly optimizer: Optimizer;
   /** Limit of the global gradient norm. Default: none. */
   readonly clip?: number;
+  /** What products are computed in. Default f32. See {@link Precision}. */
+  readonly precision?: Precision;
   /** Decides the keys of all steps. Default 0. */
   readonly seed?: number;
   /** For plans and messages. */
@@ -68,6 +71,7 @@ export function oneUpdate(
 ): (batch: Batch, run?: RunContext) => Record<string, Tensor> {
   const { optimizer, seed = 0 } = options;
   checkClip(options);
+  checkPrecision(options.precision, optimizer.step.current.device);
   const base = random.key(seed, optimizer.step.current.device);
   return (batch, run = {}) => {
     // The step's own number keys its randomness: a resumed run draws what an uninterrupted one would.

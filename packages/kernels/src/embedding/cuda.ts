@@ -1,11 +1,15 @@
 // CUDA source of the embedding and its gradient.
 
 import { cudaFile } from "../cuda-file.ts";
+import { cudaType } from "../cuda-prelude.ts";
 import { blocksFor, positionType, type CudaSource, type CudaStep } from "../cuda-step.ts";
 import type { EmbeddingGradParams } from "./op.ts";
 
-const kernel = (entry: string, count: number): CudaStep["kernel"] => {
-  const head = `typedef ${positionType(count)} Index;`;
+type Stored = "f32" | "f16" | "bf16";
+const isStored = (dtype: string): dtype is Stored => dtype === "f32" || dtype === "f16" || dtype === "bf16";
+
+const kernel = (entry: string, count: number, dtype: Stored, width = 1): CudaStep["kernel"] => {
+  const head = `typedef ${positionType(count)} Index; typedef ${cudaType[dtype]} E; constexpr int WIDTH = ${width};`;
   return {
     key: `embedding ${entry} ${head}`,
     entry,
@@ -16,14 +20,18 @@ const kernel = (entry: string, count: number): CudaStep["kernel"] => {
 export const embeddingCuda: CudaSource<unknown> = {
   lower: ({ inputs, outputs }) => {
     const [count, width] = outputs[0]!.shape as [number, number];
-    if (outputs[0]!.dtype !== "f32") return `no kernel for ${outputs[0]!.dtype}`;
+    const { dtype } = outputs[0]!;
+    if (!isStored(dtype)) return `no kernel for ${dtype}`;
     if (count * width === 0) return { steps: [] };
+    const most = dtype === "f32" ? 4 : 8;
+    const some = width % most === 0 && inputs[0]!.aligned && outputs[0]!.aligned ? most : 1;
+    const groups = (count * width) / some;
     return {
       steps: [
         {
-          kernel: kernel("embedding", count * width),
-          args: [{ input: 0 }, { input: 1 }, { output: 0 }, count * width, inputs[0]!.shape[0]!, width],
-          grid: [blocksFor(count * width, 256), 1, 1],
+          kernel: kernel("embedding", groups, dtype, some),
+          args: [{ input: 0 }, { input: 1 }, { output: 0 }, groups, inputs[0]!.shape[0]!, width / some],
+          grid: [blocksFor(groups, 256), 1, 1],
           block: [256, 1, 1],
         },
       ],
@@ -37,13 +45,14 @@ const MOST_PARTIALS = 64 * 1024 * 1024;
 export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
   lower: ({ inputs, outputs, params }) => {
     const [rows, width] = outputs[0]!.shape as [number, number];
-    if (outputs[0]!.dtype !== "f32") return `no kernel for ${outputs[0]!.dtype}`;
+    const { dtype } = inputs[1]!;
+    if (!isStored(dtype)) return `no kernel for ${dtype}`;
     if (rows * width === 0) return { steps: [] };
     const count = inputs[0]!.shape[0]!;
     const fits = Math.floor(MOST_PARTIALS / (4 * params.rows * width));
     const segments = Math.max(1, Math.min(64, fits, Math.ceil(count / 256)));
     const sums: CudaStep = {
-      kernel: kernel("embedding_grad", 0),
+      kernel: kernel("embedding_grad", 0, dtype),
       args: [
         { input: 0 },
         { input: 1 },
@@ -58,7 +67,7 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
     };
     if (segments === 1) return { steps: [sums] };
     const combine: CudaStep = {
-      kernel: kernel("embedding_combine", 0),
+      kernel: kernel("embedding_combine", 0, "f32"),
       args: [{ temp: 0 }, { output: 0 }, rows * width, segments],
       grid: [blocksFor(rows * width, 256), 1, 1],
       block: [256, 1, 1],

@@ -1,6 +1,9 @@
-// Rows of a table by number, and the gradient of the table. Defined before: Index (u32 where positions fit).
+// Rows of a table by number, and the gradient of the table. Defined before: Index (u32 where positions fit), E (element of rows),
+// WIDTH (neighbours that a thread of the lookup moves).
 
-// Words: table, ids, y, elements, rows, width.
+struct __align__(sizeof(E) * WIDTH) Some { E at[WIDTH]; };
+
+// Words: table, ids, y, groups of neighbours, rows, groups of a row.
 extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constant__ Words<6> w) {
   const Index i = (Index)blockIdx.x * 256 + threadIdx.x, width = (Index)wide(w, 5);
   if (i >= (Index)wide(w, 3)) return;
@@ -8,7 +11,7 @@ extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constan
   const i64 rows = wide(w, 4);
   i64 id = pointer<const int>(w, 1)[at];
   id = id < 0 ? 0 : id >= rows ? rows - 1 : id;
-  pointer<float>(w, 2)[i] = pointer<const float>(w, 0)[id * width + (i - at * width)];
+  pointer<Some>(w, 2)[i] = pointer<const Some>(w, 0)[id * width + (i - at * width)];
 }
 
 // A block sums, for one row of the table and 128 columns, what a segment of the ids sends there, in order: the same bits every time.
@@ -28,7 +31,7 @@ extern "C" __global__ void __launch_bounds__(128) embedding_grad(const __grid_co
     __syncthreads();
     const int here = to - at < 128 ? (int)(to - at) : 128;
     if (column < width)
-      for (int j = 0; j < here; j++) if (ids[j] == row) sum += pointer<const float>(w, 1)[(at + j) * width + column];
+      for (int j = 0; j < here; j++) if (ids[j] == row) sum += get(pointer<const E>(w, 1)[(at + j) * width + column]);
   }
   if (column < width) pointer<float>(w, 2)[((i64)blockIdx.y * rows + row) * width + column] = sum;
 }

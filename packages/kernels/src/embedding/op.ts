@@ -15,7 +15,8 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { need, needCompute, widened } from "../inputs.ts";
+import { need, needFloat, wideDtype, widened } from "../inputs.ts";
+import { isMixed, narrowed } from "../precision.ts";
 import { embeddingGradReference, embeddingReference } from "./reference.ts";
 
 type NoParams = Record<never, never>;
@@ -24,11 +25,11 @@ export interface EmbeddingGradParams {
   readonly rows: number;
 }
 
-/** `(table [N, D], ids i32 [M]) -> [M, D]`. */
+/** `(table [N, D], ids i32 [M]) -> [M, D]`; a half table gives half rows, and its gradient is f32. */
 export const embeddingOp: Op<NoParams> = defineOp<NoParams>({
   name: "embedding",
   shape: ([table, ids]) => {
-    const dtype = needCompute("embedding", "table", table!);
+    const dtype = needFloat("embedding", "table", table!);
     need("embedding", "table", table!, [undefined, undefined], "[N, D]");
     need("embedding", "ids", ids!, [undefined], "[M]", "i32");
     if (table!.shape[0] === 0 && ids!.shape[0]! > 0) {
@@ -55,15 +56,18 @@ export const embeddingOp: Op<NoParams> = defineOp<NoParams>({
 export const embeddingGradOp: Op<EmbeddingGradParams> = defineOp<EmbeddingGradParams>({
   name: "embedding-grad",
   shape: ([ids, dy], { rows }) => {
-    needCompute("embedding-grad", "dy", dy!);
+    const dtype = needFloat("embedding-grad", "dy", dy!);
     need("embedding-grad", "ids", ids!, [undefined], "[M]", "i32");
     need("embedding-grad", "dy", dy!, [ids!.shape[0], undefined], "[M, D]");
-    return [{ shape: [rows, dy!.shape[1]!], dtype: dy!.dtype }];
+    return [{ shape: [rows, dy!.shape[1]!], dtype: wideDtype(dtype) }];
   },
   reference: embeddingGradReference,
-  decompose: ([ids, dy], { rows }) => [segmentSum(dy!, clamp(ids!, 0, rows - 1), rows)],
+  decompose: ([ids, dy], { rows }) => [segmentSum(widened(dy!), clamp(ids!, 0, rows - 1), rows)],
   // Linear in dy, and its transpose is the lookup.
-  vjp: ({ inputs, cotangents }) => [undefined, embeddingOp([cotangents[0]!, inputs[0]!], {})[0]!],
+  vjp: ({ inputs, cotangents }) => [
+    undefined,
+    cast(embeddingOp([cotangents[0]!, inputs[0]!], {})[0]!, inputs[1]!.dtype),
+  ],
   cost: (inputs, outputs) => ({ flops: sizeOf(inputs[1]!.shape), bytes: bytesMoved(inputs, outputs) }),
 });
 
@@ -81,6 +85,7 @@ export function embedding(table: Tensor, ids: Tensor): Tensor {
       got: show(table.shape),
     });
   const flat = reshape(cast(ids, "i32"), [ids.size]);
-  const rows = embeddingOp([widened(table), flat], {})[0]!;
-  return cast(reshape(rows, [...ids.shape, table.shape[1]!]), table.dtype);
+  const half = isMixed() && table.dtype !== "f64" ? narrowed(table) : undefined;
+  const rows = embeddingOp([half ?? widened(table), flat], {})[0]!;
+  return cast(reshape(rows, [...ids.shape, table.shape[1]!]), half?.dtype ?? table.dtype);
 }

@@ -18,15 +18,18 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { named, inOneDtype, present } from "../inputs.ts";
+import { named, present, wideDtype } from "../inputs.ts";
 import {
   checkNorm,
   normGradients,
   normGradTypes,
+  normTensors,
   withZeroCotangents,
   type NormOptions,
   type NormParams,
 } from "../norm.ts";
+import { activation, isMixed } from "../precision.ts";
+import { storedHalf } from "../stored-half.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { batchRows } from "../batch-rows.ts";
 import { layerNormGradReference, layerNormReference } from "./reference.ts";
@@ -38,7 +41,7 @@ export interface NormGradParams {
   readonly inputs: readonly NormGradInput[];
 }
 
-function decompose(inputs: readonly Tensor[], params: NormParams): Tensor[] {
+function plain(inputs: readonly Tensor[], params: NormParams): Tensor[] {
   const { x, weight, bias } = named(params.inputs, inputs);
   const m = mean(x!, -1, { keepDims: true });
   const centred = sub(x!, m);
@@ -49,7 +52,7 @@ function decompose(inputs: readonly Tensor[], params: NormParams): Tensor[] {
   return [y, squeeze(m, -1), squeeze(r, -1)];
 }
 
-function decomposeGrad(inputs: readonly Tensor[], params: NormGradParams): Tensor[] {
+function plainGrad(inputs: readonly Tensor[], params: NormGradParams): Tensor[] {
   const { x, weight, mean: m, rstd, dy } = named(params.inputs, inputs);
   const r = unsqueeze(rstd!, -1);
   const h = mul(sub(x!, unsqueeze(m!, -1)), r);
@@ -63,13 +66,16 @@ function decomposeGrad(inputs: readonly Tensor[], params: NormGradParams): Tenso
   ];
 }
 
+const decompose = storedHalf(plain, [0]);
+const decomposeGrad = storedHalf(plainGrad, [0]);
+
 /** `(x [..., N], weight? [N], bias? [N]) -> (y [..., N], mean [...], 1 / standard deviation [...])`. */
 export const layerNormOp: Op<NormParams> = defineOp<NormParams>({
   name: "layer-norm",
   shape: (inputs, params) => {
     const types = named(params.inputs, inputs);
     checkNorm("layer-norm", types);
-    const rows = { shape: types.x!.shape.slice(0, -1), dtype: types.x!.dtype };
+    const rows = { shape: types.x!.shape.slice(0, -1), dtype: wideDtype(types.x!.dtype) };
     return [types.x!, rows, rows];
   },
   reference: layerNormReference,
@@ -106,6 +112,7 @@ export const layerNormGradOp: Op<NormGradParams> = defineOp<NormGradParams>({
  */
 export function layerNorm(x: Tensor, weight?: Tensor, bias?: Tensor, options: NormOptions = {}): Tensor {
   checkOptions("layerNorm", options, ["eps"]);
-  const { names, tensors } = inOneDtype({ x, weight, bias });
-  return cast(layerNormOp(tensors, { eps: options.eps ?? 1e-5, inputs: names })[0]!, x.dtype);
+  const { names, tensors } = normTensors(x, weight, bias);
+  const [y] = layerNormOp(tensors, { eps: options.eps ?? 1e-5, inputs: names }) as [Tensor];
+  return activation(cast(y, isMixed() ? y.dtype : x.dtype));
 }

@@ -15,7 +15,7 @@ import {
   type CudaWord,
 } from "../cuda-step.ts";
 import { named } from "../inputs.ts";
-import type { Activation, LinearParams } from "./op.ts";
+import type { Activation, LinearParams, LinearWeightGradParams } from "./op.ts";
 
 type Place = Exclude<CudaWord, number>;
 
@@ -117,20 +117,38 @@ const refuseLarge = (view: CudaView): string | undefined => {
     : undefined;
 };
 
+const isMultiplied = (dtype: string): dtype is CudaProduct["dtype"] =>
+  dtype === "f32" || dtype === "f16" || dtype === "bf16";
+
+type Places = readonly [a: ProductOperand, b: ProductOperand, c: ProductOperand];
+
+/** A product with what is added to it: by the library in passing, or by a launch of its own. */
+function finishedProduct(
+  places: Places,
+  aligned: boolean,
+  { bias, added }: { readonly bias?: Place | undefined; readonly added?: CudaWord | undefined },
+): (CudaStep | CudaProduct)[] {
+  const steps = productSteps(...places);
+  const [product] = steps;
+  if (!product || (bias === undefined && added === undefined)) return steps;
+  const { view } = places[2];
+  const otherwise = [...steps, finishStep(view, aligned, { activation: "none" }, { bias, added })];
+  if (!("library" in product)) return otherwise;
+  return [{ ...product, ...(bias ? { bias } : {}), ...(added ? { added: added as Place } : {}), otherwise }];
+}
+
 /** `[..., M, K] x [..., K, N]`. */
 export const matmulCuda: CudaSource<Record<never, never>> = {
   accepts: (_, view) => acceptsMatrix(view),
-  lower: ({ inputs, outputs }) => {
+  adds: ({ outputs }) => isMultiplied(outputs[0]!.dtype),
+  lower: ({ inputs, outputs, added }) => {
     const [a, b, c] = [inputs[0]!, inputs[1]!, outputs[0]!];
-    return (
-      refuseLarge(c) ?? {
-        steps: productSteps(
-          { place: { input: 0 }, view: a },
-          { place: { input: 1 }, view: b },
-          { place: { output: 0 }, view: c },
-        ),
-      }
-    );
+    const places = [
+      { place: { input: 0 }, view: a },
+      { place: { input: 1 }, view: b },
+      { place: { output: 0 }, view: c },
+    ] as const;
+    return refuseLarge(c) ?? { steps: finishedProduct(places, c.aligned === true, { added }) };
   },
 };
 
@@ -143,42 +161,86 @@ const ACTIVATION: { readonly [A in Activation]: string } = {
 };
 
 interface Finish {
+  readonly dtype: "f32" | "f16" | "bf16";
   readonly activation: Activation;
   readonly bias: boolean;
   /** Whether what the activation is applied to is written too. */
   readonly keeps: boolean;
+  /** Whether other values are added. */
+  readonly adds: boolean;
   /** Neighbours that a thread moves at once. */
   readonly width: number;
   readonly index: string;
 }
 
-const finishSource = ({ activation, bias, keeps, width, index }: Finish): string => `
-struct __align__(${4 * width}) Some { float at[${width}]; };
-extern "C" __global__ void __launch_bounds__(256) finish(const __grid_constant__ Words<5> w) {
+const finishSource = ({ dtype, activation, bias, keeps, adds, width, index }: Finish): string => `
+typedef ${cudaType[dtype]} E;
+struct __align__(sizeof(E) * ${width}) Some { E at[${width}]; };
+extern "C" __global__ void __launch_bounds__(256) finish(const __grid_constant__ Words<6> w) {
   typedef ${index} Index;
   const Index i = (Index)blockIdx.x * 256 + threadIdx.x;
   if (i >= (Index)wide(w, 3)) return;
   Some* const y = pointer<Some>(w, 0) + i;
   Some v = *y;
   ${bias ? `const Some b = pointer<const Some>(w, 1)[i % (Index)wide(w, 4)];` : ""}
+  ${adds ? `const Some more = pointer<const Some>(w, 5)[i];` : ""}
   ${keeps ? "Some kept;" : ""}
   #pragma unroll
   for (int j = 0; j < ${width}; j++) {
-    const float z = v.at[j]${bias ? " + b.at[j]" : ""};
-    ${keeps ? "kept.at[j] = z;" : ""}
-    v.at[j] = ${ACTIVATION[activation]};
+    const float z = get(v.at[j])${bias ? " + get(b.at[j])" : ""}${adds ? " + get(more.at[j])" : ""};
+    ${keeps ? "put(kept.at[j], z);" : ""}
+    put(v.at[j], ${ACTIVATION[activation]});
   }
   *y = v;
   ${keeps ? "pointer<Some>(w, 2)[i] = kept;" : ""}
 }`;
 
+/** The launch that finishes a product `[M, N]` in place. */
+function finishStep(
+  y: CudaView,
+  aligned: boolean,
+  finish: Pick<Finish, "activation">,
+  places: {
+    readonly bias?: CudaWord | undefined;
+    readonly kept?: CudaWord;
+    readonly added?: CudaWord | undefined;
+  },
+): CudaStep {
+  const dtype = y.dtype as Finish["dtype"];
+  const n = y.shape.at(-1)!;
+  const size = y.shape.reduce((a, b) => a * b, 1);
+  const most = dtype === "f32" ? 4 : 8;
+  const width = aligned && n % most === 0 ? most : 1;
+  const count = size / width;
+  const what: Finish = {
+    dtype,
+    activation: finish.activation,
+    bias: places.bias !== undefined,
+    keeps: places.kept !== undefined,
+    adds: places.added !== undefined,
+    width,
+    index: positionType(count),
+  };
+  return {
+    kernel: {
+      key: `linear finish ${Object.values(what).join()}`,
+      entry: "finish",
+      source: () => finishSource(what),
+    },
+    args: [{ output: 0 }, places.bias ?? 0, places.kept ?? 0, count, n / width, places.added ?? 0],
+    grid: [blocksFor(count, 256), 1, 1],
+    block: [256, 1, 1],
+  };
+}
+
 /** `(x [M, K], w [N, K], bias? [N]) -> (y, pre-activation?)`: the product, then bias and activation in place. */
 export const linearCuda: CudaSource<LinearParams> = {
   accepts: (input, view, call) => call.params.inputs[input] !== "bias" && acceptsMatrix(view),
+  adds: ({ params }) => params.activation === "none",
   lower: (call: CudaCall<LinearParams>) => {
-    const { params, outputs } = call;
+    const { params, outputs, added } = call;
     const y = outputs[0]!;
-    if (y.dtype !== "f32") return `no kernel for ${y.dtype}`;
+    if (!isMultiplied(y.dtype)) return `no kernel for ${y.dtype}`;
     const index = named(
       params.inputs,
       params.inputs.map((_, i) => i),
@@ -190,46 +252,101 @@ export const linearCuda: CudaSource<LinearParams> = {
       shape: [weight.shape[1]!, weight.shape[0]!],
       strides: [weight.strides[1]!, weight.strides[0]!],
     };
-    const [m, n] = y.shape as [number, number];
     const refused = refuseLarge(y);
     if (refused) return refused;
-    const steps = productSteps(
+    const bias = index.bias === undefined ? undefined : { input: index.bias };
+    const { activation } = params;
+    const aligned = [...outputs, ...(index.bias === undefined ? [] : [call.inputs[index.bias]!])].every(
+      (v) => v.aligned,
+    );
+    const whole = { ...y, strides: contiguousStrides(y.shape) };
+    const places = [
       { place: { input: index.x! }, view: x },
       { place: { input: index.w! }, view: turned },
-      { place: { output: 0 }, view: { ...y, strides: contiguousStrides(y.shape) } },
-    );
-    const { activation } = params;
-    const bias = index.bias;
-    if ((bias !== undefined || activation !== "none") && m * n > 0) {
-      const aligned = [...outputs, ...(bias === undefined ? [] : [call.inputs[bias]!])].every(
-        (v) => v.aligned,
-      );
-      const width = aligned && n % 4 === 0 ? 4 : 1;
-      const count = (m * n) / width;
-      const finish: Finish = {
-        activation,
-        bias: bias !== undefined,
-        keeps: outputs.length > 1,
-        width,
-        index: positionType(count),
-      };
-      steps.push({
-        kernel: {
-          key: `linear finish ${Object.values(finish).join()}`,
-          entry: "finish",
-          source: () => finishSource(finish),
-        },
-        args: [
-          { output: 0 },
-          bias === undefined ? 0 : { input: bias },
-          finish.keeps ? { output: 1 } : 0,
-          count,
-          n / width,
-        ],
-        grid: [blocksFor(count, 256), 1, 1],
-        block: [256, 1, 1],
-      });
+      { place: { output: 0 }, view: whole },
+    ] as const;
+    if (activation === "none") return { steps: finishedProduct(places, aligned, { bias, added }) };
+    const steps = productSteps(...places);
+    if (steps.length > 0) {
+      const kept = outputs.length > 1 ? { kept: { output: 1 } } : {};
+      steps.push(finishStep(whole, aligned, { activation }, { bias, ...kept }));
     }
     return { steps };
+  },
+};
+
+/** Segments of at most this many rows are summed by one block. */
+const MOST_ROWS = 1024;
+/** Blocks that one product is cut into at least, down to segments of 256 rows. */
+const FEWEST_BLOCKS = 32;
+const GRAD_TILE = 128;
+
+/** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])`. */
+export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
+  lower: ({ inputs, outputs, params }) => {
+    const [dz, x] = inputs as [CudaView, CudaView];
+    const { dtype } = dz;
+    if (dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;
+    const [rows, n] = dz.shape as [number, number];
+    const k = x.shape[1]!;
+    const aligned = dz.aligned === true && x.aligned === true && n % 8 === 0 && k % 8 === 0;
+    const along = blocksFor(k, GRAD_TILE);
+    const tiles = blocksFor(n, GRAD_TILE) * along;
+    const segments = Math.max(
+      1,
+      Math.min(
+        Math.ceil(rows / 256),
+        Math.max(Math.ceil(rows / MOST_ROWS), Math.ceil(FEWEST_BLOCKS / tiles)),
+      ),
+    );
+    const each = Math.ceil(rows / segments);
+    const extra = params.bias ? n : 0;
+    if (n * k + extra === 0) return { steps: [] };
+    const head = `typedef ${cudaType[dtype]} E;\n#define MMA "${dtype}"`;
+    const kernel = (entry: string): CudaStep["kernel"] => ({
+      key: `linear ${entry} ${head}`,
+      entry,
+      source: () => [head, cudaFile("tensor-cores.cu"), cudaFile("matmul/kernel-weight-grad.cu")].join("\n"),
+    });
+    return {
+      steps: [
+        {
+          kernel: kernel("weight_grad"),
+          args: [
+            { input: 0 },
+            { input: 1 },
+            { temp: 0 },
+            params.bias ? { temp: 1 } : 0,
+            rows,
+            n,
+            k,
+            each,
+            along,
+            tiles,
+            aligned ? 1 : 0,
+          ],
+          grid: [tiles * segments, 1, 1],
+          block: [256, 1, 1],
+          sharedBytes: 3 * 2 * 32 * (GRAD_TILE + 8) * 2,
+          blockFunction: "weight_grad_block",
+        },
+        {
+          kernel: kernel("weight_grad_sums"),
+          args: [
+            { temp: 0 },
+            { output: 0 },
+            n * k,
+            params.bias ? { temp: 1 } : 0,
+            params.bias ? { output: 1 } : 0,
+            extra,
+            segments,
+          ],
+          grid: [blocksFor(n * k + extra, 256), 1, 1],
+          block: [256, 1, 1],
+          blockFunction: "weight_grad_sums_block",
+        },
+      ],
+      temps: [4 * segments * n * k, ...(params.bias ? [4 * segments * n] : [])],
+    };
   },
 };

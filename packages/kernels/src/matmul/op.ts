@@ -29,8 +29,21 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { bytesMoved } from "../cost.ts";
-import { inOrder, named, need, needCompute, inOneDtype } from "../inputs.ts";
-import { linearReference } from "./reference.ts";
+import {
+  inOrder,
+  isHalf,
+  named,
+  need,
+  needFloat,
+  inOneDtype,
+  present,
+  wideDtype,
+  widened,
+} from "../inputs.ts";
+import { isMixed, narrowed } from "../precision.ts";
+import { storedHalf } from "../stored-half.ts";
+import { gradientsThrough } from "../through-decomposition.ts";
+import { linearReference, linearWeightGradReference } from "./reference.ts";
 
 export const ACTIVATIONS = ["none", "relu", "gelu", "gelu-tanh", "silu"] as const;
 /** `gelu` is exact (erf), `gelu-tanh` the approximation by a hyperbolic tangent (Hendrycks & Gimpel 2016). */
@@ -54,6 +67,9 @@ const apply: { readonly [A in Activation]: (z: Tensor) => Tensor } = {
   "gelu-tanh": (z) => gelu(z, { approximate: true }),
 };
 
+/** The activation of `z`, by primitives. */
+export const activated = (activation: Activation, z: Tensor): Tensor => apply[activation](z);
+
 /** Derivative at the pre-activation `z` (relu: at the output). */
 export const slope: { readonly [A in Exclude<Activation, "none">]: (z: Tensor) => Tensor } = {
   relu: (y) => cast(greater(y, 0), y.dtype),
@@ -73,7 +89,7 @@ export const slope: { readonly [A in Exclude<Activation, "none">]: (z: Tensor) =
   },
 };
 
-function decompose(inputs: readonly Tensor[], params: LinearParams): Tensor[] {
+function plain(inputs: readonly Tensor[], params: LinearParams): Tensor[] {
   const { x, w, bias } = named(params.inputs, inputs);
   const product = matmul(x!, transpose(w!));
   const z = bias ? add(product, bias) : product;
@@ -81,12 +97,14 @@ function decompose(inputs: readonly Tensor[], params: LinearParams): Tensor[] {
   return keepsPreActivation(params.activation) ? [y, z] : [y];
 }
 
-/** `(x [M, K], w [N, K], bias? [N]) -> (y [M, N], pre-activation? [M, N])`; the second output for the activations that need it. */
+const decompose = storedHalf(plain, [0, 1]);
+
+/** `(x [M, K], w [N, K], bias? [N]) -> (y [M, N], pre-activation? [M, N])`; the second output for the activations that need it. Half precision is multiplied as it is; sums are f32. */
 export const linearOp: Op<LinearParams> = defineOp<LinearParams>({
   name: "linear",
   shape: (inputs, params) => {
     const { x, w, bias } = named(params.inputs, inputs);
-    const dtype = needCompute("linear", "x", x!);
+    const dtype = needFloat("linear", "x", x!);
     need("linear", "x", x!, [undefined, undefined], "[M, K]");
     need("linear", "w", w!, [undefined, x!.shape[1]], "[N, K]", dtype);
     if (bias) need("linear", "bias", bias, [w!.shape[0]], "[N]", dtype);
@@ -102,9 +120,19 @@ export const linearOp: Op<LinearParams> = defineOp<LinearParams>({
     const [dy, dzDirect] = cotangents;
     let dz = dy;
     if (dy && activation !== "none") {
-      dz = mul(dy, slope[activation](outputs[keepsPreActivation(activation) ? 1 : 0]!));
+      const at = outputs[keepsPreActivation(activation) ? 1 : 0]!;
+      dz = cast(mul(widened(dy), slope[activation](widened(at))), dy.dtype);
     }
     if (dzDirect) dz = dz ? add(dz, dzDirect) : dzDirect;
+    if (isHalf(x!.dtype)) {
+      const bias = want.bias ?? false;
+      const [dw, db] = want.w || bias ? linearWeightGradOp([dz!, x!], { bias }) : [];
+      return inOrder(params.inputs, {
+        ...(want.x ? { x: matmul(dz!, w!) } : {}),
+        ...(want.w ? { w: dw! } : {}),
+        ...(bias ? { bias: db! } : {}),
+      });
+    }
     return inOrder(params.inputs, {
       ...(want.x ? { x: matmul(dz!, w!) } : {}),
       ...(want.w ? { w: matmul(transpose(dz!), x!) } : {}),
@@ -127,6 +155,36 @@ export const linearOp: Op<LinearParams> = defineOp<LinearParams>({
     return { flops: 2 * sizeOf(x!.shape) * w!.shape[0]!, bytes: bytesMoved(inputs, outputs) };
   },
 });
+
+export interface LinearWeightGradParams {
+  /** Whether the gradient of the bias is an output. */
+  readonly bias: boolean;
+}
+
+/** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])` of half-precision layers: sums over M in f32, and f32 results. */
+export const linearWeightGradOp: Op<LinearWeightGradParams> = defineOp<LinearWeightGradParams>({
+  name: "linear-weight-grad",
+  shape: ([dz, x], { bias }) => {
+    const dtype = needFloat("linear-weight-grad", "dz", dz!);
+    need("linear-weight-grad", "dz", dz!, [undefined, undefined], "[M, N]");
+    need("linear-weight-grad", "x", x!, [dz!.shape[0], undefined], "[M, K]", dtype);
+    const [n, k] = [dz!.shape[1]!, x!.shape[1]!];
+    const wide = wideDtype(dtype);
+    return [{ shape: [n, k], dtype: wide }, ...(bias ? [{ shape: [n], dtype: wide }] : [])];
+  },
+  reference: linearWeightGradReference,
+  decompose: weightGradients,
+  vjp: (context) => gradientsThrough(weightGradients, context),
+  cost: (inputs, outputs) => ({
+    flops: 2 * sizeOf(inputs[0]!.shape) * inputs[1]!.shape[1]!,
+    bytes: bytesMoved(inputs, outputs),
+  }),
+});
+
+function weightGradients([dz, x]: readonly Tensor[], { bias }: LinearWeightGradParams): Tensor[] {
+  const wide = widened(dz!);
+  return [matmul(transpose(wide), widened(x!)), ...(bias ? [sum(wide, 0)] : [])];
+}
 
 export interface LinearOptions {
   /** Applied to the result. Default `none`. */
@@ -158,9 +216,13 @@ export function linear(x: Tensor, w: Tensor, bias?: Tensor, options: LinearOptio
       ...(hint ? { hint } : {}),
     });
   }
-  const dtype = promote(x.dtype, w.dtype);
-  const rows = reshape(x, [sizeOf(x.shape.slice(0, -1)), k!]);
-  const { names, tensors } = inOneDtype({ x: rows, w, bias });
+  const wide = promote(x.dtype, w.dtype);
+  const rows = (t: Tensor): Tensor => reshape(t, [sizeOf(t.shape.slice(0, -1)), k!]);
+  const half = isMixed() && wide !== "f64" ? { x: rows(narrowed(x)), w: narrowed(w) } : undefined;
+  const { names, tensors } = half
+    ? present({ ...half, bias: bias && narrowed(bias) })
+    : inOneDtype({ x: rows(x), w, bias });
+  const dtype = half ? half.x.dtype : wide;
   const y = linearOp(tensors, { activation, inputs: names })[0]!;
   return cast(reshape(y, [...x.shape.slice(0, -1), w.shape[0]!]), dtype);
 }

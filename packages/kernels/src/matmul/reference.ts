@@ -36,3 +36,21 @@ export function linearReference(
     }
   }
 }
+
+/** `dw = dz^T x`, `dbias` the sums of dz's columns. */
+export function linearWeightGradReference(
+  [dz, x]: readonly HostArray[],
+  [dw, dbias]: readonly HostArray[],
+): void {
+  const [m, n] = dz!.shape as [number, number];
+  const k = x!.shape[1]!;
+  dw!.data.fill(0);
+  dbias?.data.fill(0);
+  for (let r = 0; r < m; r++) {
+    for (let c = 0; c < n; c++) {
+      const g = dz!.data[r * n + c]!;
+      for (let i = 0; i < k; i++) dw!.data[c * k + i]! += g * x!.data[r * k + i]!;
+      if (dbias) dbias.data[c]! += g;
+    }
+  }
+}

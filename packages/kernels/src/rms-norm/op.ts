@@ -19,15 +19,18 @@ import {
 } from "@everlong/core";
 import { batchRows } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
-import { named, inOneDtype, present } from "../inputs.ts";
+import { named, present, wideDtype } from "../inputs.ts";
 import {
   checkNorm,
   normGradients,
   normGradTypes,
+  normTensors,
   withZeroCotangents,
   type NormOptions,
   type NormParams,
 } from "../norm.ts";
+import { activation, isMixed } from "../precision.ts";
+import { storedHalf } from "../stored-half.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { rmsNormGradReference, rmsNormReference } from "./reference.ts";
 
@@ -38,7 +41,7 @@ export interface RmsNormGradParams {
   readonly inputs: readonly RmsNormGradInput[];
 }
 
-function decompose(inputs: readonly Tensor[], params: NormParams): Tensor[] {
+function plain(inputs: readonly Tensor[], params: NormParams): Tensor[] {
   const { x, weight, bias } = named(params.inputs, inputs);
   const r = rsqrt(add(mean(square(x!), -1, { keepDims: true }), params.eps));
   let y = mul(x!, r);
@@ -47,7 +50,7 @@ function decompose(inputs: readonly Tensor[], params: NormParams): Tensor[] {
   return [y, squeeze(r, -1)];
 }
 
-function decomposeGrad(inputs: readonly Tensor[], params: RmsNormGradParams): Tensor[] {
+function plainGrad(inputs: readonly Tensor[], params: RmsNormGradParams): Tensor[] {
   const { x, weight, rstd, dy } = named(params.inputs, inputs);
   const r = unsqueeze(rstd!, -1);
   const h = mul(x!, r);
@@ -60,13 +63,16 @@ function decomposeGrad(inputs: readonly Tensor[], params: RmsNormGradParams): Te
   ];
 }
 
+const decompose = storedHalf(plain, [0]);
+const decomposeGrad = storedHalf(plainGrad, [0]);
+
 /** `(x [..., N], weight? [N], bias? [N]) -> (y [..., N], 1 / root mean square [...])`. */
 export const rmsNormOp: Op<NormParams> = defineOp<NormParams>({
   name: "rms-norm",
   shape: (inputs, params) => {
     const types = named(params.inputs, inputs);
     checkNorm("rms-norm", types);
-    return [types.x!, { shape: types.x!.shape.slice(0, -1), dtype: types.x!.dtype }];
+    return [types.x!, { shape: types.x!.shape.slice(0, -1), dtype: wideDtype(types.x!.dtype) }];
   },
   reference: rmsNormReference,
   decompose,
@@ -101,6 +107,7 @@ export const rmsNormGradOp: Op<RmsNormGradParams> = defineOp<RmsNormGradParams>(
  */
 export function rmsNorm(x: Tensor, weight?: Tensor, bias?: Tensor, options: NormOptions = {}): Tensor {
   checkOptions("rmsNorm", options, ["eps"]);
-  const { names, tensors } = inOneDtype({ x, weight, bias });
-  return cast(rmsNormOp(tensors, { eps: options.eps ?? 1e-5, inputs: names })[0]!, x.dtype);
+  const { names, tensors } = normTensors(x, weight, bias);
+  const [y] = rmsNormOp(tensors, { eps: options.eps ?? 1e-5, inputs: names }) as [Tensor];
+  return activation(cast(y, isMixed() ? y.dtype : x.dtype));
 }

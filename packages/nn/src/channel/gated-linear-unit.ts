@@ -1,7 +1,7 @@
 // Gated linear units over channels (Dauphin et al. 2016; Shazeer 2020).
 
 import { ConfigError, checkOptions, mul, random, type Tensor } from "@everlong/core";
-import { ACTIVATIONS, type Activation } from "@everlong/kernels";
+import { ACTIVATIONS, gate, isMixed, type Activation, type GateActivation } from "@everlong/kernels";
 import type { ForwardOptions } from "../layer.ts";
 import { activate, activationName, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
@@ -22,6 +22,8 @@ export interface GatedLinearUnitOptions {
   /** Of gate, value and result. Default 0. */
   readonly dropout?: number;
 }
+
+const isGate = (name: string): name is GateActivation => ["silu", "gelu", "gelu-tanh"].includes(name);
 
 /** `w3(act(w1 x) * w2 x)`. */
 export class GatedLinearUnit implements ChannelMixer {
@@ -57,12 +59,14 @@ export class GatedLinearUnit implements ChannelMixer {
   }
 
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+    const drop = (t: Tensor, site: number): Tensor => dropout(t, this.dropout, options.key, site);
+    if (isMixed() && this.dropout === 0 && isGate(this.activation))
+      return this.w3.forward(gate(this.w1.forward(x), this.w2.forward(x), this.activation));
     const fused = (ACTIVATIONS as readonly string[]).includes(this.activation);
-    const gate = fused
+    const activated = fused
       ? this.w1.forward(x, this.activation as Activation)
       : activate(this.activation, this.w1.forward(x));
-    const drop = (t: Tensor, site: number): Tensor => dropout(t, this.dropout, options.key, site);
-    return drop(this.w3.forward(mul(drop(gate, 0), drop(this.w2.forward(x), 1))), 2);
+    return drop(this.w3.forward(mul(drop(activated, 0), drop(this.w2.forward(x), 1))), 2);
   }
 
   flops(time: number): number {

@@ -14,7 +14,14 @@ import {
   where,
   type Tensor,
 } from "@everlong/core";
-import { alibiSlopes, attention, attentionProbabilities, type AttentionOptions } from "@everlong/kernels";
+import {
+  alibiSlopes,
+  attention,
+  attentionProbabilities,
+  isMixed,
+  packedAttention,
+  type AttentionOptions,
+} from "@everlong/kernels";
 import type { ForwardOptions } from "../layer.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
@@ -181,8 +188,42 @@ export class MultiHeadAttention implements Mixer {
 
   /** @param x `[B, T, D]` */
   forward(x: Tensor, options: AttentionForwardOptions = {}): Tensor {
+    if (isMixed() && this.#isPlain(options)) return this.#attendPacked(x);
     const { q, k, v } = this.#project(x, options);
     return this.#attend(q, k, v, options);
+  }
+
+  /** Whether the joint projection can be attended to as it is. */
+  #isPlain(options: AttentionForwardOptions): boolean {
+    const extras = [
+      options.mask,
+      options.positions,
+      this.#slopes,
+      this.#blocks,
+      this.dwconvQkv,
+      this.dwconvQ,
+    ];
+    return (
+      this.wqkv !== undefined &&
+      this.heads === this.headsKv &&
+      this.softcap === 0 &&
+      this.#rotary?.scaleBase === undefined &&
+      !(this.dropout > 0 && options.key) &&
+      extras.every((e) => e === undefined)
+    );
+  }
+
+  #attendPacked(x: Tensor): Tensor {
+    const [batch, time] = x.shape as [number, number, number];
+    const qkv = reshape(this.wqkv!.forward(x), [batch, time, 3, this.heads, this.headSize]);
+    const y = packedAttention(qkv, {
+      causal: this.causal,
+      window: this.window,
+      scale: this.scale,
+      tables: this.#rotary?.tables(time, x.device),
+      interleaved: this.#rotary?.interleaved ?? false,
+    });
+    return this.outProj.forward(reshape(y, [batch, time, this.dim]));
   }
 
   /** Softmax weights `[B, H, T, S]` of a forward pass without masks. */

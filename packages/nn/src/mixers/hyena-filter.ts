@@ -19,6 +19,7 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
+import { fullPrecision } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, parameterOrBuffer } from "../layer.ts";
 import { LayerNorm } from "../layers/norm.ts";
@@ -272,6 +273,10 @@ export class HyenaFilter {
         got: `${length}`,
       });
     }
+    return fullPrecision(() => this.#compute(network, length));
+  }
+
+  #compute(network: readonly (Linear | Sine)[], length: number): Tensor {
     let h = narrow(this.posEmb.z.value, 1, 0, length);
     for (const layer of network) h = layer.forward(h);
     if (this.#modulate) h = this.modulation.forward(narrow(this.posEmb.t.value, 1, 0, length), h);
