@@ -3,8 +3,11 @@
 // better of 2e-3 and 5e-3 after 120 steps of another seed. Prints a JSON line for every run, then the accuracies.
 //
 //     node --conditions=everlong-source scripts/hyena-recall.ts [--mixer NAME ..] [--seed N ..] [--steps N] [--length N] [--lr X]
+//       [--rows N] [--batch N] [--points N] [--device cpu|cuda]
 
 import { parseArgs } from "node:util";
+import { setDefaultDevice } from "@everlong/core";
+import "@everlong/device-cuda";
 import { cpu, mad } from "everlong";
 
 const { values } = parseArgs({
@@ -15,6 +18,10 @@ const { values } = parseArgs({
     length: { type: "string", default: "2048" },
     lr: { type: "string" },
     vocabulary: { type: "string", default: "20" },
+    rows: { type: "string", default: "2000" },
+    batch: { type: "string", default: "8" },
+    points: { type: "string", default: "4" },
+    device: { type: "string", default: "cpu" },
   },
 });
 
@@ -47,7 +54,8 @@ const RATES: Readonly<Record<string, number>> = {
 
 const steps = Number(values.steps);
 const seqLen = Number(values.length);
-cpu.enableWide();
+if (values.device === "cpu") cpu.enableWide();
+else setDefaultDevice(values.device);
 
 const byMixer = new Map<string, number[]>();
 for (const mixer of values.mixer ?? Object.keys(MIXERS)) {
@@ -61,14 +69,14 @@ for (const mixer of values.mixer ?? Object.keys(MIXERS)) {
         // As many keys as values; whenever a key comes again, its value is asked for.
         taskOptions: { vocabSize: Number(values.vocabulary), seqLen, multiQuery: true },
         dim: 64,
-        trainRows: 2_000,
+        trainRows: Number(values.rows),
         testRows: 80,
-        batch: 8,
+        batch: Number(values.batch),
         steps,
         warmup: Math.round(steps / 10),
         weightDecay: 0.1,
         learningRate: values.lr === undefined ? RATES[mixer]! : Number(values.lr),
-        every: Math.ceil(steps / 4),
+        every: Math.ceil(steps / Number(values.points)),
         seed,
       },
       (p) =>

@@ -36,11 +36,11 @@ function modelArguments(args: Arguments): ModelArguments {
   };
 }
 
-/** `3.1.w1.weight` of a list of norm-and-layer pairs to our names. */
-function pairRename(prefix: string, renames: readonly Rename[]): Rename {
+/** `3.1.w1.weight` of a list of norm-and-layer pairs to our names; what a layer drops is dropped, other keys are `outer`'s. */
+function pairRename(prefix: string, renames: readonly Rename[], outer: Rename): Rename {
   return (key) => {
     const match = new RegExp(`^${prefix}\\.(\\d+)\\.([01])\\.(.*)$`).exec(key);
-    if (!match) return undefined;
+    if (!match) return outer(key);
     const [, index, part, rest] = match as unknown as [string, string, string, string];
     if (part === "0") return `layers.${index}.norm.${rest}`;
     const inner = renames[Number(index)]!(rest);
@@ -48,22 +48,12 @@ function pairRename(prefix: string, renames: readonly Rename[]): Rename {
   };
 }
 
-const firstOf =
-  (...renames: readonly Rename[]): Rename =>
-  (key) => {
-    for (const rename of renames) {
-      const name = rename(key);
-      if (name !== undefined) return name;
-    }
-    return key;
-  };
-
 /** Renames whole prefixes. */
 const prefixes =
   (map: Readonly<Record<string, string>>): Rename =>
   (key) => {
     const hit = Object.keys(map).find((p) => key === p || key.startsWith(`${p}.`));
-    return hit === undefined ? undefined : map[hit]! + key.slice(hit.length);
+    return hit === undefined ? key : map[hit]! + key.slice(hit.length);
   };
 
 const specsOf = (
@@ -111,7 +101,7 @@ function languageModel({ args, shapes }: ParityRequest): ParityModule {
     "unembed.0": "norm",
     "unembed.1": "head",
   });
-  return run(model, firstOf(outer, pairRename("model", renames)));
+  return run(model, pairRename("model", renames, outer));
 }
 
 function autoEncoder({ args, shapes }: ParityRequest): ParityModule {
@@ -141,7 +131,7 @@ function autoEncoder({ args, shapes }: ParityRequest): ParityModule {
     "unembed.0": "norm",
     "unembed.1": "head",
   });
-  return run(model, firstOf(outer, pairRename("encoder", renames)));
+  return run(model, pairRename("encoder", renames, outer));
 }
 
 export const parityModules: ParityModules = {

@@ -73,7 +73,7 @@ async function runCase(suite: string, c: BenchCase, machine: Machine): Promise<B
   const theirs = new Map<string, number[]>([...started.keys()].map((n) => [n, []]));
   const repeats = c.repeats ?? 15;
   // The engine compiles hot code in the background during the first runs.
-  for (let i = 0; i < 3; i++) await run();
+  for (let i = 0; i < (c.warm ?? 3); i++) await run();
   for (let i = 0; i < repeats; i++) {
     ours.push(await burst(() => timed(run), c.threads));
     for (const [name, peer] of started) theirs.get(name)!.push(await burst(() => peer.run(), c.threads));

@@ -34,6 +34,8 @@ export interface BenchCase {
   readonly limit?: (machine: Machine) => number | undefined;
   /** Runs of each side. Default 15. */
   readonly repeats?: number;
+  /** Runs of ours before that, for code that the engine compiles while it runs. Default 3. */
+  readonly warm?: number;
   /** Threads that every side uses. Default 1. */
   readonly threads?: number;
 }

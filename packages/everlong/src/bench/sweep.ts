@@ -1,6 +1,7 @@
-// `npm run bench -- train`: the six runs of a MAD setting as one compiled step, beside the same runs on their own.
+// `npm run bench -- sweep`: the six runs of a MAD setting as `mad sweep` trains them, beside the same runs on their own: steps,
+// and whole settings from the command line.
 
-import { random, tensor, type Tensor } from "@everlong/core";
+import { EverlongError, random, tensor, type Tensor } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
 import { crossEntropy } from "@everlong/kernels";
 import { LanguageModel, type ChannelMixer, type Mixer } from "@everlong/nn";
@@ -8,6 +9,7 @@ import { AdamW, runsTogether, Sweep, trainStep, type LossFunction } from "@everl
 import { MIXERS, tokens, type MixerKind } from "./mad-step.ts";
 import { selfPeer, torchPeer } from "./peers.ts";
 import type { BenchCase, Peer, Suite } from "./suite.ts";
+import { wholeSettings } from "./whole-setting.ts";
 
 const [LENGTH, DIM, VOCAB] = [128, 128, 16];
 /** MAD's learning rates and weight decays. */
@@ -67,10 +69,11 @@ function separate({ kind, batch }: Setting, runs: typeof RUNS): Started {
   };
 }
 
-function together({ kind, batch }: Setting, side: number): Started {
+function together({ kind, batch }: Setting, runs: typeof RUNS = RUNS): Started {
   const model = makeModel(kind);
   const optimizer = new AdamW(model, { learningRate: 1, hints: false });
-  const sweep = new Sweep({ loss: lossOf(model), optimizer, runs: RUNS, clip: 1, together: side });
+  const side = runsTogether(runs.length, batch * LENGTH);
+  const sweep = new Sweep({ loss: lossOf(model), optimizer, runs, clip: 1, together: side });
   const ids = batchOf(batch);
   return {
     losses: async () => (await sweep.advance({ ids }, 1)).map((r) => r!["loss"]!),
@@ -79,9 +82,9 @@ function together({ kind, batch }: Setting, side: number): Started {
 }
 
 /** Largest relative difference of the losses after a few steps of the sweep and of the runs on their own. */
-async function deviation({ kind, batch }: Setting, side: number): Promise<number> {
-  const small = { kind, batch: Math.min(batch, 4) };
-  const [swept, apart] = [together(small, side), separate(small, RUNS)];
+async function deviation({ kind, batch }: Setting): Promise<number> {
+  const small = { kind, batch: Math.min(batch, 16) };
+  const [swept, apart] = [together(small), separate(small, RUNS)];
   let worst = 0;
   for (let i = 0; i < 4; i++) {
     const [a, b] = [await swept.losses(), await apart.losses()];
@@ -92,38 +95,39 @@ async function deviation({ kind, batch }: Setting, side: number): Promise<number
   return worst;
 }
 
-const oneByOne = (setting: Setting): Peer => ({
-  name: "one after the other",
-  prepare: () => {
-    const runs = separate(setting, RUNS);
+/** Runs in this process, on some threads. */
+const inProcess = (name: string, threads: number, start: () => Started): Peer => ({
+  name,
+  prepare: async () => {
+    const runs = start();
     const run = async (): Promise<number> => {
+      cpu.setThreads(threads);
       const began = performance.now();
       await runs.losses();
       return performance.now() - began;
     };
-    return run().then(() => ({ run, close: runs.close }));
+    await run();
+    return { run, close: runs.close };
   },
 });
 
-const labelOf = ({ kind, batch }: Setting): string => `${kind}, batch ${batch}`;
-const halfName = (setting: Setting): string => `three runs, ${labelOf(setting)}`;
+const labelOf = ({ kind, batch }: Setting): string => `${kind}, ${batch} x ${LENGTH}`;
+const halfName = (setting: Setting, half: number): string => `half ${half} of six runs, ${labelOf(setting)}`;
 
-/** Two processes with one thread each, three runs in either. */
-const twoAtATime = (setting: Setting): Peer => ({
-  name: "two at a time",
-  prepare: async () => {
-    const halves = [0, 1].map(() => selfPeer("half", "train", halfName(setting), ["--threads", "1"]));
-    const made = await Promise.all(halves.map((p) => p.prepare()));
-    const started = made.filter((p) => typeof p !== "string");
-    const close = (): void => started.forEach((p) => p.close());
-    const missing = made.find((p) => typeof p === "string");
-    if (missing) {
-      close();
-      return missing;
-    }
-    return { run: async () => Math.max(...(await Promise.all(started.map((p) => p.run())))), close };
-  },
-});
+/** As `mad sweep` trains a setting when no other waits: two workers with one thread each, three runs in either. */
+async function halves(setting: Setting): Promise<{ run: () => Promise<void>; close: () => void }> {
+  const made = await Promise.all(
+    [0, 1].map((half) => selfPeer("half", "sweep", halfName(setting, half), ["--threads", "1"]).prepare()),
+  );
+  const started = made.filter((p) => typeof p !== "string");
+  const close = (): void => started.forEach((p) => p.close());
+  const missing = made.find((p) => typeof p === "string");
+  if (missing !== undefined) {
+    close();
+    throw new EverlongError("bench", `a worker did not start: ${missing}`);
+  }
+  return { run: async () => void (await Promise.all(started.map((p) => p.run()))), close };
+}
 
 /** Six of PyTorch's steps. */
 function torchSix({ kind, batch }: Setting): Peer {
@@ -151,31 +155,31 @@ function flopsOf({ kind, batch }: Setting): number {
 }
 
 const sweepCase = (setting: Setting): BenchCase => ({
-  name: `sweep of six runs, ${labelOf(setting)}`,
+  name: `step of six runs, ${labelOf(setting)}`,
   unit: "ms",
   tolerance: 1e-5,
-  repeats: setting.batch > 32 ? 3 : 9,
+  threads: 2,
+  repeats: setting.batch > 32 ? 5 : 9,
   limit: ({ peak256 }) => peak256 && flopsOf(setting) / (2 * peak256) / 1e6,
-  peers: [oneByOne(setting), twoAtATime(setting), torchSix(setting)],
-  prepare: () => {
-    cpu.setThreads(2);
-    const side = runsTogether(RUNS.length, setting.batch * LENGTH);
-    const sweep = together(setting, side);
-    return Promise.resolve({
-      run: async () => void (await sweep.losses()),
-      close: sweep.close,
-      error: () => deviation(setting, side),
-    });
-  },
+  peers: [
+    inProcess("one after the other on two threads", 2, () => separate(setting, RUNS)),
+    inProcess("on one", 1, () => separate(setting, RUNS)),
+    inProcess("one process, two threads", 2, () => together(setting)),
+    torchSix(setting),
+  ],
+  prepare: async () => ({ ...(await halves(setting)), error: () => deviation(setting) }),
 });
 
-const halfCase = (setting: Setting): BenchCase => ({
-  name: halfName(setting),
+const halfCase = (setting: Setting, half: number): BenchCase => ({
+  name: halfName(setting, half),
   unit: "ms",
   tolerance: 0,
   peers: [],
   prepare: () => {
-    const runs = separate(setting, RUNS.slice(0, 3));
+    const runs = together(
+      setting,
+      RUNS.filter((_, i) => i % 2 === half),
+    );
     return Promise.resolve({
       run: async () => void (await runs.losses()),
       close: runs.close,
@@ -184,13 +188,13 @@ const halfCase = (setting: Setting): BenchCase => ({
   },
 });
 
-const SETTINGS: readonly Setting[] = [128, 16, 1].flatMap((batch) =>
+const SETTINGS: readonly Setting[] = [128, 16, 4, 1].flatMap((batch) =>
   (["attention", "hyena"] as const).map((kind) => ({ kind, batch })),
 );
 
-export const trainSuite: Suite = {
-  name: "train",
-  describe: "the six runs of a MAD setting as one compiled step, beside the same runs on their own, float32",
-  cases: () => SETTINGS.map(sweepCase),
-  served: () => SETTINGS.map(halfCase),
+export const sweepSuite: Suite = {
+  name: "sweep",
+  describe: "the six runs of a MAD setting trained together, beside the same runs on their own, float32",
+  cases: () => [...SETTINGS.map(sweepCase), ...wholeSettings],
+  served: () => SETTINGS.flatMap((setting) => [0, 1].map((half) => halfCase(setting, half))),
 };

@@ -10,9 +10,9 @@ import { cudaSuite } from "../bench/cuda-suite.ts";
 import { operatorsSuite } from "../bench/operators-suite.ts";
 import { runSuite, serveSuite, type BenchReport } from "../bench/run.ts";
 import type { Machine, Suite } from "../bench/suite.ts";
-import { trainSuite } from "../bench/sweep.ts";
+import { sweepSuite } from "../bench/sweep.ts";
 
-const SUITES: readonly Suite[] = [cpuSuite, cudaSuite, operatorsSuite, trainSuite, labelSuite];
+const SUITES: readonly Suite[] = [cpuSuite, cudaSuite, operatorsSuite, sweepSuite, labelSuite];
 
 function findSuite(name: string): Suite {
   const found = SUITES.find((s) => s.name === name);

@@ -16,7 +16,10 @@ const here = import.meta.url;
 const workerFile = new URL(here.endsWith(".ts") ? "./mad-worker.ts" : "./mad-worker.js", here);
 
 const madHost: MadHost = {
-  startWorker: () => new Worker(workerFile, { workerData: { device: defaultDevice().name } }),
+  startWorker: (threads = 1) => {
+    const { wide } = cpu.state();
+    return new Worker(workerFile, { workerData: { device: defaultDevice().name, threads, wide } });
+  },
   environment: () => {
     const { wide, engine } = cpu.state();
     return { device: defaultDevice().name, engine, "256-bit pairing": wide ? "on" : "off" };

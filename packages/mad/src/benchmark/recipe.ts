@@ -39,6 +39,8 @@ export interface Recipe {
   readonly accuracy: "epoch" | "batches";
   /** Whether data carry mad-lab's faults, which the published ones do. */
   readonly publishedData: boolean;
+  /** What training's products are computed in. Default: float32; `bf16` needs a GPU. */
+  readonly precision?: "bf16";
   /** Seed of data, parameters and order. */
   readonly seed: number;
 }
@@ -82,12 +84,13 @@ export const COMPAT_RUN_CHANGES: Pick<Recipe, "schedule" | "accuracy" | "maxLeng
   maxLength: 1280,
 };
 
-const KEYS = [...Object.keys(PROTOCOL_RECIPE), "maxLength"];
+const KEYS = [...Object.keys(PROTOCOL_RECIPE), "maxLength", "precision"];
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
   norm: ["layer", "rms"],
   optimizer: ["adamw", "sgd"],
   schedule: ["cosine", "plateau", "constant"],
   accuracy: ["epoch", "batches"],
+  precision: ["bf16"],
 };
 const WHOLE = new Set([
   "dim",

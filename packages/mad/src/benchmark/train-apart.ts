@@ -56,6 +56,7 @@ export async function trainAlone(training: CellTraining, { index, hyper }: RunPl
         rateAt(recipe, hyper.learningRate, step, perEpoch, tracker.drops) / hyper.learningRate,
       seed: recipe.seed,
       ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
+      ...(recipe.precision ? { precision: recipe.precision } : {}),
       onStep: async ({ step, loss }) => {
         tracker.step(loss);
         if (isPoint(training, step)) await measure(step);

@@ -27,6 +27,7 @@ export async function trainTogether(training: CellTraining): Promise<readonly Ce
     together: runsTogether(places.length, recipe.batch * train.length),
     seed: recipe.seed,
     ...(recipe.clip > 0 ? { clip: recipe.clip } : {}),
+    ...(recipe.precision ? { precision: recipe.precision } : {}),
   });
   const evaluators = new Map<EachRun, Evaluator>();
   const disposeEvaluators = (): void => {

@@ -3,8 +3,8 @@
 import type { RunWorker } from "../train/pool.ts";
 
 export interface MadHost {
-  /** Starts a worker that registers a device and calls `serveRuns`. */
-  readonly startWorker: () => RunWorker;
+  /** Starts a worker that registers a device and calls `serveRuns`; on a CPU it computes on `threads` (default 1). */
+  readonly startWorker: (threads?: number) => RunWorker;
   /** Facts about engine and device for reports. */
   readonly environment: () => Readonly<Record<string, string>>;
 }

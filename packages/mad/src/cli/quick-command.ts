@@ -100,7 +100,7 @@ export function registerQuick(mad: Command, host: MadHost): void {
       const live = new LiveCurves(configs, options.json ?? false);
       const began = performance.now();
       const records = await runAll(configs, {
-        start: host.startWorker,
+        start: () => host.startWorker(),
         workers,
         onPoint: (i, p) => live.point(i, p),
         onRecord: (i, r) => live.record(i, r),

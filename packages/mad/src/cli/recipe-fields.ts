@@ -33,12 +33,18 @@ export const RECIPE_FIELDS: readonly Field[] = [
   { name: "stopPatience", kind: "count", default: 20, describe: "epochs that --early-stop waits" },
   { name: "evaluateEvery", kind: "count", describe: "epochs between measurements" },
   { name: "publishedData", kind: "flag", describe: "data with the published benchmark's faults" },
+  {
+    name: "precision",
+    kind: "text",
+    choices: ["32", "f32", "bf16"],
+    describe: "what products are computed in: f32, or on a GPU bf16 (weights and sums stay f32)",
+  },
   { name: "seed", kind: "count", describe: "seed of data, parameters and order" },
 ];
 
 /** Changes of a recipe from the values of {@link RECIPE_FIELDS}. */
 export function recipeOf(values: FieldValues): Partial<Recipe> {
-  const { earlyStop, stopPatience, schedule, ...rest } = values;
+  const { earlyStop, stopPatience, schedule, precision, ...rest } = values;
   const own = Object.fromEntries(
     RECIPE_FIELDS.flatMap(({ name }) => (name in rest ? [[name, rest[name]]] : [])),
   ) as Partial<Recipe>;
@@ -47,6 +53,7 @@ export function recipeOf(values: FieldValues): Partial<Recipe> {
     ...(schedule === undefined
       ? {}
       : { schedule: (schedule === "none" ? "constant" : schedule) as Recipe["schedule"] }),
+    ...(precision === "bf16" ? { precision } : {}),
     ...(earlyStop === true ? { patience: stopPatience as number } : {}),
   };
 }

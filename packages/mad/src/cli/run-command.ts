@@ -57,7 +57,7 @@ const RUN_FIELDS: readonly Field[] = [
       "train as mad-lab does where it differs from its description (constant rate, layers made for 1280)",
   },
   ...RECIPE_FIELDS.map((f) => (f.name === "norm" ? { ...f, default: "layer" } : f)),
-  ...WORK_FIELDS.filter((f) => ["gpus", "precision", "checkpointEvery"].includes(f.name)),
+  ...WORK_FIELDS.filter((f) => ["gpus", "checkpointEvery"].includes(f.name)),
   {
     name: "out",
     kind: "text",

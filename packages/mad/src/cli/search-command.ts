@@ -21,7 +21,7 @@ import { evolve, ranked, type EvolutionResult, type Measurement, type Trial } fr
 import { addFields, readFields, type Field, type FieldValues } from "./fields.ts";
 import type { MadHost } from "./host.ts";
 import { RECIPE_FIELDS, recipeOf } from "./recipe-fields.ts";
-import { WORK_FIELDS, workersOf } from "./sweep-command.ts";
+import { threadsOf, WORK_FIELDS, workersOf } from "./sweep-command.ts";
 
 const SEARCH_FIELDS: readonly Field[] = [
   {
@@ -111,7 +111,7 @@ class Laboratory {
     );
     const { results, failures } = await runCells(cells, {
       store: new ResultStore(this.#values["store"] as string),
-      start: this.#host.startWorker,
+      start: () => this.#host.startWorker(threadsOf(this.#values)),
       workers: this.workers,
       checkpointEvery: this.#values["checkpointEvery"] as number,
       together: this.#values["together"] as "auto" | "on" | "off",

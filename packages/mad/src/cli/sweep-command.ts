@@ -78,13 +78,6 @@ export const WORK_FIELDS: readonly Field[] = [
   },
   { name: "again", kind: "flag", describe: "train what the store already holds" },
   {
-    name: "precision",
-    kind: "text",
-    choices: ["32", "f32"],
-    default: "f32",
-    describe: "number format of parameters and products",
-  },
-  {
     name: "gpus",
     kind: "count",
     default: 1,
@@ -105,6 +98,10 @@ const SWEEP_FIELDS: readonly Field[] = [
 export const workersOf = (values: FieldValues): number =>
   (values["workers"] as number | undefined) ??
   (defaultDevice().name.startsWith("cpu") ? availableParallelism() : 1);
+
+/** Threads of each worker: the cores are shared out. */
+export const threadsOf = (values: FieldValues): number =>
+  Math.max(1, Math.floor(availableParallelism() / workersOf(values)));
 
 /** A process drives one GPU. */
 export function checkGpus(op: string, values: FieldValues): void {
@@ -216,7 +213,7 @@ export async function trainCells(
   try {
     return await runCells(cells, {
       store: new ResultStore(values["store"] as string),
-      start: host.startWorker,
+      start: () => host.startWorker(threadsOf(values)),
       workers: workersOf(values),
       checkpointEvery: values["checkpointEvery"] as number,
       together: values["together"] as "auto" | "on" | "off",
