@@ -11,6 +11,8 @@ import {
   add,
   div,
   erf,
+  expm1,
+  minimum,
   relu,
   sigmoid,
   silu,
@@ -32,6 +34,7 @@ export const ACTIVATION_NAMES = [
   "tanh",
   "sigmoid",
   "softplus",
+  "elu",
   "squared-relu",
   "laplace",
   "glu",
@@ -47,6 +50,8 @@ const functions: Readonly<Record<ActivationName, (x: Tensor) => Tensor>> = {
   tanh,
   sigmoid,
   softplus: (x) => torchSoftplus(x),
+  /** Clevert et al. 2016; the exponential sees no positive value, whose overflow would spoil gradients. */
+  elu: (x) => where(greater(x, 0), x, expm1(minimum(x, 0))),
   /** `relu(x)^2` (So et al. 2021, Primer). */
   "squared-relu": (x) => square(relu(x)),
   /** Normal distribution function with mean sqrt(1/2) and standard deviation sqrt(1/(4 pi)) (Ma et al. 2022, Mega). */

@@ -42,8 +42,15 @@ export interface S4Options {
   readonly bidirectional?: boolean;
   /** Where tap 0 of the second set acts: lag -1, as in the original (default), or lag 0. */
   readonly firstBackwardLag?: 0 | -1;
+  /**
+   * Order of a position's C D values: all channels of an output after another (default), or all outputs of a channel, the
+   * original's `swap_channels`.
+   */
+  readonly channelOrder?: "set-major" | "channel-major";
   /** After the state space; `glu` doubles its outputs and halves them again. Default gelu. */
   readonly activation?: string;
+  /** After that one. Default identity. */
+  readonly productActivation?: string;
   /** After the output map; null leaves the map out (the width becomes C D). Default glu. */
   readonly outputActivation?: string | null;
   /** Rate of dropout of the state space's outputs and of the activations. Default 0. */
@@ -69,7 +76,9 @@ const OPTIONS = [
   "channels",
   "bidirectional",
   "firstBackwardLag",
+  "channelOrder",
   "activation",
+  "productActivation",
   "outputActivation",
   "dropout",
   "tieDropout",
@@ -102,12 +111,14 @@ export class S4 implements Mixer {
   readonly channels: number;
   readonly bidirectional: boolean;
   readonly activation: ActivationName;
+  readonly productActivation: ActivationName;
   readonly outputActivation: ActivationName;
   readonly dropout: number;
   readonly kernelDropout: number;
   readonly kernelLength: number | undefined;
   readonly chunkLength: number | undefined;
   readonly #tie: boolean;
+  readonly #channelMajor: boolean;
   readonly #firstBackwardLag: 0 | -1;
 
   /** @param make default: diagonal state spaces */
@@ -120,7 +131,15 @@ export class S4 implements Mixer {
         throw new ConfigError("S4", `${name} must be a positive integer`, { got: `${n}` });
     }
     this.activation = activationName(options.activation ?? "gelu");
+    this.productActivation = activationName(options.productActivation ?? "identity");
     this.outputActivation = activationName(outputActivation ?? "identity");
+    const { channelOrder = "set-major" } = options;
+    if (channelOrder !== "set-major" && channelOrder !== "channel-major")
+      throw new ConfigError("S4", "unknown channelOrder", {
+        expected: "set-major or channel-major",
+        got: String(channelOrder),
+      });
+    this.#channelMajor = channelOrder === "channel-major";
     this.dropout = checkRate("S4", options.dropout ?? 0);
     this.kernelDropout = checkRate("S4", options.kernelDropout ?? 0);
     this.#tie = options.tieDropout ?? false;
@@ -242,6 +261,13 @@ export class S4 implements Mixer {
     });
   }
 
+  /** `[.., C D]` to `[.., D C]`. */
+  #swapped(y: Tensor): Tensor {
+    const lead = y.shape.slice(0, -1);
+    const parts = reshape(y, [...lead, this.channels, this.dim]);
+    return reshape(permute(parts, [...lead.keys(), lead.length + 1, lead.length]), y.shape);
+  }
+
   #drop(y: Tensor, key: Tensor | undefined, site: number): Tensor {
     if (!key || this.dropout === 0) return y;
     if (!this.#tie || y.rank < 3) return dropout(y, this.dropout, key, site);
@@ -249,8 +275,10 @@ export class S4 implements Mixer {
     return mul(y, dropout(mask, this.dropout, key, site));
   }
 
-  #finish(y: Tensor, key?: Tensor): Tensor {
-    const z = this.#drop(activate(this.activation, this.#drop(y, key, 0)), key, 2);
+  #finish(rows: Tensor, key?: Tensor): Tensor {
+    const y = this.#channelMajor ? this.#swapped(rows) : rows;
+    const active = activate(this.activation, this.#drop(y, key, 0));
+    const z = this.#drop(activate(this.productActivation, active), key, 2);
     return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(z)) : z;
   }
 }

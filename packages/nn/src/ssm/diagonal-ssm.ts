@@ -94,6 +94,7 @@ export class DiagonalSsm implements SsmKernel {
   readonly discretization: Discretization;
   readonly bandlimit: number | undefined;
   readonly real: boolean;
+  readonly #ignoreFrequencies: boolean;
   readonly #layout: SsmLayout;
   readonly #stepTransform: PositiveTransform;
   readonly #realTransform: PositiveTransform;
@@ -123,6 +124,7 @@ export class DiagonalSsm implements SsmKernel {
     this.#imagTransform = checkTransform("ssm", options.imagTransform ?? "none");
     this.#fastSteps = options.fastSteps ?? false;
     this.#compat = compat;
+    this.#ignoreFrequencies = options.ignoreFrequencies ?? false;
     [this.channels, this.outputs, this.discretization] = [channels, outputs, discretization];
     [this.bandlimit, this.real, this.copies] = [bandlimit, real, started.length];
     if (channels % this.copies !== 0)
@@ -199,7 +201,10 @@ export class DiagonalSsm implements SsmKernel {
     const times = this.channels / this.copies;
     const spread = (t: Tensor): Tensor => (times === 1 ? t : tile(t, times, 0));
     const aRe = neg(positive(this.aReal.value, this.#realTransform));
-    const imag = this.aImag ? positive(this.aImag.value, this.#imagTransform) : zerosLike(aRe);
+    const imag =
+      this.aImag && !this.#ignoreFrequencies
+        ? positive(this.aImag.value, this.#imagTransform)
+        : zerosLike(aRe);
     const a = new Complex(aRe, this.#layout === "s4" ? neg(imag) : imag).map(spread);
     const shape = [this.copies, this.modes];
     const ones = add(zerosLike(aRe), 1);

@@ -45,6 +45,8 @@ export interface SsmSettings {
   readonly copies?: number;
   /** Real modes in place of conjugate pairs. Default false. */
   readonly real?: boolean;
+  /** Modes are taken at frequency 0 whatever frequencies are stored, H3's `force_real`. Default false. */
+  readonly ignoreFrequencies?: boolean;
   /** Rank of the low-rank part (S4 only). Default 1. */
   readonly rank?: number;
   /** Learning-rate hint of step sizes, modes and input vectors; 0 keeps them fixed. */
@@ -82,6 +84,7 @@ export const SSM_SETTINGS: readonly (keyof SsmSettings)[] = [
   "bandlimit",
   "copies",
   "real",
+  "ignoreFrequencies",
   "rank",
   "learningRate",
   "compat",
