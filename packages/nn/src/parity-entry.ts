@@ -9,6 +9,8 @@ export interface ParityRequest {
   readonly json: Readonly<Record<string, unknown>>;
   /** Shapes of every tensor of the case, by full name (`in.x`, `state.weight`, `out.y`). */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
+  /** Values of a stored tensor, for what a module must know when it is built. */
+  readonly numbers?: (name: string) => ArrayLike<number> | undefined;
 }
 
 /** A built case. */

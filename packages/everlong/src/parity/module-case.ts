@@ -65,12 +65,16 @@ export async function runModuleCase(
   device: Device,
 ): Promise<Deviation[]> {
   const shapes = new Map([...c.tensors].map(([n, t]) => [n, t.shape]));
+  const numbers = (name: string): Float64Array | undefined => {
+    const stored = c.tensors.get(name);
+    return stored && storedValues(stored);
+  };
   const {
     module,
     call,
     float32Inside,
     rename = (key: string): string => key,
-  } = build({ args: c.args, json: c.json, shapes });
+  } = build({ args: c.args, json: c.json, shapes, numbers });
   if (module) {
     const later = strip("state.", c.tensors);
     // Cases in which forwards change the state store where it began.

@@ -39,6 +39,8 @@ export interface RotaryMath {
   readonly angle: (position: number, frequency: number) => number;
   readonly cos: (angle: number) => number;
   readonly sin: (angle: number) => number;
+  /** XPos' factor of a pair, `(feature + 0.4 R) / (1.4 R)` with R = `dim`. */
+  readonly scale: (feature: number, dim: number) => number;
 }
 
 const float64: RotaryMath = {
@@ -46,6 +48,7 @@ const float64: RotaryMath = {
   angle: (position, frequency) => position * frequency,
   cos: Math.cos,
   sin: Math.sin,
+  scale: (feature, dim) => (feature + 0.4 * dim) / (1.4 * dim),
 };
 
 /** Positions up to SPLIT^2. */
@@ -88,7 +91,7 @@ export class Rotary {
     const sin = new Float64Array(length * half);
     for (let i = 0; i < half; i++) {
       const frequency = this.#math.frequency(this.base, (2 * i) / this.dim);
-      const grow = (2 * i + 0.4 * this.dim) / (1.4 * this.dim);
+      const grow = this.#math.scale(2 * i, this.dim);
       for (let t = 0; t < length; t++) {
         const angle = this.#math.angle(t, frequency);
         let scale = 1;

@@ -30,6 +30,7 @@ import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { circularConv } from "../filters/circular-conv.ts";
 import { CarriedConvs } from "../filters/carried-convs.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
+import { roundHalfEven } from "../ssm/rounding.ts";
 import { lastReal, zeroPadding } from "./padding.ts";
 
 export const LONG_CONV_SIDES = ["causal", "two-sided", "folded"] as const;
@@ -164,8 +165,11 @@ export class LongConv implements Mixer, LongFilterLayer {
     this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
   }
 
-  /** @param x `[B, T, D]`, any T. */
-  forward(x: Tensor, options: ForwardOptions = {}): Tensor {
+  /**
+   * @param x `[B, T, D]`, any T.
+   * @param rate with `short-period`, safari's argument of that name: it changes the period, and the filters not at all
+   */
+  forward(x: Tensor, options: ForwardOptions = {}, rate = 1): Tensor {
     if (x.rank !== 3 || x.shape[2] !== this.dim) {
       throw new ShapeError("LongConv", "expected [B, T, D]", {
         expected: `[B, T, ${this.dim}]`,
@@ -175,7 +179,7 @@ export class LongConv implements Mixer, LongFilterLayer {
     const { mask, key } = options;
     const u = zeroPadding(x, mask);
     const filters = this.kernel.forward(key && random.foldIn(key, 1));
-    let y = activate(this.activation, this.#convolve(this.#wide(u), filters));
+    let y = activate(this.activation, this.#convolve(this.#wide(u), filters, rate));
     if (key && this.dropout > 0) {
       y = this.#tie
         ? mul(
@@ -269,7 +273,7 @@ export class LongConv implements Mixer, LongFilterLayer {
   }
 
   /** `u` `[B, T, C D]` with filters `[C or 2 C, D, J]`, skip included. */
-  #convolve(u: Tensor, filters: Tensor): Tensor {
+  #convolve(u: Tensor, filters: Tensor, rate: number): Tensor {
     const skip = reshape(this.skip.value, [this.channels * this.dim]);
     const taps = filters.shape[2]!;
     const behind =
@@ -280,7 +284,8 @@ export class LongConv implements Mixer, LongFilterLayer {
           : undefined;
     if (this.#compat) {
       const time = u.shape[1]!;
-      const period = this.#compat === "short-period" ? Math.min(time, this.maxLength) + time : 2 * time;
+      const reach = roundHalfEven(this.maxLength / rate);
+      const period = this.#compat === "short-period" ? Math.min(time, reach) + time : 2 * time;
       return circularConv(u, this.#periodic(this.#rows(filters, 0, taps), behind, time), skip, period);
     }
     const ahead = this.#rows(filters, 0, this.sides === "folded" ? this.maxLength : taps);

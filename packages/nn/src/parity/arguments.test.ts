@@ -73,8 +73,8 @@ test.each([
   ],
   ["src.models.ssm_seq.SSMLMHeadModel", { ssm_cfg: { mode: "ema" } }, "ssm_cfg.mode"],
   ["models.s4.s4.S4Block", { gate: 2 }, "gate"],
-  ["models.s4.s4.S4Block", { swap_channels: true }, "swap_channels"],
-  ["src.models.sequence.modules.s4nd.S4ND", { hyper_act: "gelu" }, "hyper_act"],
+  ["models.s4.s4.S4Block", { bottleneck: 2 }, "bottleneck"],
+  ["src.models.sequence.long_conv.LongConv", { activation: "glu" }, "activation"],
   ["src.models.sequence.long_conv.LongConv", { block_fft_conv: true }, "block_fft_conv"],
 ])("%s refuses %o", (cls, more, name) => {
   expect(() => parityModules[cls]!(request({ ...LEAST[cls], ...more }))).toThrow(

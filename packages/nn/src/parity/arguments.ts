@@ -29,6 +29,10 @@ export function stringOr(args: Arguments, name: string, otherwise: string): stri
   return value;
 }
 
+/** The name of an activation; null is the originals' other name of none. */
+export const activationOr = (args: Arguments, name: string, otherwise: string): string =>
+  args[name] === null ? "identity" : stringOr(args, name, otherwise);
+
 /** A number that must be there. */
 export function required(args: Arguments, name: string): number {
   const value = args[name];
@@ -46,6 +50,30 @@ export function pairOr(
   if (value === undefined || value === null) return otherwise;
   if (!Array.isArray(value) || value.length !== 2) throw wrong(name, value, "two numbers");
   return [Number(value[0]), Number(value[1])];
+}
+
+/** What a case passes to the call beside its inputs, a record or Python's text of one, reduced to its numbers. */
+export interface CallNumbers {
+  /** Real positions of each row. */
+  readonly lengths: readonly number[] | undefined;
+  readonly rate: number;
+}
+
+/** @throws ConfigError `unsupported: ...` for anything but `lengths` and `rate` */
+export function callNumbers(json: Arguments): CallNumbers {
+  const given = json["call_kwargs"] ?? {};
+  const text = typeof given === "string" ? given : JSON.stringify(given);
+  const after = (name: string, value: RegExp): string | undefined =>
+    new RegExp(`['"]?${name}['"]?\\s*[:=]\\s*${value.source}`).exec(text)?.[1];
+  for (const [, name] of text.matchAll(/([a-z_]\w*)['"]?\s*[:=]/gi))
+    if (name !== "lengths" && name !== "rate")
+      throw new ConfigError("parity", `unsupported: argument "${name}" of the call`, { got: text });
+  const lengths = after("lengths", /["']?([^\]]*\]|-?\d+)/);
+  const rate = after("rate", /["']?([\d.e+-]+)/i);
+  return {
+    lengths: lengths?.match(/\d+/g)?.map(Number) ?? (lengths === undefined ? undefined : []),
+    rate: rate === undefined ? 1 : Number(rate),
+  };
 }
 
 /** What is known about the constructor arguments of an original class. */

@@ -29,10 +29,19 @@ export function originalAttention(
         "softmax_scale",
         ...(standalone
           ? ["embed_dim"]
-          : ["rotary_emb_dim", "rotary_emb_base", "rotary_emb_scale_base", "rotary_emb_interleaved"]),
+          : [
+              // Later versions of flash-attention have two biases and grouped keys.
+              "qkv_proj_bias",
+              "out_proj_bias",
+              "num_heads_kv",
+              "rotary_emb_dim",
+              "rotary_emb_base",
+              "rotary_emb_scale_base",
+              "rotary_emb_interleaved",
+            ]),
       ],
       withoutEffect: ["dropout", "use_flash_attn", "fused_bias_fc", "checkpointing", "device", "dtype"],
-      only: { cross_attn: [false], return_residual: [false] },
+      only: { cross_attn: [false], return_residual: [false], use_alibi: [false] },
     },
     "attn_cfg",
   );
@@ -54,7 +63,9 @@ export function originalAttention(
           dim,
           heads: required(config, "num_heads"),
           causal: layer > first || booleanOr(config, "causal", true),
-          qkvBias: booleanOr(config, "bias", true),
+          headsKv: numberOr(config, "num_heads_kv", required(config, "num_heads")),
+          qkvBias: booleanOr(config, "qkv_proj_bias", booleanOr(config, "bias", true)),
+          outBias: booleanOr(config, "out_proj_bias", true),
           shortConv: booleanOr(config, "dwconv", false),
           ...(rotary > 0
             ? {

@@ -96,6 +96,7 @@ export const rotaryFloat32: RotaryMath = {
   angle: (position, frequency) => f(position * frequency),
   cos: cos32,
   sin: sin32,
+  scale: (feature, dim) => f(f(feature + f(0.4 * dim)) / f(1.4 * dim)),
 };
 
 /** Sine tables as mad-lab makes them. */

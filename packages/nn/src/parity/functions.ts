@@ -94,10 +94,13 @@ export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
     if (numberOr(args, "rotary_dim", 0) > 0 && !(inputs["cos"] && inputs["sin"]))
       throw new ConfigError("parity", 'unsupported: argument "rotary_dim" without tables of angles');
     const interleaved = booleanOr(args, "interleaved", false);
-    const turn = (t: Tensor): Tensor =>
-      inputs["cos"] && inputs["sin"]
-        ? rotate(t, cast(inputs["cos"], t.dtype), cast(inputs["sin"], t.dtype), interleaved)
-        : t;
+    const turn = (t: Tensor): Tensor => {
+      const { cos, sin } = inputs;
+      if (!cos || !sin) return t;
+      // Tables may go on past the last position.
+      const rows = (table: Tensor): Tensor => cast(narrow(table, 0, 0, t.shape[1]!), t.dtype);
+      return rotate(t, rows(cos), rows(sin), interleaved);
+    };
     const [q, k, v] = [turn(inputs["q"]!), turn(inputs["k"]!), inputs["v"]!];
     const masks = Object.entries(inputs).filter(([, t]) => !isFloat(t.dtype) && t.rank === 2);
     const maskOf = (letter: string): Tensor | undefined =>

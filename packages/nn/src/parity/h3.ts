@@ -10,7 +10,7 @@ import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry
 import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
 import { originalAttention } from "./attention.ts";
 import { MODEL_ARGUMENTS, renameLanguageModel } from "./long-conv-model.ts";
-import { ssmSettings } from "./ssm-arguments.ts";
+import { roundsKernel, ssmSettings } from "./ssm-arguments.ts";
 import { renameSsm } from "./state-spaces.ts";
 
 function makeH3(args: Arguments, dim: number, key: Tensor, inside = ""): H3 {
@@ -31,9 +31,19 @@ function makeH3(args: Arguments, dim: number, key: Tensor, inside = ""): H3 {
         "rank",
         "n_ssm",
         "bandlimit",
+        "force_real",
       ],
-      withoutEffect: ["use_fast_fftconv", "dropout", "layer_idx", "lr", "verbose", "device", "dtype"],
-      only: { mode: ["diag"], channels: [1], force_real: [false] },
+      withoutEffect: [
+        "use_fast_fftconv",
+        "dropout",
+        "layer_idx",
+        "lr",
+        "verbose",
+        "measure_args",
+        "device",
+        "dtype",
+      ],
+      only: { mode: ["diag"], channels: [1] },
     },
     inside,
   );
@@ -49,7 +59,7 @@ function makeH3(args: Arguments, dim: number, key: Tensor, inside = ""): H3 {
     dim,
     headDim: numberOr(args, "head_dim", 1),
     stateSize: stateSize ?? 64,
-    ssm,
+    ssm: { ...ssm, ignoreFrequencies: booleanOr(args, "force_real", false) },
     ...(typeof length === "number" ? { kernelLength: length } : {}),
   });
 }
@@ -72,6 +82,7 @@ function h3({ args, shapes }: ParityRequest): ParityModule {
   return {
     module,
     rename: renameH3,
+    float32Inside: roundsKernel(args),
     call: ({ u }) => {
       const [batch, time] = u!.shape as [number, number, number];
       const taps = Math.min(time, module.kernelLength ?? time);

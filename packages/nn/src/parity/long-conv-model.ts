@@ -1,8 +1,9 @@
 // The language models of safari and hyena-dna, and the standalone HyenaDNA model: pre-norm blocks of a mixer and an MLP.
 
-import { ConfigError, iota, less, mean, random, tensor, unsqueeze, type Tensor } from "@everlong/core";
+import { ConfigError, div, mean, random, tensor, type Tensor } from "@everlong/core";
 import { LanguageModel } from "../backbones/language-model.ts";
 import type { LayerSpec } from "../backbones/block.ts";
+import type { LayerShape } from "../registry-entry.ts";
 import { Mlp } from "../channel/mlp.ts";
 import { Linear } from "../layers/linear.ts";
 import { SequenceHead, type Readout } from "../layers/sequence-head.ts";
@@ -19,6 +20,7 @@ import {
   type SharedArguments,
 } from "./arguments.ts";
 import { originalAttention } from "./attention.ts";
+import { prefixMask } from "./prefix-mask.ts";
 import { fullHyena, isDna, standaloneHyena } from "./hyena.ts";
 
 type MakeHyena = (layer: Arguments, key: Tensor) => Hyena;
@@ -62,14 +64,16 @@ function record(args: Arguments, name: string): Arguments {
   return value as Arguments;
 }
 
-/** The backbone with the embedding as output map; every block of the original is two of ours. */
+/** The backbone with the embedding as output map; every block of the original is two of ours, or one without MLPs. */
 function backbone(args: Arguments, makeHyena: MakeHyena, embedDim = false): LanguageModel {
   const dim = required(args, "d_model");
   const layer: Arguments = { d_model: dim, ...record(args, "layer") };
   const attention = originalAttention(args, dim, embedDim);
   const layers = Array.from({ length: required(args, "n_layer") }, (_, i): LayerSpec[] => [
     ({ key }) => attention(i, key) ?? makeHyena(layer, key),
-    ({ key }) => new Mlp({ key, dim, inner: numberOr(args, "d_inner", 4 * dim) }),
+    ...(booleanOr(args, "identity_mlp", false)
+      ? []
+      : [({ key }: LayerShape) => new Mlp({ key, dim, inner: numberOr(args, "d_inner", 4 * dim) })]),
   ]).flat();
   const positions = numberOr(args, "max_position_embeddings", 0);
   const multiple = numberOr(args, "pad_vocab_size_multiple", 1);
@@ -87,8 +91,11 @@ function backbone(args: Arguments, makeHyena: MakeHyena, embedDim = false): Lang
   });
 }
 
-/** Original names to ours; modules under gradient checkpointing have a `layer` in between. */
-export function renameLanguageModel(key: string): string | undefined {
+/**
+ * Original names to ours; modules under gradient checkpointing have a `layer` in between.
+ * @param parts of ours that make one block
+ */
+export function renameLanguageModel(key: string, parts = 2): string | undefined {
   if (key.startsWith("lm_head.")) return undefined;
   const outer: Readonly<Record<string, string>> = {
     "backbone.embeddings.word_embeddings.": "embedding.",
@@ -100,7 +107,7 @@ export function renameLanguageModel(key: string): string | undefined {
   const match = /^backbone\.layers\.(\d+)\.(norm1|norm2|mixer|mlp)\.(?:layer\.)?(.*)$/.exec(key);
   if (!match) return key;
   const [, index, part, rest] = match as unknown as [string, string, string, string];
-  const at = 2 * Number(index) + (part === "norm2" || part === "mlp" ? 1 : 0);
+  const at = parts * Number(index) + (part === "norm2" || part === "mlp" ? 1 : 0);
   if (part === "norm1" || part === "norm2") return `layers.${at}.norm.${rest}`;
   const inner = rest
     .replace(/^Wqkv\./, "wqkv.")
@@ -122,12 +129,16 @@ function checkLayerName(args: Arguments): void {
 /** The language-model head of safari and hyena-dna. */
 export function longConvLanguageModel({ args, json }: ParityRequest): ParityModule {
   const dna = isDna(json);
-  checkArguments(args, { ...MODEL_ARGUMENTS, used: [...MODEL_ARGUMENTS.used, "layer"] });
+  checkArguments(args, {
+    ...MODEL_ARGUMENTS,
+    used: [...MODEL_ARGUMENTS.used, "layer", ...(dna ? ["identity_mlp"] : [])],
+  });
   checkLayerName(args);
   const model = backbone(args, (layer, key) => fullHyena(layer, dna, key, "layer"));
+  const parts = booleanOr(args, "identity_mlp", false) ? 1 : 2;
   return {
     module: model,
-    rename: renameLanguageModel,
+    rename: (key) => renameLanguageModel(key, parts),
     call: ({ input_ids }) => ({ logits: model.forward(input_ids!) }),
   };
 }
@@ -159,13 +170,46 @@ export function hyenaDnaModel({ args }: ParityRequest): ParityModule {
   };
 }
 
+/**
+ * Means of several positions as the original divides them, along the features: an error there unless there are as many
+ * features as positions.
+ */
+class MisplacedMean {
+  readonly outputTransform: Linear | undefined;
+  readonly #positions: number;
+
+  /** @param positions 0 for all */
+  constructor(args: Arguments, positions: number) {
+    this.#positions = positions;
+    const outputs = args["d_output"];
+    if (typeof outputs === "number")
+      this.outputTransform = new Linear({ key: random.key(0), inputs: required(args, "d_model"), outputs });
+  }
+
+  forward(x: Tensor, options: { readonly mask?: Tensor }): Tensor {
+    const time = x.shape[1]!;
+    const count = this.#positions === 0 ? time : this.#positions;
+    if (options.mask || x.shape[2] !== count)
+      throw new ConfigError("parity", 'unsupported: argument "mode" pool over several positions', {
+        expected: `${count} features`,
+        got: `${x.shape[2]}`,
+      });
+    const sums = new SequenceHead({ key: random.key(0), dim: count, readout: "sum", positions: count });
+    const counts = Array.from({ length: count }, (_, i) => time - count + 1 + i);
+    const read = div(sums.forward(x), tensor(counts, { dtype: x.dtype, device: x.device }));
+    return this.outputTransform ? this.outputTransform.forward(read) : read;
+  }
+}
+
 /** hyena-dna's decoder: several variants in one case, each with a state of its own. */
 export function sequenceDecoder({ args, json }: ParityRequest): ParityModule {
   checkArguments(args, { used: ["d_model", "d_output", "l_output", "mode", "use_lengths", "lengths"] });
   const variants = (json["variants"] ?? [{ i: 0, ...args }]) as readonly Arguments[];
-  const heads = variants.map((v) => {
+  const heads = variants.map((v): SequenceHead | MisplacedMean => {
     const length = v["l_output"];
     const mode = stringOr(v, "mode", "last");
+    if (mode === "pool" && length !== 0 && length !== 1)
+      return new MisplacedMean(args, numberOr(v, "l_output", 0));
     return new SequenceHead({
       key: random.key(0),
       dim: required(args, "d_model"),
@@ -180,13 +224,7 @@ export function sequenceDecoder({ args, json }: ParityRequest): ParityModule {
       Object.fromEntries(
         variants.map((v, i) => {
           const lengths = v["lengths"];
-          const device = { device: x!.device };
-          const mask = Array.isArray(lengths)
-            ? less(
-                iota([x!.shape[0]!, x!.shape[1]!], 1, device),
-                unsqueeze(tensor(lengths.map(Number), { dtype: "i32", ...device }), 1),
-              )
-            : undefined;
+          const mask = Array.isArray(lengths) ? prefixMask(lengths.map(Number), x!) : undefined;
           return [`${numberOr(v, "i", i)}`, heads[i]!.forward(x!, mask ? { mask } : {})];
         }),
       ),

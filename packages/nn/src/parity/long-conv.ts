@@ -1,11 +1,22 @@
 // Long convolutions with free filters as safari and its standalone file construct them.
 
-import { random, transpose, type Tensor } from "@everlong/core";
+import { ConfigError, random, transpose, type Tensor } from "@everlong/core";
 import type { LongKernelSettings } from "../filters/long-kernel.ts";
 import { H3Conv } from "../mixers/h3-conv.ts";
 import { LongConv } from "../mixers/long-conv.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
+import {
+  activationOr,
+  booleanOr,
+  callNumbers,
+  checkArguments,
+  numberOr,
+  required,
+  stringOr,
+  type Arguments,
+} from "./arguments.ts";
+import { prefixMask } from "./prefix-mask.ts";
+import { WeightNormed } from "./weight-normed.ts";
 
 const KERNEL_ARGUMENTS = [
   "lam",
@@ -41,7 +52,7 @@ const transposedIf =
 const rename = (key: string): string | undefined =>
   key === "D" ? "skip" : key.replace("output_linear.0.", "output_linear.");
 
-function longConv({ args }: ParityRequest): ParityModule {
+function longConv({ args, json }: ParityRequest): ParityModule {
   checkArguments(args, {
     used: [
       "d_model",
@@ -51,11 +62,16 @@ function longConv({ args }: ParityRequest): ParityModule {
       "activation",
       "postact",
       "transposed",
+      "weight_norm",
       ...KERNEL_ARGUMENTS,
     ],
     withoutEffect: ["initializer", "dropout", "tie_dropout", "verbose"],
-    only: { weight_norm: [false], block_fft_conv: [false], block_fft_conv_args: [] },
+    only: { block_fft_conv: [false], block_fft_conv_args: [] },
   });
+  const activation = activationOr(args, "activation", "gelu");
+  // The original halves whichever axis comes last, and its output map fits only where that is time.
+  if (activation === "glu") throw new ConfigError("parity", 'unsupported: argument "activation" glu');
+  const { lengths, rate } = callNumbers(json);
   const twoSided = booleanOr(args, "bidirectional", false);
   const folded = !booleanOr(args, "causal", true);
   const module = new LongConv({
@@ -64,13 +80,23 @@ function longConv({ args }: ParityRequest): ParityModule {
     maxLength: numberOr(args, "l_max", 1024),
     channels: numberOr(args, "channels", 1),
     sides: twoSided ? "two-sided" : folded ? "folded" : "causal",
-    activation: stringOr(args, "activation", "gelu"),
+    activation,
     outputActivation: args["postact"] === null ? null : stringOr(args, "postact", "glu"),
     filter: filterSettings(args),
     compat: "short-period",
   });
-  const apply = transposedIf(booleanOr(args, "transposed", true), (x) => module.forward(x));
-  return { module, rename, call: ({ u }) => ({ y: apply(u!), kernel: module.kernel.forward() }) };
+  const apply = transposedIf(booleanOr(args, "transposed", true), (x) =>
+    module.forward(x, lengths ? { mask: prefixMask(lengths, x) } : {}, rate),
+  );
+  const normed = booleanOr(args, "weight_norm", false) ? new WeightNormed(module.outputLinear) : undefined;
+  return {
+    module: normed ? { skip: module.skip, kernel: module.kernel, outputLinear: normed } : module,
+    rename,
+    call: ({ u }) => {
+      normed?.apply();
+      return { y: apply(u!), kernel: module.kernel.forward() };
+    },
+  };
 }
 
 function standaloneLongConv({ args }: ParityRequest): ParityModule {
@@ -97,14 +123,14 @@ function standaloneLongConv({ args }: ParityRequest): ParityModule {
 
 function h3Conv({ args }: ParityRequest): ParityModule {
   checkArguments(args, {
-    used: ["d_model", "l_max", "head_dim", ...KERNEL_ARGUMENTS.filter((name) => name !== "causal")],
+    used: ["d_model", "l_max", "head_dim", ...KERNEL_ARGUMENTS],
     withoutEffect: ["use_fast_fftconv", "dropout", "layer_idx", "device", "dtype"],
-    only: { causal: [true] },
   });
   const module = new H3Conv({
     key: random.key(0),
     dim: required(args, "d_model"),
-    maxLength: required(args, "l_max"),
+    // Filters that are not causal are twice as long and circular, as all of the original's are.
+    maxLength: required(args, "l_max") * (booleanOr(args, "causal", true) ? 1 : 2),
     headDim: numberOr(args, "head_dim", 1),
     filter: filterSettings(args),
     compat: true,

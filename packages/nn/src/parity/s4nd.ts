@@ -5,11 +5,13 @@ import { S4nd, type S4ndOptions } from "../mixers/s4nd.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import { DplrSsm } from "../ssm/dplr-ssm.ts";
 import { roundHalfEven } from "../ssm/rounding.ts";
-import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
-import { SSM_ARGUMENTS, dplrSettings, isDiagonal, ssmSettings } from "./ssm-arguments.ts";
+import { activationOr, booleanOr, checkArguments, numberOr, required, type Arguments } from "./arguments.ts";
+import { SSM_ARGUMENTS, dplrSettings, isDiagonal, roundsKernel, ssmSettings } from "./ssm-arguments.ts";
 import { renameS4With } from "./state-spaces.ts";
+import { WeightNormed } from "./weight-normed.ts";
 
-function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
+function s4nd(request: ParityRequest): ParityModule {
+  const { args, json, shapes, numbers } = request;
   checkArguments(args, {
     used: [
       ...SSM_ARGUMENTS.used,
@@ -27,9 +29,18 @@ function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
       "contract_version",
       "mode",
       "kernel",
+      "weight_norm",
     ],
-    withoutEffect: [...SSM_ARGUMENTS.withoutEffect, "initializer", "dropout", "tie_dropout", "return_state"],
-    only: { ln: [false], weight_norm: [false], hyper_act: [null] },
+    // `ln` and `hyper_act` are taken and never read.
+    withoutEffect: [
+      ...SSM_ARGUMENTS.withoutEffect,
+      "initializer",
+      "dropout",
+      "tie_dropout",
+      "return_state",
+      "ln",
+      "hyper_act",
+    ],
   });
   const axes = numberOr(args, "dim", 2);
   const given = args["l_max"];
@@ -41,6 +52,8 @@ function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
   const resolutions = (json["resolutions"] ?? [{ rate: 1 }]) as readonly Arguments[];
   // The length that each axis's stored read-out suits after all resolutions.
   const suited = lengths.map((limit, axis) => {
+    const stored = numbers?.(`state.kernel.${axis}.l_kernel`);
+    if (stored?.length === 1) return stored[0]!;
     let known = limit ?? 0;
     for (const [i, resolution] of resolutions.entries()) {
       const shape = shapes.get(`in.x${i}`) ?? shapes.get("in.x")!;
@@ -62,8 +75,8 @@ function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
     bidirectional: booleanOr(args, "bidirectional", true),
     kernelLengths: lengths,
     form: booleanOr(args, "linear", true) ? "convolution" : "layer",
-    activation: stringOr(args, "activation", "gelu"),
-    outputActivation: stringOr(args, "final_act", "identity"),
+    activation: activationOr(args, "activation", "gelu"),
+    outputActivation: activationOr(args, "final_act", "identity"),
     ssm: ssmSettings(args, "legs"),
     ...(typeof args["out_channels"] === "number" ? { outChannels: args["out_channels"] } : {}),
     ...(rank > 1 && numberOr(args, "contract_version", 0) === 1 ? { compat: "unsummed-rank" as const } : {}),
@@ -78,10 +91,16 @@ function s4nd({ args, json, shapes }: ParityRequest): ParityModule {
     transposed ? permute(t, [0, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 2), 1]) : t;
   const channelsFirst = (t: Tensor): Tensor =>
     transposed ? permute(t, [0, t.rank - 1, ...Array.from({ length: t.rank - 2 }, (_, i) => i + 1)]) : t;
+  const normed =
+    booleanOr(args, "weight_norm", false) && module.outputLinear
+      ? new WeightNormed(module.outputLinear)
+      : undefined;
   return {
-    module,
+    module: normed ? { skip: module.skip, kernel: module.kernel, outputLinear: normed } : module,
     rename: renameS4With(args),
+    float32Inside: roundsKernel(args),
     call: (inputs) => {
+      normed?.apply();
       const out: Record<string, Tensor> = {};
       for (const [i, resolution] of resolutions.entries()) {
         const rate = numberOr(resolution, "rate", 1);

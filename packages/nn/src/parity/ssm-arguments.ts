@@ -37,13 +37,21 @@ export const SSM_ARGUMENTS: SharedArguments = {
     "diagonal",
     "random_real",
     "random_imag",
+    "real_random",
+    "imag_random",
     "real_scale",
     "imag_scale",
+    "B_random",
+    "B_scale",
+    "P_scale",
+    "B_clip",
+    "diagonalize_precision",
+    "measure_args",
   ],
 };
 
-/** Other names of starts. */
-const SYNONYMS: Readonly<Record<string, string>> = {
+/** Other names of starts, and those that start parameters no other way than by their stored values. */
+const SYNONYMS: Readonly<Record<string, SsmStart>> = {
   fout: "fourier",
   "diag-linear": "diag-lin",
   "diag-inverse": "diag-inv",
@@ -53,7 +61,19 @@ const SYNONYMS: Readonly<Record<string, string>> = {
   "diag-hippo": "diag-legs",
 };
 
-function startOf(name: string): SsmStart {
+/** A start of one name, of a random low-rank part (`dplr-*`) or of several in equal parts; the state replaces all of them. */
+function startOf(args: Arguments, otherwise: string): SsmStart {
+  const given = args["init"] ?? args["measure"] ?? otherwise;
+  if (Array.isArray(given)) {
+    for (const name of given) startOf({ init: name }, otherwise);
+    return "diag-lin";
+  }
+  if (typeof given !== "string")
+    throw new ConfigError("parity", 'argument "init" cannot be used', {
+      expected: "a name or a list of names",
+      got: JSON.stringify(given),
+    });
+  const name = given.replace(/^dplr(?=-|$)/, "diag");
   const found = SSM_STARTS.find((s) => s === (SYNONYMS[name] ?? name));
   if (!found) throw new ConfigError("parity", `unknown start "${name}"`);
   return found;
@@ -64,7 +84,7 @@ export function ssmSettings(args: Arguments, start: string): SsmSettings {
   const disc = stringOr(args, "disc", "zoh");
   return {
     stateSize: numberOr(args, "d_state", 64),
-    start: startOf(stringOr(args, "init", stringOr(args, "measure", start))),
+    start: startOf(args, start),
     inputStart: INPUT_STARTS.find((s) => s === args["B_init"]) ?? "constant",
     normalize: booleanOr(args, "normalize", false),
     discretization: disc as Discretization,
@@ -83,6 +103,9 @@ export function ssmSettings(args: Arguments, start: string): SsmSettings {
     ...(typeof args["n_ssm"] === "number" ? { copies: args["n_ssm"] } : {}),
   };
 }
+
+/** DSS's kernel is rounded to float32 whatever its parameters are. */
+export const roundsKernel = (args: Arguments): boolean => args["disc"] === "dss";
 
 export const isDiagonal = (args: Arguments): boolean =>
   ["diag", "s4d"].includes(stringOr(args, "mode", stringOr(args, "kernel", "dplr")));

@@ -2,8 +2,6 @@
 
 import {
   concat,
-  iota,
-  less,
   narrow,
   neg,
   random,
@@ -23,8 +21,18 @@ import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry
 import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
 import { DplrSsm } from "../ssm/dplr-ssm.ts";
 import { roundHalfEven } from "../ssm/rounding.ts";
-import { booleanOr, checkArguments, numberOr, required, stringOr, type Arguments } from "./arguments.ts";
-import { SSM_ARGUMENTS, dplrSettings, isDiagonal, ssmSettings } from "./ssm-arguments.ts";
+import {
+  activationOr,
+  booleanOr,
+  callNumbers,
+  checkArguments,
+  numberOr,
+  required,
+  stringOr,
+  type Arguments,
+} from "./arguments.ts";
+import { prefixMask } from "./prefix-mask.ts";
+import { SSM_ARGUMENTS, dplrSettings, isDiagonal, roundsKernel, ssmSettings } from "./ssm-arguments.ts";
 
 const KERNEL_ARGUMENTS = {
   ...SSM_ARGUMENTS,
@@ -33,9 +41,16 @@ const KERNEL_ARGUMENTS = {
 
 /** Of the convolution layer; the block has more. */
 const LAYER_ARGUMENTS = {
-  used: [...KERNEL_ARGUMENTS.used, "bidirectional", "activation", "transposed", "mode", "kernel"],
+  used: [
+    ...KERNEL_ARGUMENTS.used,
+    "bidirectional",
+    "activation",
+    "transposed",
+    "mode",
+    "kernel",
+    "swap_channels",
+  ],
   withoutEffect: [...KERNEL_ARGUMENTS.withoutEffect, "dropout", "tie_dropout", "drop_kernel"],
-  only: { swap_channels: [false] },
 };
 
 /** Last parts of original names to ours. */
@@ -80,6 +95,7 @@ function diagonalKernel({ args, json }: ParityRequest): ParityModule {
   return {
     module,
     rename: renameSsm,
+    float32Inside: roundsKernel(args),
     call: () => Object.fromEntries(rates(json).map(([rate, name]) => [name, module.kernel(length, rate)])),
   };
 }
@@ -98,8 +114,19 @@ function renameDplr(key: string): string | undefined {
   return name.replace(/(^|\.)(dt|a_real|a_imag|b|c)$/, "$1diagonal.$2");
 }
 
-/** The length that the original's read-out suits after kernels of `length` at these rates. */
-function truncatedLength(args: Arguments, length: number, wanted: readonly number[]): number {
+/**
+ * The length that the original's stored read-out suits, 0 for none: what its buffer `l_kernel` says, or else what follows
+ * from kernels of `length` at these rates.
+ * @param key of the buffer in the state
+ */
+function truncatedLength(
+  { args, numbers }: ParityRequest,
+  key: string,
+  length: number,
+  wanted: readonly number[],
+): number | undefined {
+  const stored = numbers?.(`state.${key}`) ?? numbers?.(`state_initial.${key}`);
+  if (stored?.length === 1) return stored[0]! > 0 ? stored[0]! : undefined;
   const limit = args["l_max"];
   let known = typeof limit === "number" && limit > 0 ? limit : roundHalfEven(wanted[0]! * length);
   for (const rate of wanted) while (roundHalfEven(rate * length) > known) known *= 2;
@@ -148,16 +175,14 @@ function dplrKernel(request: ParityRequest): ParityModule {
   if (typeof json["L_first"] === "number") return dplrDoubling(request);
   const length = required(json, "L");
   const list = rates(json);
+  const asked = list.map(([rate]) => rate);
+  const suited = truncatedLength(request, "l_kernel", length, asked);
   const module = new DplrSsm({
     ...dplrSettings(args),
     key: random.key(0),
     channels: required(args, "d_model"),
     outputs: numberOr(args, "channels", 1),
-    truncatedLength: truncatedLength(
-      args,
-      length,
-      list.map(([rate]) => rate),
-    ),
+    ...(suited === undefined ? {} : { truncatedLength: suited }),
   });
   return {
     module,
@@ -180,38 +205,33 @@ export function renameS4With(args: Arguments): (key: string) => string | undefin
   };
 }
 
-function s4Layer(args: Arguments, outputActivation: string | null, time: number): S4 {
+function s4Layer(
+  request: ParityRequest,
+  outputActivation: string | null,
+  time: number,
+  inside = "",
+  rate = 1,
+): S4 {
+  const { args } = request;
   const length = args["l_max"];
   const options: S4Options = {
     key: random.key(0),
     dim: required(args, "d_model"),
     channels: numberOr(args, "channels", 1),
     bidirectional: booleanOr(args, "bidirectional", false),
-    activation: stringOr(args, "activation", "gelu"),
+    channelOrder: booleanOr(args, "swap_channels", false) ? "channel-major" : "set-major",
+    activation: activationOr(args, "activation", "gelu"),
+    productActivation: activationOr(args, "mult_act", "identity"),
     outputActivation,
     ...(typeof length === "number" ? { kernelLength: length } : {}),
     ssm: ssmSettings(args, "legs"),
   };
   if (isDiagonal(args)) return new S4(options);
-  return new S4(
-    options,
-    (shape) =>
-      new DplrSsm({ ...dplrSettings(args), ...shape, truncatedLength: truncatedLength(args, time, [1]) }),
-  );
-}
-
-/** A case's `lengths` as a mask `[B, T]`; the JSON holds them as text. */
-function lengthMask(json: ParityRequest["json"], like: Tensor): Tensor | undefined {
-  const text = JSON.stringify((json["call_kwargs"] as Arguments | undefined)?.["lengths"] ?? "");
-  const lengths = text.match(/\d+/g)?.map(Number);
-  if (!lengths) return undefined;
-  const [batch, time] = like.shape as [number, number];
-  const on = { device: like.device };
-  const column = tensor(
-    lengths.map((n) => [n]),
-    { dtype: "i32", ...on },
-  );
-  return less(iota([batch, time], 1, on), column);
+  // Layers ask for no more than the limit, unlike those who call the kernel.
+  const asked = typeof length === "number" ? Math.min(time, roundHalfEven(length / rate)) : time;
+  const suited = truncatedLength(request, `${inside}kernel.l_kernel`, asked, [rate]);
+  const truncated = suited === undefined ? {} : { truncatedLength: suited };
+  return new S4(options, (shape) => new DplrSsm({ ...dplrSettings(args), ...shape, ...truncated }));
 }
 
 /** All positions one step at a time from an empty state: outputs `[B, T, D]` and the last state. */
@@ -245,32 +265,29 @@ function withConjugates(state: Tensor): Tensor {
   return concat([state, concat([re, neg(im)], 3)], 2);
 }
 
-function s4Block({ args, json, shapes }: ParityRequest): ParityModule {
+function s4Block(request: ParityRequest): ParityModule {
+  const { args, json, shapes } = request;
   checkArguments(args, {
-    used: [...LAYER_ARGUMENTS.used, "final_act", "postact"],
-    withoutEffect: [...LAYER_ARGUMENTS.withoutEffect, "initializer", "gate_act"],
-    only: {
-      ...LAYER_ARGUMENTS.only,
-      bottleneck: [null],
-      gate: [null],
-      mult_act: [null],
-      weight_norm: [false],
-    },
+    used: [...LAYER_ARGUMENTS.used, "final_act", "postact", "mult_act"],
+    // The block takes weight_norm and drops it.
+    withoutEffect: [...LAYER_ARGUMENTS.withoutEffect, "initializer", "gate_act", "weight_norm"],
+    only: { bottleneck: [null], gate: [null] },
   });
+  const { lengths, rate } = callNumbers(json);
   // The older name wins where it is given.
   const final =
     args["final_act"] === null && args["postact"] == null
       ? null
       : stringOr(args, "postact", stringOr(args, "final_act", "glu"));
   const transposed = booleanOr(args, "transposed", true);
-  const module = s4Layer(args, final, shapes.get("in.x")![transposed ? 2 : 1]!);
+  const module = s4Layer(request, final, shapes.get("in.x")![transposed ? 2 : 1]!, "layer.", rate);
   return {
     module,
     rename: renameS4With(args),
+    float32Inside: roundsKernel(args),
     call: ({ x }) => {
       const rows = transposed ? transpose(x!) : x!;
-      const mask = lengthMask(json, rows);
-      const y = module.forward(rows, mask ? { mask } : {});
+      const y = module.forward(rows, lengths ? { mask: prefixMask(lengths, rows) } : {}, rate);
       const time = rows.shape[1]!;
       const out: Record<string, Tensor> = {
         y: transposed ? transpose(y) : y,
@@ -289,14 +306,16 @@ function s4Block({ args, json, shapes }: ParityRequest): ParityModule {
 }
 
 /** The convolution alone, whole and in two halves with the state carried. */
-function s4Convolution({ args, shapes }: ParityRequest): ParityModule {
+function s4Convolution(request: ParityRequest): ParityModule {
+  const { args, shapes } = request;
   checkArguments(args, LAYER_ARGUMENTS);
   const transposed = booleanOr(args, "transposed", true);
-  const module = s4Layer(args, null, shapes.get("in.x")![transposed ? 2 : 1]!);
+  const module = s4Layer(request, null, shapes.get("in.x")![transposed ? 2 : 1]!);
   const apply = between(transposed, (x) => module.forward(x));
   return {
     module,
     rename: renameS4With(args),
+    float32Inside: roundsKernel(args),
     call: ({ x }) => {
       const whole: Record<string, Tensor> = { y: apply(x!) };
       if (!shapes.has("out.y_chunk1")) return whole;
