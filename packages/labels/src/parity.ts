@@ -167,8 +167,10 @@ function epoxyCase(c: ParityCase): ParityResult {
     }
   for (const method of methods) {
     if (method !== "faiss") {
-      const out = extendVotes(votes, nearest, radii, "epoxy");
-      put(method, [out.items, m], out.toSigned());
+      const signed = extendVotes(votes, nearest, radii, "epoxy").toSigned();
+      if (method === "pytorch" && metric === "cosine")
+        keepWithoutDirection(signed, { votes, supportVotes, support, queries });
+      put(method, [votes.items, m], signed);
     } else if (metric === "l2") {
       errors["faiss"] = "NotImplementedError('Metric l2 not supported')";
     } else {
@@ -197,6 +199,29 @@ function epoxyCase(c: ParityCase): ParityResult {
     }
   }
   return { tensors, json: { errors } };
+}
+
+/**
+ * The original's torch version divides by lengths, so that rows of zeros make cosines that are no numbers: such items keep
+ * their votes, and so do all under a function that voted on one in training.
+ */
+function keepWithoutDirection(
+  extended: Int8Array,
+  task: {
+    readonly votes: Votes;
+    readonly supportVotes: Votes;
+    readonly support: Embeddings;
+    readonly queries: Embeddings;
+  },
+): void {
+  const { votes, supportVotes, support, queries } = task;
+  const before = votes.toSigned();
+  const [trained, asked] = [rowNorms(support), rowNorms(queries)];
+  for (let j = 0; j < votes.functions; j++) {
+    const lost = trained.some((norm, i) => norm === 0 && supportVotes.at(i, j) >= 0);
+    for (let i = 0; i < votes.items; i++)
+      if (lost || asked[i] === 0) extended[i * votes.functions + j] = before[i * votes.functions + j]!;
+  }
 }
 
 function supportOrder(votes: Votes, j: number): Map<number, number> {
