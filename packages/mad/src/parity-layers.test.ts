@@ -149,3 +149,17 @@ test("RWKV's kernel case brings its own gradients", async () => {
   expect(Array.from(await results["y"]!.data(), Number)).toEqual([10.5, 2 * (21 + 27.5)]);
   expect(Array.from(await results["grad_in.r"]!.data(), Number)).toEqual([10.5, 48.5]);
 });
+
+test("what a layer drops, a model around it drops too", () => {
+  const layer_cfgs = [{ dim: 4, max_length: 4, num_experts: 2, active_experts: 1, dim_inner: 2 }];
+  const args = { vocab_size: 5, dim: 4, max_length: 4, layers: ["MoeMlp"], layer_cfgs };
+  for (const [cls, prefix] of [
+    ["LanguageModel", "model"],
+    ["AutoEncoder", "encoder"],
+  ] as const) {
+    const { rename } = parityModules[`mad.model.${cls}`]!({ args, json: {}, shapes: new Map() });
+    expect(rename!(`${prefix}.0.1.gates`)).toBeUndefined();
+    expect(rename!(`${prefix}.0.0.weight`)).toBe("layers.0.norm.weight");
+    expect(rename!("unembed.1.bias")).toBe("head.bias");
+  }
+});
