@@ -44,6 +44,8 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   adamw: adamwCuda,
   attention: attentionCuda,
   "attention-grad": attentionGradCuda,
+  "block-sparse-attention": attentionCuda,
+  "block-sparse-attention-grad": attentionGradCuda,
   butterfly: butterflyCuda,
   "butterfly-adjoint": butterflyAdjointCuda,
   "butterfly-conv": butterflyConvCuda,

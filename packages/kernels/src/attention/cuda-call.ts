@@ -13,13 +13,27 @@ const UNLIMITED = 2 ** 29;
 
 const SHARED_WORDS =
   "q k v slopes keyLengths queryLengths qBatch qTime qHead kBatch kTime kHead vBatch vTime vHead heads group queries keys " +
-  "keyDim valueDim left right slopeBatch together scoreScale cap capInverse lse";
-export const FORWARD_WORDS: readonly string[] = `${SHARED_WORDS} y`.split(" ");
+  "keyDim valueDim left right slopeBatch together scoreScale cap capInverse lse " +
+  "blockStarts blockColumns listStride blockQueries blockKeys marks";
+export const FORWARD_WORDS: readonly string[] =
+  `${SHARED_WORDS} y yBatch yTime yHead lseBatch lseTime lseHead rows`.split(" ");
 export const BACKWARD_WORDS: readonly string[] =
   `${SHARED_WORDS} dy dyBatch dyTime dyHead delta scale dq dk dv`.split(" ");
 
 /** Inputs that the kernels know. */
-const INPUTS = ["q", "k", "v", "slopes", "keyLengths", "queryLengths", "dy", "lse", "delta"];
+const INPUTS = [
+  "q",
+  "k",
+  "v",
+  "slopes",
+  "keyLengths",
+  "queryLengths",
+  "blockStarts",
+  "blockColumns",
+  "dy",
+  "lse",
+  "delta",
+];
 
 export interface Sizes {
   readonly batch: number;
@@ -30,6 +44,8 @@ export interface Sizes {
   readonly keyDim: number;
   readonly valueDim: number;
   readonly dtype: "f16" | "bf16" | "f32";
+  /** Queries and keys of a listed block, and how many sets of lists there are. */
+  readonly lists: { readonly queries: number; readonly keys: number; readonly patterns: number } | undefined;
 }
 
 export interface ReadCall {
@@ -70,7 +86,16 @@ export function readCall({ inputs, params }: AttentionCall): ReadCall | string {
   for (const name of ["q", "k", "v", "dy"])
     for (const [axis, place] of ["Batch", "Time", "Head"].entries())
       words[`${name}${place}`] = views[name]?.strides[axis] ?? 0;
-  return { sizes: { batch, heads, keyHeads, queries, keys, keyDim, valueDim, dtype }, views, words };
+  const starts = views["blockStarts"];
+  const lists = starts && {
+    queries: params.blockSize![0],
+    keys: params.blockSize![1],
+    patterns: starts.shape[0]!,
+  };
+  words["listStride"] = lists && lists.patterns > 1 ? starts!.shape[1]! : 0;
+  words["blockQueries"] = lists?.queries ?? 0;
+  words["blockKeys"] = lists?.keys ?? 0;
+  return { sizes: { batch, heads, keyHeads, queries, keys, keyDim, valueDim, dtype, lists }, views, words };
 }
 
 /** q, k, v and dy may lie anywhere as long as the channels of a head are next to each other. */
@@ -109,9 +134,13 @@ export interface Build {
   readonly stages: number;
   readonly cap: boolean;
   readonly slopes: boolean;
+  readonly lists: boolean;
+  /** Whether a block walks a part of the keys only. */
+  readonly parts: boolean;
 }
 
-const CPP = { f16: "f16", bf16: "bf16", f32: "float" } as const;
+/** Elements as the sources name them. */
+export const CPP = { f16: "f16", bf16: "bf16", f32: "float" } as const;
 
 /** The kernel `entry` of `file`. */
 export function kernelOf(
@@ -131,15 +160,36 @@ export function kernelOf(
     STAGES: b.stages,
     CAP: b.cap ? 1 : 0,
     SLOPES: b.slopes ? 1 : 0,
+    LISTS: b.lists ? 1 : 0,
+    PARTS: b.parts ? 1 : 0,
   });
   const head = [...defines.map(([name, value]) => `#define ${name} ${value}`), wordIndices(words)].join("\n");
   return {
     key: `attention ${entry} ${head}`,
     entry,
     source: () =>
-      [head, ...["kernel-tiles.cu", "kernel-scores.cu", file].map((f) => cudaFile(`attention/${f}`))].join(
-        "\n",
-      ),
+      [
+        head,
+        ...["kernel-tiles.cu", "kernel-scores.cu", "kernel-walks.cu", file].map((f) =>
+          cudaFile(`attention/${f}`),
+        ),
+      ].join("\n"),
+  };
+}
+
+/** A kernel of a file that needs no tiles. */
+export function plainKernel(
+  entry: string,
+  file: string,
+  words: readonly string[],
+  defines: Readonly<Record<string, string | number>>,
+): CudaStep["kernel"] {
+  const lines = Object.entries(defines).map(([name, value]) => `#define ${name} ${value}`);
+  const head = [...lines, wordIndices(words)].join("\n");
+  return {
+    key: `attention ${entry} ${head}`,
+    entry,
+    source: () => `${head}\n${cudaFile(`attention/${file}`)}`,
   };
 }
 

@@ -10,11 +10,12 @@ import {
   type CudaWord,
 } from "../cuda-step.ts";
 import { cudaFile } from "../cuda-file.ts";
-import { headsTogether, wordIndices, type AttentionCall, type ReadCall } from "./cuda-call.ts";
+import { headsTogether, plainKernel, wordIndices, type AttentionCall, type ReadCall } from "./cuda-call.ts";
 
 /** Counters of tiles handed out: zero between launches, since the last block of each clears them. */
 const COUNTERS: CudaTable = { key: "attention/counters", bytes: 16, fill: () => {} };
 
+/** Keys that a block of the gradient owns. */
 const KEYS_OF_BLOCK = 128;
 
 /** Why a call is not for wgmma, if it is not. Everything else goes to the mma.sync kernels. */
@@ -26,6 +27,7 @@ export function wgmmaRefusal(
   const { params } = call;
   if (target.arch !== 90) return "wgmma is sm_90's";
   if (sizes.dtype === "f32") return "wgmma multiplies halves";
+  if (sizes.lists) return "blocks meet by lists";
   if (params.softCap > 0 || views["slopes"]) return "scores are bent";
   // What lies behind a sequence's own length may be NaN; only masked loads leave it out.
   if (views["keyLengths"] || views["queryLengths"]) return "sequences are padded";
@@ -134,19 +136,24 @@ export function wgmmaKernel(
   };
 }
 
+/** Keys from which the larger blocks of wide heads pay. */
+const LONG = 4096;
+
 /** The one launch of the forward pass. */
 export function wgmmaForward(call: AttentionCall, read: ReadCall, target: CudaTarget): CudaStep {
   const { sizes, words } = read;
   const wide = Math.max(sizes.keyDim, sizes.valueDim) > 64;
   const [head, groups, stages] = wide ? [128, 2, 2] : [64, 3, 3];
+  // As many keys as registers hold; over short sequences the edges cost more than that brings.
+  const block = wide && sizes.keys >= LONG ? 144 : 128;
   const own = 64 * groups;
   const count = sizes.batch * sizes.heads;
   const tiles = Math.ceil(sizes.queries / own) * count;
   const { names, args } = wordsOf(
     {
       qMap: rowsMap(call, read, "q", own),
-      kMap: rowsMap(call, read, "k", KEYS_OF_BLOCK),
-      vMap: rowsMap(call, read, "v", KEYS_OF_BLOCK),
+      kMap: rowsMap(call, read, "k", block),
+      vMap: rowsMap(call, read, "v", block),
     },
     {
       ...pick(words, "heads group queries keys valueDim left right scoreScale"),
@@ -157,15 +164,15 @@ export function wgmmaForward(call: AttentionCall, read: ReadCall, target: CudaTa
       lse: { output: 1 },
     },
   );
-  const tileBytes = 2 * head * (own + 2 * stages * KEYS_OF_BLOCK);
+  const tileBytes = 2 * head * (own + 2 * stages * block);
   return {
     kernel: wgmmaKernel(
       "attention_wgmma",
       "kernel-wgmma-forward.cu",
       names,
       read,
-      { HEAD: head, GROUPS: groups, BLOCK: KEYS_OF_BLOCK, STAGES: stages },
-      [KEYS_OF_BLOCK, head],
+      { HEAD: head, GROUPS: groups, BLOCK: block, STAGES: stages },
+      [block, head],
     ),
     args,
     grid: [Math.min(target.processors, tiles), 1, 1],
@@ -214,7 +221,7 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
     { ...pick(words, "heads queries keyDim scale lse delta"), ...places, rows, dq: { output: 0 } },
   );
   const end = (entry: string, threads: number): CudaStep => ({
-    kernel: endKernel(entry, ends.names, { E: sizes.dtype, ...define }),
+    kernel: plainKernel(entry, "kernel-wgmma-ends.cu", ends.names, { E: sizes.dtype, ...define }),
     args: ends.args,
     grid: [blocksFor(threads, 256), 1, 1],
     block: [256, 1, 1],
@@ -229,8 +236,8 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
         ...define,
         HELD: head === 64 ? 1 : 0,
         ORDERED: call.params.deterministic ? 1 : 0,
-        COPY_REGISTERS: 40,
-        PRODUCT_REGISTERS: 232,
+        COPY_REGISTERS: head === 64 ? 40 : 24,
+        PRODUCT_REGISTERS: head === 64 ? 232 : 240,
       },
       [QUERIES, head, head / 2],
     ),
@@ -247,20 +254,6 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
       end("attention_grad_finish", (blocks * QUERIES * sizes.keyDim) / 16),
     ],
     temps: [blocks * QUERIES * head * 4, blocks * QUERIES * 4, blocks * QUERIES * 4, blocks * 32],
-  };
-}
-
-function endKernel(
-  entry: string,
-  names: readonly string[],
-  defines: Readonly<Record<string, string | number>>,
-): CudaStep["kernel"] {
-  const lines = Object.entries(defines).map(([name, value]) => `#define ${name} ${value}`);
-  const head = [...lines, wordIndices(names)].join("\n");
-  return {
-    key: `attention ${entry} ${head}`,
-    entry,
-    source: () => `${head}\n${cudaFile("attention/kernel-wgmma-ends.cu")}`,
   };
 }
 

@@ -63,9 +63,59 @@ test("wgmma serves long halves on sm_90, mma.sync everything else", () => {
     { params: { scale: -1 } },
     { more: ["keyLengths"] },
   ];
-  for (const given of others) expect(chosen(given)).toEqual(["attention"]);
-  expect(chosen({}, A100)).toEqual(["attention"]);
+  for (const given of others) expect(chosen(given)[0]).toBe("attention");
+  expect(chosen({}, A100)[0]).toBe("attention");
   expect(chosen({ size: 129 })).toEqual([expect.stringContaining("129")]);
+});
+
+test("few queries share long keys between blocks, and one query its keys between heads", () => {
+  const decode = (
+    queries: number,
+    keys: number,
+    heads: number,
+    params: Partial<AttentionParams> = {},
+  ): CudaLowering => {
+    const kv = view([2, keys, 4, 64], "bf16");
+    const call: CudaCall<AttentionParams> = {
+      inputs: [view([2, queries, heads, 64], "bf16"), kv, kv],
+      outputs: [view([2, queries, heads, 64], "bf16"), view([2, heads, queries], "f32")],
+      params: { left: -1, right: 0, scale: 0.1, softCap: 0, inputs: ["q", "k", "v"], ...params },
+    };
+    return attentionCuda.lower(call, H100) as CudaLowering;
+  };
+  const gridOf = (lowered: CudaLowering): readonly number[] => (lowered.steps[0] as CudaStep).grid;
+  // 2 sequences of 4 key heads; 16 query heads are 4 rows of each.
+  expect(gridOf(decode(1, 8192, 16))).toEqual([8, 32, 1]);
+  expect(entries(decode(1, 8192, 16))).toEqual(["attention", "attention_parts"]);
+  expect(gridOf(decode(1, 8192, 16, { left: 100 }))).toEqual([32, 8, 1]);
+  expect(gridOf(decode(1, 400, 4))).toEqual([8, 1, 1]);
+  expect(entries(decode(1, 400, 4))).toEqual(["attention"]);
+});
+
+test("lists of blocks have tiles that do not cross them, and are turned round for the keys", () => {
+  const x = view([1, 300, 2, 64], "f16");
+  const lists = [view([2, 4], "i32"), view([9], "i32")];
+  const params = { left: -1, right: -1, scale: 0.1, softCap: 0, blockSize: [100, 40] as const };
+  const rows = view([1, 2, 300], "f32");
+  const lowered = attentionGradCuda.lower(
+    {
+      inputs: [x, x, x, x, rows, rows, ...lists],
+      outputs: [x, x, x],
+      params: { ...params, inputs: ["q", "k", "v", "dy", "lse", "delta", "blockStarts", "blockColumns"] },
+    },
+    H100,
+  ) as CudaLowering;
+  expect(entries(lowered)).toEqual([
+    "attention_query_grad",
+    "attention_marks_clear",
+    "attention_marks",
+    "attention_key_grad",
+  ]);
+  const grids = lowered.steps.map((s) => (s as CudaStep).grid[0]);
+  // 3 rows of 2 tiles and 8 columns of 1 tile, of 2 heads each.
+  expect([grids[0], grids[3]]).toEqual([12, 16]);
+  // A word of rows for each column and head.
+  expect(lowered.temps).toEqual([4 * 8 * 2]);
 });
 
 test("the gradient keeps an order of sums where it is asked for", () => {

@@ -1,23 +1,40 @@
 // CUDA sources of attention and its gradient. The kernels of this file run on every GPU from sm_80 on and take everything that the
-// op defines: any lengths and strides, windows, grouped heads, padding, soft cap and slopes, heads of 1 to 128, halves and float32.
+// op defines: any lengths and strides, windows, grouped heads, padding, soft cap and slopes, lists of blocks, heads of 1 to 128, halves and
+// float32.
 
-import type { CudaLowering, CudaSource, CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
+import {
+  blocksFor,
+  type CudaLowering,
+  type CudaSource,
+  type CudaStep,
+  type CudaTarget,
+  type CudaWord,
+} from "../cuda-step.ts";
 import {
   acceptsHeads,
   BACKWARD_WORDS,
   bytesOfElement,
+  CPP,
   fitTiles,
   FORWARD_WORDS,
   headsTogether,
   kernelOf,
   paddedDims,
+  plainKernel,
   readCall,
   type AttentionCall,
   type Build,
+  type ReadCall,
   type Sizes,
 } from "./cuda-call.ts";
 import { wgmmaBackward, wgmmaForward, wgmmaRefusal } from "./cuda-wgmma.ts";
 import type { AttentionGradParams, AttentionParams } from "./op.ts";
+
+const PARTS_WORDS =
+  "queries heads parts valueDim rows partLse partY y yBatch yTime yHead lse lseBatch lseTime lseHead".split(
+    " ",
+  );
+const MARKS_WORDS = "blockStarts blockColumns marks markWords blockRows blockColumnCount patterns".split(" ");
 
 const WARPS = 4;
 const TILE = 16 * WARPS;
@@ -25,8 +42,16 @@ const TILE = 16 * WARPS;
 const inOrder = (names: readonly string[], words: Readonly<Record<string, CudaWord>>): CudaWord[] =>
   names.map((name) => words[name] ?? 0);
 
-function buildOf(call: AttentionCall, sizes: Sizes, rows: number, block: number, stages: number): Build {
-  const slopes = call.params.inputs.includes("slopes");
+function buildOf(
+  call: AttentionCall,
+  sizes: Sizes,
+  {
+    rows,
+    block,
+    stages,
+    parts = false,
+  }: Pick<Build, "rows" | "block" | "stages"> & { readonly parts?: boolean },
+): Build {
   return {
     dtype: sizes.dtype,
     ...paddedDims(sizes),
@@ -34,7 +59,9 @@ function buildOf(call: AttentionCall, sizes: Sizes, rows: number, block: number,
     block,
     stages,
     cap: call.params.softCap > 0,
-    slopes,
+    slopes: call.params.inputs.includes("slopes"),
+    lists: sizes.lists !== undefined,
+    parts,
   };
 }
 
@@ -42,35 +69,130 @@ const wideHeads = (sizes: Sizes): boolean => Math.max(sizes.keyDim, sizes.valueD
 const bytesOfHead = (sizes: Sizes, length: number): number =>
   length * (sizes.keyDim + sizes.valueDim) * bytesOfElement(sizes);
 
+/** Tiles of `own` rows, which do not cross blocks of lists. */
+const tilesOf = (length: number, own: number, listed: number | undefined): number =>
+  listed === undefined ? Math.ceil(length / own) : Math.ceil(length / listed) * Math.ceil(listed / own);
+
+/**
+ * One query that sees all keys: the heads of a group take the places of its rows, so that keys and values are read once for all of them.
+ */
+function packedHeads(call: AttentionCall, read: ReadCall): ReadCall {
+  const { sizes, words, views } = read;
+  const { heads, keyHeads, queries } = sizes;
+  const group = heads / keyHeads;
+  if (queries !== 1 || group === 1 || call.params.left >= 0) return read;
+  if (sizes.lists || views["slopes"] || views["queryLengths"]) return read;
+  const perHead = views["q"]!.strides[2]!;
+  return {
+    views,
+    sizes: { ...sizes, heads: keyHeads, queries: group },
+    words: {
+      ...words,
+      heads: keyHeads,
+      group: 1,
+      queries: group,
+      right: words["left"]!,
+      qTime: perHead,
+      qHead: group * perHead,
+    },
+  };
+}
+
+/** Keys below which parts cost more than they bring. */
+const KEYS_OF_PART = 256;
+const MOST_PARTS = 64;
+
 function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string {
-  const read = readCall(call);
-  if (typeof read === "string") return read;
-  const { sizes, words } = read;
-  const count = sizes.batch * sizes.heads;
-  if (count * sizes.queries === 0) return { steps: [] };
-  if (wgmmaRefusal(call, read, target) === undefined) return { steps: [wgmmaForward(call, read, target)] };
+  const whole = readCall(call);
+  if (typeof whole === "string") return whole;
+  if (whole.sizes.batch * whole.sizes.heads * whole.sizes.queries === 0) return { steps: [] };
+  if (wgmmaRefusal(call, whole, target) === undefined) return { steps: [wgmmaForward(call, whole, target)] };
+  const { sizes, words } = packedHeads(call, whole);
+  const { heads, queries, keys, valueDim, lists } = sizes;
+  const count = sizes.batch * heads;
   const half = sizes.dtype !== "f32";
-  const rows = half && sizes.queries >= 8 * TILE ? 2 : 1;
+  const rows = half && queries >= 8 * TILE && (!lists || lists.queries % (2 * TILE) === 0) ? 2 : 1;
   const tiles = fitTiles(sizes, target, rows, [1, 0], half || !wideHeads(sizes) ? 64 : 32);
   if (typeof tiles === "string") return tiles;
+  const blocks = tilesOf(queries, TILE * rows, lists?.queries) * count;
+  // Few queries of few heads: blocks share the keys.
+  const idle = Math.floor((2 * target.processors) / blocks);
+  const parts = lists ? 1 : Math.max(1, Math.min(idle, Math.floor(keys / KEYS_OF_PART), MOST_PARTS));
+  // Where results lie: rows of a packed call are heads.
+  const { heads: allHeads, queries: allQueries } = whole.sizes;
+  const packed = heads !== allHeads;
+  const yHead = (allHeads / heads) * valueDim;
+  const places = {
+    yBatch: allQueries * allHeads * valueDim,
+    yTime: packed ? valueDim : allHeads * valueDim,
+    yHead,
+    lseBatch: allHeads * allQueries,
+    lseTime: 1,
+    lseHead: queries,
+  };
+  const shared = { ...words, ...places, rows: count };
+  const results = { y: { output: 0 }, lse: { output: 1 } };
+  const split = parts > 1;
   const step: CudaStep = {
     kernel: kernelOf(
       "attention",
       "kernel-forward.cu",
       FORWARD_WORDS,
-      buildOf(call, sizes, rows, tiles.block, tiles.stages),
+      buildOf(call, sizes, { rows, ...tiles, parts: split }),
     ),
     args: inOrder(FORWARD_WORDS, {
-      ...words,
-      together: headsTogether(count, bytesOfHead(sizes, sizes.keys)),
-      y: { output: 0 },
-      lse: { output: 1 },
+      ...shared,
+      together: headsTogether(count, bytesOfHead(sizes, keys)),
+      ...(split ? { y: { temp: 0 }, lse: { temp: 1 } } : results),
     }),
-    grid: [Math.ceil(sizes.queries / (TILE * rows)) * count, 1, 1],
+    grid: [blocks, parts, 1],
     block: [32 * WARPS, 1, 1],
     sharedBytes: tiles.sharedBytes,
   };
-  return { steps: [step] };
+  if (!split) return { steps: [step] };
+  const joined = { ...shared, ...results, parts, partY: { temp: 0 }, partLse: { temp: 1 } };
+  return {
+    steps: [
+      step,
+      {
+        kernel: plainKernel("attention_parts", "kernel-parts.cu", PARTS_WORDS, { E: CPP[sizes.dtype] }),
+        args: inOrder(PARTS_WORDS, joined),
+        grid: [blocksFor(count * queries, 8), 1, 1],
+        block: [256, 1, 1],
+      },
+    ],
+    temps: [parts * count * queries * valueDim * 4, parts * count * queries * 4],
+  };
+}
+
+/** The launches that turn lists of blocks round, and what they need. */
+function marksOf(call: AttentionCall, { sizes, words }: ReadCall): { steps: CudaStep[]; temps: number[] } {
+  const { lists, queries, keys } = sizes;
+  if (!lists) return { steps: [], temps: [] };
+  const blockRows = Math.ceil(queries / lists.queries);
+  const blockColumnCount = Math.ceil(keys / lists.keys);
+  const markWords = lists.patterns * blockColumnCount * Math.ceil(blockRows / 32);
+  const args = inOrder(MARKS_WORDS, {
+    ...words,
+    marks: { temp: 0 },
+    markWords,
+    blockRows,
+    blockColumnCount,
+    patterns: lists.patterns,
+  });
+  const step = (entry: string, blocks: number): CudaStep => ({
+    kernel: plainKernel(entry, "kernel-marks.cu", MARKS_WORDS, {}),
+    args,
+    grid: [blocks, 1, 1],
+    block: [256, 1, 1],
+  });
+  return {
+    steps: [
+      step("attention_marks_clear", blocksFor(markWords, 256)),
+      step("attention_marks", blocksFor(lists.patterns * blockRows, 8)),
+    ],
+    temps: [Math.max(4, markWords * 4)],
+  };
 }
 
 function backward(call: AttentionCall, target: CudaTarget): CudaLowering | string {
@@ -78,25 +200,40 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   if (typeof read === "string") return read;
   const { sizes } = read;
   if (wgmmaRefusal(call, read, target) === undefined) return wgmmaBackward(call, read, target);
-  const words = { ...read.words, dq: { output: 0 }, dk: { output: 1 }, dv: { output: 2 } };
+  const words = {
+    ...read.words,
+    dq: { output: 0 },
+    dk: { output: 1 },
+    dv: { output: 2 },
+    marks: sizes.lists ? { temp: 0 } : 0,
+  };
   const largest = wideHeads(sizes) || sizes.dtype === "f32" ? 32 : 64;
   const tiles = fitTiles(sizes, target, 1, [1, 1], largest);
   if (typeof tiles === "string") return tiles;
-  const make = (entry: string, file: string, length: number, count: number, other: number): CudaStep => ({
-    kernel: kernelOf(entry, file, BACKWARD_WORDS, buildOf(call, sizes, 1, tiles.block, tiles.stages)),
+  const { batch, heads, keyHeads, queries, keys, lists } = sizes;
+  const make = (
+    [entry, file]: readonly [string, string],
+    length: number,
+    listed: number | undefined,
+    count: number,
+    other: number,
+  ): CudaStep => ({
+    kernel: kernelOf(entry, file, BACKWARD_WORDS, buildOf(call, sizes, { rows: 1, ...tiles })),
     args: inOrder(BACKWARD_WORDS, { ...words, together: headsTogether(count, bytesOfHead(sizes, other)) }),
-    grid: [Math.ceil(length / TILE) * count, 1, 1],
+    grid: [tilesOf(length, TILE, listed) * count, 1, 1],
     block: [32 * WARPS, 1, 1],
     sharedBytes: tiles.sharedBytes,
   });
-  const { batch, heads, keyHeads, queries, keys } = sizes;
   const steps: CudaStep[] = [];
-  if (batch * heads * queries > 0)
-    steps.push(make("attention_query_grad", "kernel-query-grad.cu", queries, batch * heads, keys));
+  const queryGrad = ["attention_query_grad", "kernel-query-grad.cu"] as const;
+  const keyGrad = ["attention_key_grad", "kernel-key-grad.cu"] as const;
+  if (batch * heads * queries > 0) steps.push(make(queryGrad, queries, lists?.queries, batch * heads, keys));
+  const marks = marksOf(call, read);
   if (batch * keyHeads * keys > 0)
-    steps.push(make("attention_key_grad", "kernel-key-grad.cu", keys, batch * keyHeads, queries));
-  return { steps };
+    steps.push(...marks.steps, make(keyGrad, keys, lists?.keys, batch * keyHeads, queries));
+  return { steps, temps: marks.temps };
 }
 
+/** Of attention and of attention over lists of blocks. */
 export const attentionCuda: CudaSource<AttentionParams> = { accepts: acceptsHeads, lower: forward };
 export const attentionGradCuda: CudaSource<AttentionGradParams> = { accepts: acceptsHeads, lower: backward };

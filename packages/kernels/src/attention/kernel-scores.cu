@@ -3,7 +3,7 @@
 // What the kernels share: who sees whom, how products become scores, and where tiles lie.
 //
 // Defined before, beside the names of kernel-tiles.cu: the word indices w_*, WORDS, KEY_DIM, VALUE_DIM (padded), MT, BLOCK
-// (rows streamed at a time), STAGES (tiles in flight), CAP, SLOPES.
+// (rows streamed at a time), STAGES (tiles in flight), CAP, SLOPES, LISTS (whether blocks of queries and keys meet by lists).
 
 constexpr int K_ROW = PADDED<KEY_DIM>, V_ROW = PADDED<VALUE_DIM>;
 constexpr int K8 = KEY_DIM / 8, V8 = VALUE_DIM / 8, N8 = BLOCK / 8;
@@ -88,3 +88,50 @@ __device__ __forceinline__ void place(const Args& w, int tiles, bool descending,
   row = group * together + r % together;
 }
 
+/** Where a thread's sums lie in its block's tile: row `own` + 16 a + `g` + 8 half, columns 8 n + `t2` + {0, 1}. */
+struct Lane {
+  int g, t2, own;
+  __device__ __forceinline__ Lane() {
+    const int lane = threadIdx.x & 31;
+    g = lane >> 2;
+    t2 = 2 * (lane & 3);
+    own = (threadIdx.x >> 5) * MT * 16;
+  }
+};
+
+/** s += products of a warp's rows of a kept tile with the rows of a streamed one. */
+template <int DIM> __device__ __forceinline__ void multiply_rows(float (&s)[MT][N8][4], const E* kept, const E* streamed, int own) {
+  constexpr int ROW = PADDED<DIM>;
+  #pragma unroll
+  for (int k = 0; k < DIM; k += KSTEP) {
+    Left x[MT];
+    #pragma unroll
+    for (int a = 0; a < MT; a++) left_of_rows(x[a], kept, ROW, own + a * 16, k);
+    add_rows(s, x, streamed, ROW, k);
+  }
+}
+
+/** c += the rows of a streamed tile, weighted. */
+template <int DIM> __device__ __forceinline__ void add_weighted(float (&c)[MT][DIM / 8][4], const float (&weights)[MT][N8][4], const E* streamed) {
+  #pragma unroll
+  for (int k = 0; k < BLOCK / KSTEP; k++) {
+    Left x[MT];
+    #pragma unroll
+    for (int a = 0; a < MT; a++) left_of_sums(x[a], weights[a], k);
+    add_columns(c, x, streamed, PADDED<DIM>, k * KSTEP);
+  }
+}
+
+/** Writes a warp's rows up to `end`, each times its `factor`; `at` is where row `first` begins. */
+template <int N> __device__ __forceinline__ void write_rows(E* at, i64 stride, int dim, const float (&c)[MT][N][4], const float (&factor)[MT][2], const Lane& lane, int first, int end) {
+  const bool pairs = (((u64)at | (u64)(stride * (i64)sizeof(E))) & (2 * sizeof(E) - 1)) == 0;
+  #pragma unroll
+  for (int a = 0; a < MT; a++)
+    #pragma unroll
+    for (int half = 0; half < 2; half++) {
+      const int r = lane.own + a * 16 + lane.g + 8 * half;
+      if (first + r >= end) continue;
+      #pragma unroll
+      for (int n = 0; n < N; n++) put_two(at + r * stride, n * 8 + lane.t2, dim, pairs, c[a][n][2 * half] * factor[a][half], c[a][n][2 * half + 1] * factor[a][half]);
+    }
+}

@@ -1,6 +1,7 @@
 // Gradient of attention on sm_90. A block owns 128 keys, 64 a warpgroup, and walks the queries that see them, with everything transposed:
 // S^T = K Q^T, dP^T = V dO^T, dV += P^T dO, dK += dS^T Q take their left operand from registers; dQ = dS K reads dS^T from shared
-// memory and is added to a scratch in the order in which fragments hold it, so that every warp adds to 512 neighbouring bytes.
+// memory and is added to a scratch in the order in which fragments hold it, so that every warp adds to 512 neighbouring bytes. The
+// scores of a step are multiplied in the step before, so that the tensor cores have work while sums leave for the scratch.
 //
 // Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
 // the blocks that add to a query's dQ wait for each other, so that sums keep an order), COPY_REGISTERS and PRODUCT_REGISTERS (of a thread of
@@ -16,9 +17,6 @@ __device__ __forceinline__ int maybe_uniform(int x) { if constexpr (HELD) return
 __device__ __forceinline__ u64 operand(u32 base16, u32 offset, u32 leading) {
   if constexpr (HELD) return descriptor(base16, offset, leading);
   else return (u64)((((base16 << 4) + offset) & 0x3FFFF) >> 4) | ((u64)(leading >> 4) << 16) | ((u64)(1024 >> 4) << 32) | (1ull << 62);
-}
-__device__ __forceinline__ void load_fragment(u32* r, u32 at) {
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
 }
 __device__ __forceinline__ void store_fragment(u32 at, u32 r0, u32 r1, u32 r2, u32 r3) {
   asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
@@ -46,9 +44,6 @@ __device__ __forceinline__ Tile tile_of(const Args& w, const Sight& sight, int t
   x.last = max(x.first, (to + QUERIES - 1) / QUERIES);
   return x;
 }
-
-/** Ordered sums walk backwards, so that the blocks of a head stay one step apart; others spread over the queries. */
-__device__ __forceinline__ int walk(const Tile& x, int i) { return ORDERED ? x.first + x.last - 1 - i : i; }
 
 extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const __grid_constant__ Args w) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -95,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         t = atomicAdd(counter, 1) + gridDim.x;
         for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
           for (int i = x.first; i < x.last; i++) {
-            const int m = walk(x, i);
+            const int m = ORDERED ? x.first + x.last - 1 - i : i;
             barrier_wait(q_free + 8 * s, parity);
             barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
             copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
@@ -118,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         barrier_arrive(kv_free);
         for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
           for (int i = x.first; i < x.last; i++) {
-            const int m = walk(x, i);
+            const int m = ORDERED ? x.first + x.last - 1 - i : i;
             barrier_wait(dy_free + 8 * s, parity);
             barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
             copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
@@ -157,27 +152,29 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           load_fragment(v_held + 4 * k, at_v + offset);
         }
       }
-      int* const turns = pointer<int>(w, w_turns);
-      int passed = -1, passed_on = 0;
+      // Each edge of the mask on its own. `lower` and `upper`: the first queries of blocks that need it; `from`, `to`: the first and the last query of a key.
+      const int key0 = x.k0 + side * 64, key = x.k0 + own + (lane >> 2), never = 1 << 30;
+      const int lower = key0 + 64 > sight.keys ? never : key0 + 63 - sight.offset - sight.right, upper = key0 - sight.offset + sight.left - QUERIES + 1;
+      const int from = key - sight.offset - sight.right - 2 * q, from0 = key < sight.keys ? from : never, from1 = key + 8 < sight.keys ? from + 8 : never;
+      const int to0 = key - sight.offset + sight.left - 2 * q;
+      // Ordered sums walk backwards, so that the blocks of a head stay one step apart; others spread over the queries.
+      constexpr int ahead = ORDERED ? -1 : 1;
+      const int steps = x.last - x.first, first_block = ((int)x.b * heads + x.hk * share) * blocks + (ORDERED ? x.last - 1 : x.first);
+      int query0 = (ORDERED ? x.last - 1 : x.first) * QUERIES;
+      float* sum = pointer<float>(w, w_scratch) + (i64)first_block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
+      // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each.
+      int* turn_at = pointer<int>(w, w_turns) + (i64)first_block * 8 + side * 4 + in_side;
+      int* passed = nullptr;
       auto pass = [&]() {
-        if (passed >= 0) {
+        if (passed) {
           __syncwarp();
-          if (lane == 0) asm volatile("st.release.gpu.global.b32 [%0], %1;" :: "l"(turns + passed), "r"(passed_on) : "memory");
-          passed = -1;
+          if (lane == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(passed) : "memory");
         }
       };
-      auto step = [&](int h, int m) {
-        const i64 block = ((i64)x.b * heads + h) * blocks + m;
-        // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each: this tile is number `mine` of
-        // those that see the block. Whose turn it is, is asked long before it must be known.
-        int mine = 0, turn = 0, turn_at = 0;
-        if constexpr (ORDERED) {
-          mine = (x.k0 - sight.from(m * QUERIES) / KEYS * KEYS) / KEYS;
-          turn_at = (int)block * 8 + side * 4 + in_side;
-          turn = look(turns + turn_at);
-        }
-        barrier_wait(q_full + 8 * stage, parity);
-        const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4), dy_rows = maybe_uniform((at_dy + stage * Q_BYTES) >> 4);
+      // The last step multiplies once for nothing: a branch around the product would cost more.
+      auto next_scores = [&](bool there) {
+        if (there) barrier_wait(q_full + 8 * stage, parity);
+        const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4);
         pin(s);
         products_begin();
         #pragma unroll
@@ -187,6 +184,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           else Product<QUERIES>::template shared<0, 0>(s, operand(k_rows, columns16<KEYS>(k), 16), right, k > 0);
         }
         products_commit();
+      };
+      auto step = [&](bool more) {
+        // Whose turn it is, is asked long before it must be known: this tile is number `mine` of those that see the block.
+        int mine = 0, turn = 0;
+        if constexpr (ORDERED) {
+          mine = x.k0 / KEYS - sight.from(query0) / KEYS;
+          turn = look(turn_at);
+        }
+        const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4), dy_rows = maybe_uniform((at_dy + stage * Q_BYTES) >> 4);
         barrier_wait(dy_full + 8 * stage, parity);
         pin(dp);
         products_begin();
@@ -197,31 +203,25 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           else Product<QUERIES>::template shared<0, 0>(dp, operand(v_rows, columns16<KEYS>(k), 16), right, k > 0);
         }
         products_commit();
-        products_wait<1>();
-        pin(s);
-        const int key0 = x.k0 + side * 64, query0 = m * QUERIES;
-        // Key j is seen by the queries from j - offset - right to j - offset + left. Each edge on its own.
         const float hidden = -__int_as_float(0x7f800000);
-        const int key = x.k0 + own + (lane >> 2);
-        if (query0 < key0 + 63 - sight.offset - sight.right || key0 + 64 > sight.keys) {
-          const int from = key - sight.offset - sight.right - query0 - 2 * q;
-          const int from0 = key < sight.keys ? from : QUERIES, from1 = key + 8 < sight.keys ? from + 8 : QUERIES;
+        if (query0 < lower) {
+          const int a = from0 - query0, b = from1 - query0;
           #pragma unroll
           for (int i = 0; i < QUERIES / 8; i++) {
-            if (8 * i < from0) s[4 * i] = hidden;
-            if (8 * i + 1 < from0) s[4 * i + 1] = hidden;
-            if (8 * i < from1) s[4 * i + 2] = hidden;
-            if (8 * i + 1 < from1) s[4 * i + 3] = hidden;
+            if (8 * i < a) s[4 * i] = hidden;
+            if (8 * i + 1 < a) s[4 * i + 1] = hidden;
+            if (8 * i < b) s[4 * i + 2] = hidden;
+            if (8 * i + 1 < b) s[4 * i + 3] = hidden;
           }
         }
-        if (query0 + QUERIES - 1 > key0 - sight.offset + sight.left) {
-          const int to0 = key - sight.offset + sight.left - query0 - 2 * q, to1 = to0 + 8;
+        if (query0 > upper) {
+          const int a = to0 - query0, b = a + 8;
           #pragma unroll
           for (int i = 0; i < QUERIES / 8; i++) {
-            if (8 * i > to0) s[4 * i] = hidden;
-            if (8 * i + 1 > to0) s[4 * i + 1] = hidden;
-            if (8 * i > to1) s[4 * i + 2] = hidden;
-            if (8 * i + 1 > to1) s[4 * i + 3] = hidden;
+            if (8 * i > a) s[4 * i] = hidden;
+            if (8 * i + 1 > a) s[4 * i + 1] = hidden;
+            if (8 * i > b) s[4 * i + 2] = hidden;
+            if (8 * i + 1 > b) s[4 * i + 3] = hidden;
           }
         }
         #pragma unroll
@@ -261,13 +261,6 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         for (int k = 0; k < QUERIES / 16; k++)
           store_fragment(at + ds_row * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ ds_swizzle) << 4), ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3]);
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-        pin(dk);
-        pin(ds);
-        products_begin();
-        #pragma unroll
-        for (int k = 0; k < QUERIES / 16; k++)
-          Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
-        products_commit();
         meet(1, 256);
         // Each side multiplies half of the columns of dQ.
         const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (at_k + (HEAD == 128 ? side * KEYS * 128 : side * 64)) >> 4;
@@ -277,37 +270,62 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         for (int k = 0; k < KEYS / 16; k++)
           Product<DQ_COLUMNS>::template shared<1, 1>(dq, operand(ds_rows, k * 2048, 1024), operand(k_columns, k * 2048, KEYS * 128), k > 0);
         products_commit();
-        products_wait<2>();
-        pin(dv);
-        pin(p);
-        if (lane == 0) barrier_arrive(dy_free + 8 * stage);
+        pin(dk);
+        pin(ds);
+        products_begin();
+        #pragma unroll
+        for (int k = 0; k < QUERIES / 16; k++)
+          Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
+        products_commit();
         const int used = stage;
         if (++stage == STAGES) { stage = 0; parity ^= 1; }
         buffer ^= 1;
-        products_wait<0>();
-        pin(dk);
-        pin(ds);
-        if (lane == 0) barrier_arrive(q_free + 8 * used);
+        products_wait<2>();
+        pin(dv);
+        pin(p);
+        if (lane == 0) barrier_arrive(dy_free + 8 * used);
+        // Measured: where registers are short, sums that leave first cost less.
+        if constexpr (HELD) next_scores(more);
+        products_wait<HELD ? 2 : 1>();
         pin(dq);
-        float* const sum = pointer<float>(w, w_scratch) + block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
         if constexpr (ORDERED) {
           // The sums of the step before have arrived by now: to wait for it costs least here.
           pass();
-          while (turn != mine) turn = look(turns + turn_at);
+          while (turn != mine) turn = look(turn_at);
+          passed = turn_at;
         }
         #pragma unroll
         for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
-        if constexpr (ORDERED) {
-          passed = turn_at;
-          passed_on = mine + 1;
-        }
+        if constexpr (!HELD) next_scores(more);
+        products_wait<1>();
+        pin(dk);
+        pin(ds);
+        if (lane == 0) barrier_arrive(q_free + 8 * used);
+        products_wait<0>();
+        pin(s);
       };
-      for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
-        for (int i = x.first; i < x.last; i++) step(h, walk(x, i));
+      if (steps > 0) {
+        next_scores(true);
+        products_wait<0>();
+        pin(s);
+      }
+      for (int left = steps * share, here = steps; left > 0; left--) {
+        step(left > 1);
+        int by = ahead;
+        if (--here == 0) {
+          // To the next head of the group.
+          here = steps;
+          by += blocks - ahead * steps;
+          query0 -= ahead * steps * QUERIES;
+        }
+        query0 += ahead * QUERIES;
+        sum += (i64)by * (QUERIES * HEAD);
+        if constexpr (ORDERED) turn_at += by * 8;
+      }
       if constexpr (ORDERED) pass();
       if (lane == 0) barrier_arrive(kv_free);
       const float out_scale = number(w, w_scale);
-      const int key = x.k0 + own + (lane >> 2), keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);
+      const int keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);
       const i64 at_row = ((i64)x.b * sight.keys + key) * keyHeads + x.hk, below = 8 * (i64)keyHeads;
       const bool there0 = key < sight.keys, there1 = key + 8 < sight.keys;
       E* const dk_row = pointer<E>(w, w_dk) + at_row * keyDim;

@@ -4,6 +4,8 @@
 // Defined before: GROUPS (warpgroups that compute), BLOCK (keys at a time), STAGES (such blocks in flight).
 
 constexpr int OWN = GROUPS * 64;
+/** Whether queries stay in registers: less traffic in shared memory, where there is room. */
+constexpr bool HELD = GROUPS == 2;
 constexpr u32 Q_BYTES = OWN * HEAD * 2, KV_BYTES = BLOCK * HEAD * 2;
 
 struct Tile { int first, last, q0, b, h; };
@@ -87,7 +89,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
     const int lane = thread & 31, q = lane & 3, in_group = (thread & 127) >> 5;
     const float scale = number(w, w_scoreScale);
     float o[HEAD / 2], s[BLOCK / 2];
-    u32 p[BLOCK / 4];
+    u32 p[BLOCK / 4], q_held[HELD ? HEAD / 4 : 1];
     int ks = 0, vs = 0;
     u32 k_parity = 0, v_parity = 0, q_parity = 0;
     const u32 q_rows = (at_q + group * 64 * 128) >> 4;
@@ -101,6 +103,15 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
       t = uniform(t);
       if (t < 0) break;
       const Tile x = tile_of(w, sight, t);
+      if constexpr (HELD) {
+        #pragma unroll
+        for (int k = 0; k < HEAD / 16; k++) {
+          const int at = group * 64 + in_group * 16 + (lane & 15);
+          load_fragment(q_held + 4 * k, at_q + (k >> 2) * OWN * 128 + at * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (at & 7)) << 4));
+        }
+        __syncwarp();
+        if (lane == 0) barrier_arrive(q_free);
+      }
       const int top = x.q0 + group * 64, row = top + in_group * 16 + (lane >> 2);
       // The blocks that rows of this warpgroup see.
       const int bottom = min(top + 64, sight.queries) - 1;
@@ -126,8 +137,11 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
         products_begin();
         const u32 k_rows = uniform((at_k + ks * KV_BYTES) >> 4);
         #pragma unroll
-        for (int k = 0; k < HEAD / 16; k++)
-          Product<BLOCK>::template shared<0, 0>(s, descriptor(q_rows, columns16<OWN>(k), 16), descriptor(k_rows, columns16<BLOCK>(k), 16), k > 0);
+        for (int k = 0; k < HEAD / 16; k++) {
+          const u64 right = descriptor(k_rows, columns16<BLOCK>(k), 16);
+          if constexpr (HELD) Product<BLOCK>::template registers<0>(s, q_held[4 * k], q_held[4 * k + 1], q_held[4 * k + 2], q_held[4 * k + 3], right, k > 0);
+          else Product<BLOCK>::template shared<0, 0>(s, descriptor(q_rows, columns16<OWN>(k), 16), right, k > 0);
+        }
         products_commit();
       };
       auto multiply_values = [&]() {
@@ -203,7 +217,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
         products_wait<0>();
         pin(s);
         free_k();
-        if (last - first == 1 && lane == 0) barrier_arrive(q_free);
+        if (!HELD && last - first == 1 && lane == 0) barrier_arrive(q_free);
         softmax(last - 1);
         round_weights();
         for (int j = last - 2; j >= first; j--) {
@@ -213,7 +227,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
           products_wait<1>();
           pin(s);
           free_k();
-          if (j == first && lane == 0) barrier_arrive(q_free);
+          if (!HELD && j == first && lane == 0) barrier_arrive(q_free);
           softmax(j);
           pin(s);
           products_wait<0>();
@@ -234,7 +248,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
         free_v();
         for (int j = first; j > x.first; j--) skip();
       } else {
-        if (lane == 0) barrier_arrive(q_free);
+        if (!HELD && lane == 0) barrier_arrive(q_free);
         for (int j = x.last; j > x.first; j--) skip();
       }
 
