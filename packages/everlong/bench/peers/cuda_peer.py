@@ -5,7 +5,7 @@ go ID                    milliseconds of CALLS runs, timed by events on the GPU
 drop ID                  forgets the work
 
 WORK is one of
-  attention BACKEND PASS LAYOUT BATCH HEADS QUERIES KEYS SIZE
+  attention BACKEND PASS LAYOUT BATCH HEADS KEYHEADS QUERIES KEYS SIZE
       BACKEND cudnn, flash or plain (all scores in memory); PASS forward or backward; LAYOUT time (memory as [B, T, H, D]) or heads ([B, H, T, D])
   depthwise BATCH CHANNELS LENGTH
   copy BATCH CHANNELS LENGTH
@@ -44,12 +44,13 @@ def attend(backend, q, k, v):
     if backend == "plain" and causal:
         return plain(q, k, v)
     with sdpa_kernel([BACKENDS[backend]]):
-        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=q.shape[1] != k.shape[1])
 
 
-def attention(backend, direction, layout, batch, heads, queries, keys, size):
-    batch, heads, queries, keys, size = (int(n) for n in (batch, heads, queries, keys, size))
-    q, k, v = (heads_first(layout, batch, heads, n, size, dtype=torch.bfloat16) for n in (queries, keys, keys))
+def attention(backend, direction, layout, *sizes):
+    batch, heads, key_heads, queries, keys, size = (int(n) for n in sizes)
+    q = heads_first(layout, batch, heads, queries, size, dtype=torch.bfloat16)
+    k, v = (heads_first(layout, batch, key_heads, keys, size, dtype=torch.bfloat16) for _ in range(2))
     if direction == "forward":
         return lambda: attend(backend, q, k, v)
     for t in (q, k, v):

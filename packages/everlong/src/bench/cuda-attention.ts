@@ -121,7 +121,7 @@ function attentionCase(shape: Shape, pass: "forward" | "backward", deterministic
   const peer = (label: string, backend: string): Peer =>
     cudaTorchPeer(
       label,
-      `attention ${backend} ${pass} heads ${batch} ${heads} ${length} ${length} ${size}`,
+      `attention ${backend} ${pass} heads ${batch} ${heads} ${heads} ${length} ${length} ${size}`,
       LAUNCHES,
     );
   return {
@@ -172,10 +172,82 @@ function attentionCase(shape: Shape, pass: "forward" | "backward", deterministic
   };
 }
 
-/** Forward, backward, and backward with sums in a fixed order. */
-export const cudaAttentionCases = (): BenchCase[] =>
-  SHAPES.flatMap((shape) => [
+interface Generation {
+  readonly batch: number;
+  readonly heads: number;
+  readonly keyHeads: number;
+  readonly keys: number;
+  readonly size: number;
+}
+
+/** One query a sequence, as in generation: bound by reading keys and values once. */
+function generationCase({ batch, heads, keyHeads, keys, size }: Generation): BenchCase {
+  const name = `attention of one query, ${batch} x ${heads} heads (${keyHeads}) x ${keys} x ${size}`;
+  const work = (backend: string): string =>
+    `attention ${backend} forward heads ${batch} ${heads} ${keyHeads} 1 ${keys} ${size}`;
+  return {
+    name,
+    unit: "ms",
+    toUnit: (ms) => ms / LAUNCHES,
+    tolerance: 6e-3,
+    repeats: 7,
+    peers: [
+      cudaTorchPeer("cuDNN", work("cudnn"), LAUNCHES),
+      cudaTorchPeer("FlashAttention 2", work("flash"), LAUNCHES),
+      cudaTorchPeer("torch copy of as many bytes", `copy ${batch} ${keys} ${keyHeads * size}`, LAUNCHES),
+    ],
+    prepare: async () => {
+      const q = normal(1, [batch, 1, heads, size]);
+      const [k, v] = [2, 3].map((seed) => normal(seed, [batch, keys, keyHeads, size])) as [Tensor, Tensor];
+      const params = { left: -1, right: 0, scale: size ** -0.5, softCap: 0 };
+      const forward = compile((...x: Tensor[]) => attentionOp(x, { ...params, inputs: ["q", "k", "v"] }), {
+        name,
+      });
+      const once = (): Tensor[] => forward(q, k, v) as Tensor[];
+      return {
+        run: () => {
+          for (let i = 0; i < LAUNCHES; i++) drop(once());
+          finish();
+        },
+        error: async () => {
+          const [b, h] = [batch - 1, heads - 2];
+          const own = [b, {}, Math.floor((h * keyHeads) / heads)];
+          const result = once();
+          const [query, key, value, got] = (await Promise.all(
+            [q.slice([b, 0, h]), k.slice(own), v.slice(own), result[0]!.slice([b, 0, h])].map(wide),
+          )) as [ArrayLike<number>, ArrayLike<number>, ArrayLike<number>, ArrayLike<number>];
+          drop(result);
+          const want = new Float64Array(size);
+          let total = 0;
+          for (let j = 0; j < keys; j++) {
+            let score = 0;
+            for (let c = 0; c < size; c++) score += query[c]! * key[j * size + c]!;
+            const weight = Math.exp(score * params.scale);
+            total += weight;
+            for (let c = 0; c < size; c++) want[c]! += weight * value[j * size + c]!;
+          }
+          return relative(got, [want.map((x) => x / total)], [0]);
+        },
+        close: () => {
+          forward.dispose();
+          drop([q, k, v]);
+        },
+      };
+    },
+  };
+}
+
+const GENERATION: readonly Generation[] = [
+  { batch: 16, heads: 16, keyHeads: 16, keys: 8192, size: 128 },
+  { batch: 1, heads: 32, keyHeads: 8, keys: 65_536, size: 128 },
+];
+
+/** Forward, backward, and backward with sums in a fixed order; then one query at a time. */
+export const cudaAttentionCases = (): BenchCase[] => [
+  ...SHAPES.flatMap((shape) => [
     attentionCase(shape, "forward", false),
     attentionCase(shape, "backward", false),
     attentionCase(shape, "backward", true),
-  ]);
+  ]),
+  ...GENERATION.map(generationCase),
+];

@@ -26,7 +26,7 @@ async function distance(got: Tensor, want: Tensor): Promise<number> {
 function hyenaCase(batch: number, length: number, dtype: "f16" | "bf16"): BenchCase {
   const name = `Hyena operator ${dtype}, filter kept, ${batch} x ${length} x ${WIDTH}`;
   const attention = (backend: string): string =>
-    `attention ${backend} forward heads ${batch} ${HEADS} ${length} ${length} ${WIDTH / HEADS}`;
+    `attention ${backend} forward heads ${batch} ${HEADS} ${HEADS} ${length} ${length} ${WIDTH / HEADS}`;
   // All scores in memory take half a second at 65,536 positions.
   const plain = length > 16_384 ? 1 : 5;
   const peers: Peer[] = [
