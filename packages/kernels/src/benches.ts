@@ -9,6 +9,7 @@ import { bench as embedding } from "./embedding/bench.ts";
 import { bench as fftConv } from "./fft-conv/bench.ts";
 import { bench as gatedLinearAttention } from "./gated-linear-attention/bench.ts";
 import { bench as layerNorm } from "./layer-norm/bench.ts";
+import { bench as lowFrequencyConv } from "./low-frequency-conv/bench.ts";
 import { bench as linear } from "./matmul/bench.ts";
 import { bench as onlineConv } from "./online-conv/bench.ts";
 import { bench as resolvent } from "./resolvent/bench.ts";
@@ -30,6 +31,7 @@ export {
 export const benches: readonly BenchCase[] = [
   ...linear,
   ...fftConv,
+  ...lowFrequencyConv,
   ...attention,
   ...butterfly,
   ...rotary,

@@ -5,6 +5,7 @@ export * from "./fft-conv/fft-conv.ts";
 export * from "./fft-conv/sparse.ts";
 export * from "./fft-conv/op.ts";
 export * from "./fft-conv/cached-op.ts";
+export * from "./low-frequency-conv/op.ts";
 export * from "./online-conv/op.ts";
 export * from "./chunked-conv/op.ts";
 export * from "./resolvent/op.ts";

@@ -19,6 +19,7 @@ import {
 import { embeddingGradWasm, embeddingWasm } from "./embedding/wasm.ts";
 import { linearScanWasm } from "./gated-linear-attention/wasm.ts";
 import { layerNormGradWasm, layerNormWasm } from "./layer-norm/wasm.ts";
+import { lowFrequencyConvWasm } from "./low-frequency-conv/wasm.ts";
 import { linearWasm } from "./matmul/wasm.ts";
 import { onlineConvWasm } from "./online-conv/wasm.ts";
 import { resolventSumsWasm, resolventWasm } from "./resolvent/wasm.ts";
@@ -57,6 +58,7 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "layer-norm-grad": layerNormGradWasm,
   linear: linearWasm,
   "linear-scan": linearScanWasm,
+  "low-frequency-conv": lowFrequencyConvWasm,
   "online-conv": onlineConvWasm,
   resolvent: resolventWasm,
   "resolvent-sums": resolventSumsWasm,

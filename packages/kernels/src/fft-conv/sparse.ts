@@ -5,7 +5,7 @@ import {
   ConfigError,
   ShapeError,
   add,
-  broadcastTo,
+  cast,
   checkOptions,
   mul,
   narrow,
@@ -13,12 +13,12 @@ import {
   permute,
   reshape,
   show,
-  squeeze,
-  tensor,
   unsqueeze,
   type Tensor,
 } from "@everlong/core";
-import { computeDtype } from "../inputs.ts";
+import { computeDtype, present } from "../inputs.ts";
+import { lowFrequencyByWaves } from "../low-frequency-conv/decompose.ts";
+import { lowFrequencyConvOp } from "../low-frequency-conv/op.ts";
 import { fftConv, type FftConvGates } from "./fft-conv.ts";
 import { axesOf, type Layout } from "./sequences.ts";
 
@@ -118,18 +118,9 @@ function overlapped(
   return add(front, moved);
 }
 
-/** `1/n sum over |b| <= last of exp(2 pi i b t / n)`, a Dirichlet kernel. */
-function sumOfWaves(n: number, last: number): Float64Array {
-  return Float64Array.from({ length: n }, (_, t) =>
-    t === 0
-      ? (2 * last + 1) / n
-      : Math.sin(((2 * last + 1) * Math.PI * t) / n) / (n * Math.sin((Math.PI * t) / n)),
-  );
-}
-
 /**
  * Convolution with filters of which the lowest `bins` of the L + 1 frequencies of 2L points are kept. Such filters reach into the
- * future: the result is two-sided (`y = irfft(rfft(u) rfft(k) [bin < bins])`, 2L points, the first L).
+ * future: the result is two-sided (`y = irfft(rfft(u) rfft(k) [bin < bins])`, 2L points, the first L). Taps from 2L on have no effect.
  * @param u `[B, D, L]`, or `[B, L, D]`
  * @param k `[D, J]`, or `[J, D]`
  */
@@ -140,29 +131,33 @@ export function lowFrequencyConv(
   options: SparseConvOptions = {},
 ): Tensor {
   checkOptions("lowFrequencyConv", options, OPTIONS);
-  const { layout = "bdl" } = options;
+  const { layout = "bdl", skip, preGate, postGate } = options;
   const { time } = axesOf(layout);
-  const length = u.shape[time]!;
   if (!Number.isInteger(bins) || bins < 1)
     throw new ConfigError("lowFrequencyConv", "bins must be a positive integer", { got: `${bins}` });
-  if (k.rank !== 2)
-    throw new ShapeError("lowFrequencyConv", "wrong filters", {
-      expected: "[D, J] or [J, D]",
-      got: show(k.shape),
+  if (u.rank !== 3 || k.rank !== 2)
+    throw new ShapeError("lowFrequencyConv", "wrong ranks", {
+      expected: layout === "bdl" ? "u [B, D, L] and k [D, J]" : "u [B, L, D] and k [J, D]",
+      got: `${show(u.shape)} and ${show(k.shape)}`,
     });
-  // the filters alone are filtered, once for the whole batch: circularly, by the sum of the kept waves
-  const rows = layout === "bdl" ? k : permute(k, [1, 0]);
-  const n = 2 * length;
-  const [channels, taps] = rows.shape as [number, number];
-  const wide = fitAxis(narrow(rows, 1, 0, Math.min(taps, n)), 1, n);
-  const waves = tensor(sumOfWaves(n, bins - 1), [1, n], { dtype: computeDtype([k]), device: k.device });
-  const period =
-    bins > length
-      ? wide
-      : squeeze(fftConv(unsqueeze(wide, 0), broadcastTo(waves, [channels, n]), { mode: "circular" }), 0);
-  const turn = (t: Tensor): Tensor => (layout === "bdl" ? t : permute(t, [1, 0]));
-  const ahead = turn(narrow(period, 1, 0, length));
-  if (length === 1) return fftConv(u, ahead, options);
-  const behind = turn(narrow(period, 1, length + 1, n).flip(1));
-  return fftConv(u, ahead, { ...options, mode: "two-sided", backward: behind, firstBackwardLag: -1 });
+  const length = u.shape[time]!;
+  const sums = computeDtype([u, k, skip, preGate, postGate]);
+  const wide = (t: Tensor | undefined): Tensor | undefined => t && cast(t, sums);
+  const taps = Math.min(k.shape[time - 1]!, 2 * length);
+  const x = wide(u)!;
+  const { names, tensors } = present({
+    u: x,
+    k: wide(narrow(k, time - 1, 0, taps)),
+    preGate: wide(preGate),
+    postGate: skip ? undefined : wide(postGate),
+  });
+  const params = { layout, bins: Math.min(bins, length + 1), adjoint: false, inputs: names };
+  // kernels are for fewer than all frequencies and filters no longer than the sequence
+  const special = bins > length || taps > length;
+  const y = (special ? lowFrequencyByWaves : lowFrequencyConvOp)(tensors, params)[0]!;
+  if (!skip) return cast(y, u.dtype);
+  const z = preGate ? mul(x, wide(preGate)!) : x;
+  const weights = layout === "bdl" ? unsqueeze(wide(skip)!, -1) : wide(skip)!;
+  const all = add(y, mul(z, weights));
+  return cast(postGate ? mul(all, wide(postGate)!) : all, u.dtype);
 }

@@ -25,7 +25,7 @@ import { clusterOf } from "./wasm-staging.ts";
 import { elementBytes, fillTable, leafOf, niceLength, tableLayout } from "./wasm-lengths.ts";
 
 /** Longest transform: positions and table offsets stay within 32 bits. */
-const LONGEST = 2 ** 22;
+export const LONGEST: number = 2 ** 22;
 /** Units that give several threads something to do. */
 const ENOUGH_UNITS = 8;
 
@@ -56,7 +56,7 @@ const axes = (layout: Layout): { batch: number; channel: number; time: number } 
   layout === "bdl" ? { batch: 0, channel: 1, time: 2 } : { batch: 0, channel: 2, time: 1 };
 
 /** Words of a sequence tensor under `name`. */
-function sequenceWords<N extends string>(
+export function sequenceWords<N extends string>(
   name: N,
   view: WasmView | undefined,
   layout: Layout,
@@ -72,7 +72,8 @@ function sequenceWords<N extends string>(
   };
 }
 
-function filterWords(
+/** Words of a filter. */
+export function filterWords(
   view: WasmView,
   layout: Layout,
   address: (byteOffset: number) => ArgWord,
@@ -86,7 +87,7 @@ function filterWords(
 }
 
 /** Reads any strides; fast where time or channels are contiguous, so only such views are taken as they are. */
-const accepts = (view: WasmView): boolean =>
+export const accepts = (view: WasmView): boolean =>
   view.dtype === "f32" && view.shape.some((n, axis) => view.strides[axis] === 1 || n === 1);
 
 interface Plan {
@@ -150,7 +151,7 @@ const listWords = (words: Readonly<Record<string, ArgWord>>): ArgWord[] =>
   CONV_ARGS.map((name) => words[name] ?? 0);
 
 /** Batch entries per unit: all of them, or fewer where there are few clusters. */
-function batchBlocks(clusters: number, batch: number): { blocks: number; each: number } {
+export function batchBlocks(clusters: number, batch: number): { blocks: number; each: number } {
   const wanted = Math.min(Math.ceil(batch / 4), Math.ceil(ENOUGH_UNITS / clusters));
   const each = Math.max(1, Math.ceil(batch / Math.max(1, wanted)));
   return { blocks: Math.max(1, Math.ceil(batch / each)), each };
