@@ -1,6 +1,7 @@
-// Prints lines and bytes of source per package, the longest files, and fails on a file over the hard limit.
+// Prints lines and bytes of source per package, the kernels that `npm run embed` made, the longest files, and fails on a file over the hard
+// limit.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join, relative } from "node:path";
 
 const SOFT_LINES = 400;
@@ -45,6 +46,13 @@ const code = all.filter((s) => !s.test);
 console.log(
   `${"all".padEnd(12)}${String(code.length).padStart(8)}${String(total(code)).padStart(8)}${String(total(all) - total(code)).padStart(8)}`,
 );
+
+const embedded = join(root, "packages", "device-cuda", "dist", "embedded");
+if (existsSync(embedded)) {
+  const sizes = readdirSync(embedded).map((name) => [name, statSync(join(embedded, name)).size] as const);
+  const shown = sizes.map(([name, bytes]) => `${name} ${(bytes / 2 ** 20).toFixed(2)} MiB`);
+  console.log(`\nkernels for hosts without NVRTC, in the package of the CUDA device: ${shown.join(", ")}`);
+}
 
 const long = all.filter((s) => s.lines > SOFT_LINES).sort((a, b) => b.lines - a.lines);
 if (long.length > 0) {

@@ -24,6 +24,7 @@ import { CudaExecutable } from "./executable.ts";
 import type { Engine } from "./frame.ts";
 import { KernelCache } from "./kernel-cache.ts";
 import { lower } from "./lowering.ts";
+import { Nvrtc } from "./nvrtc.ts";
 import { MemoryPool, type Block } from "./memory-pool.ts";
 import type { Runtime } from "./runtime.ts";
 import { Transfers } from "./transfers.ts";
@@ -43,6 +44,7 @@ export interface CudaState {
   readonly capability: string;
   /** CUDA version of the driver: `13.0`. */
   readonly driver: string;
+  /** The compiler's version, or what stands in for it. */
   readonly nvrtc: string;
   /** Whether matrix products go to cuBLAS. */
   readonly cublas: boolean;
@@ -100,7 +102,7 @@ export class CudaDevice implements Device, Runtime {
     this.transfers = new Transfers(driver, stream);
     this.kernels = new KernelCache(driver, arch);
     // Said now rather than in the middle of a run.
-    void this.kernels.nvrtc;
+    void this.kernels.origin;
     this.library = Cublas.open(driver, stream);
   }
 
@@ -115,11 +117,12 @@ export class CudaDevice implements Device, Runtime {
 
   state(): CudaState {
     const { driver } = this.engine;
+    const { origin } = this.kernels;
     return {
       gpu: driver.deviceName(this.ordinal),
       capability: (this.target.arch / 10).toFixed(1),
       driver: `${Math.floor(driver.version / 1000)}.${(driver.version % 1000) / 10}`,
-      nvrtc: this.kernels.nvrtc.version,
+      nvrtc: origin instanceof Nvrtc ? origin.version : `none; ${origin.count} kernels of the package`,
       cublas: this.library !== undefined,
     };
   }

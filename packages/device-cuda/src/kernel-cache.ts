@@ -1,11 +1,13 @@
-// Kernels by key: from memory, from disk, or compiled now.
+// Kernels by key: from memory, from disk, or compiled now; on hosts without a compiler, those that the package brings.
 
 import type { CudaStep } from "@everlong/kernels/cuda";
 import { cudaPrelude } from "@everlong/kernels/cuda";
 import { CompileThreads } from "./compile-threads.ts";
+import { DeviceError } from "@everlong/core";
 import { DiskCache } from "./disk-cache.ts";
 import type { Driver, Handle } from "./driver.ts";
-import { Nvrtc } from "./nvrtc.ts";
+import { EmbeddedKernels } from "./embedded-kernels.ts";
+import { Nvrtc, NVRTC_PACKAGES } from "./nvrtc.ts";
 
 /** A kernel that can be launched. */
 export interface Kernel {
@@ -21,6 +23,9 @@ export const compileOptions = (arch: number): string[] => [
   "--std=c++17",
 ];
 
+/** All that a compiler sees of a kernel. */
+export const wholeSource = (kernel: CudaStep["kernel"]): string => `${cudaPrelude}\n${kernel.source()}`;
+
 /** Kernels below which starting threads costs more than they save. */
 const FEWEST_SHARED = 3;
 
@@ -30,20 +35,36 @@ export class KernelCache {
   private readonly arch: number;
   private readonly kernels = new Map<string, Kernel & { shared: number }>();
   private readonly disk: DiskCache;
-  private compiler: Nvrtc | undefined;
+  private readonly embeddedFolder: string | undefined;
+  private opened: Nvrtc | EmbeddedKernels | undefined;
   private threads: CompileThreads | undefined;
   /** Images of kernels that are not asked for yet. */
   private readonly ready = new Map<string, Uint8Array>();
 
-  constructor(driver: Driver, arch: number, disk: DiskCache = new DiskCache()) {
+  /** @param embeddedFolder where the package's kernels lie */
+  constructor(driver: Driver, arch: number, disk: DiskCache = new DiskCache(), embeddedFolder?: string) {
     this.driver = driver;
     this.arch = arch;
     this.disk = disk;
+    this.embeddedFolder = embeddedFolder;
   }
 
-  /** The compiler, opened at first use. */
-  get nvrtc(): Nvrtc {
-    return (this.compiler ??= Nvrtc.open());
+  /** Where kernels come from, opened at first use: the compiler, or what the package brings. */
+  get origin(): Nvrtc | EmbeddedKernels {
+    return (this.opened ??= this.open());
+  }
+
+  private open(): Nvrtc | EmbeddedKernels {
+    try {
+      return Nvrtc.open();
+    } catch (missing) {
+      const embedded = EmbeddedKernels.open(this.arch, this.embeddedFolder);
+      if (!embedded) throw missing;
+      console.warn(
+        `[cuda] NVRTC was not found: only the ${embedded.count} kernels that the package brings for ${embedded.target} can run. For all others ${NVRTC_PACKAGES}.`,
+      );
+      return embedded;
+    }
   }
 
   get(kernel: CudaStep["kernel"], sharedBytes: number): Kernel {
@@ -67,19 +88,22 @@ export class KernelCache {
 
   /** Brings the images of kernels that are about to be asked for, compiling what is missing on several threads. */
   prepare(kernels: Iterable<CudaStep["kernel"]>): void {
+    const compiler = this.origin;
+    if (!(compiler instanceof Nvrtc)) return;
     const missing = new Map<
       string,
       { readonly key: string; readonly source: string; readonly entry: string }
     >();
     for (const kernel of kernels) {
       if (this.kernels.has(kernel.key) || this.ready.has(kernel.key) || missing.has(kernel.key)) continue;
-      const [source, key] = this.sourceOf(kernel);
+      const source = wholeSource(kernel);
+      const key = this.diskKey(compiler, source);
       const stored = this.disk.read(key);
       if (stored) this.ready.set(kernel.key, stored);
       else missing.set(kernel.key, { key, source, entry: kernel.entry });
     }
     if (missing.size < FEWEST_SHARED) return;
-    this.threads ??= new CompileThreads(this.nvrtc.path);
+    this.threads ??= new CompileThreads(compiler.path);
     const jobs = [...missing];
     const images = this.threads.compile(
       jobs.map(([, job]) => job),
@@ -93,22 +117,29 @@ export class KernelCache {
     });
   }
 
-  private sourceOf(kernel: CudaStep["kernel"]): [source: string, key: string] {
-    const source = `${cudaPrelude}\n${kernel.source()}`;
-    return [
-      source,
-      [this.nvrtc.version, this.driver.version, ...compileOptions(this.arch), source].join("\n"),
-    ];
+  private diskKey(compiler: Nvrtc, source: string): string {
+    return [compiler.version, this.driver.version, ...compileOptions(this.arch), source].join("\n");
   }
 
   private image(kernel: CudaStep["kernel"]): Uint8Array {
     const ready = this.ready.get(kernel.key);
     this.ready.delete(kernel.key);
     if (ready) return ready;
-    const [source, key] = this.sourceOf(kernel);
+    const source = wholeSource(kernel);
+    const { origin } = this;
+    if (origin instanceof EmbeddedKernels) {
+      const embedded = origin.find(source);
+      if (embedded) return embedded;
+      throw new DeviceError(
+        "cuda",
+        `kernel ${kernel.entry} is not among the ${origin.count} that the package brings for ${origin.target}, and NVRTC, which would compile it, was not found`,
+        { hint: `For all kernels ${NVRTC_PACKAGES}.` },
+      );
+    }
+    const key = this.diskKey(origin, source);
     const stored = this.disk.read(key);
     if (stored) return stored;
-    const image = this.nvrtc.compile(source, kernel.entry, compileOptions(this.arch));
+    const image = origin.compile(source, kernel.entry, compileOptions(this.arch));
     this.disk.write(key, image);
     return image;
   }

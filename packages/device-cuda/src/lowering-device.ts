@@ -1,5 +1,5 @@
-// A device for tests where there is no GPU: every step is lowered to CUDA as on an H100, its kernels are collected, and its values come
-// from the reference. It shows that code is generated for whatever a program holds, and feeds that code to nvcc.
+// A device where there is no GPU: every step is lowered to CUDA as on an H100, its kernels are collected, and its values come from the
+// reference. It shows that code is generated for whatever a program holds, and feeds that code to compilers.
 
 import {
   DTYPES,
@@ -16,6 +16,7 @@ import {
   type TypedArray,
 } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTarget } from "@everlong/kernels/cuda";
+import { foldSums } from "./fold-sums.ts";
 import { joinedKernel } from "./join-launches.ts";
 import { lower } from "./lowering.ts";
 
@@ -38,13 +39,27 @@ class HostBuffer implements Buffer {
 /** What an H100 offers. */
 export const H100: CudaTarget = { arch: 90, processors: 132, sharedLimit: 232_448 };
 
+export interface LoweringOptions {
+  /** What to lower for. Default: an H100. */
+  readonly target?: CudaTarget;
+  /** Whether values are computed; zeros otherwise. Default true. */
+  readonly computes?: boolean;
+}
+
 export class LoweringDevice implements Device {
   readonly name = "cuda-lowering";
+  readonly target: CudaTarget;
+  private readonly computes: boolean;
   readonly defaultFloat = "f32";
   readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
   readonly stats: DeviceStats = { liveBytes: 0, peakBytes: 0, kernels: 0, launches: 0 };
   /** Every kernel that was asked for, by key. */
   readonly kernels: Map<string, CudaStep["kernel"]> = new Map();
+
+  constructor({ target = H100, computes = true }: LoweringOptions = {}) {
+    this.target = target;
+    this.computes = computes;
+  }
 
   supports(step: Step): true | string {
     if (step.kind === "scan") {
@@ -54,7 +69,7 @@ export class LoweringDevice implements Device {
       }
       return true;
     }
-    const lowered = lower(step, H100);
+    const lowered = lower(step, this.target);
     return typeof lowered === "string" ? lowered : true;
   }
 
@@ -78,7 +93,7 @@ export class LoweringDevice implements Device {
           if (b.role.kind === "constant") return b.role.data;
           return DTYPES[b.dtype].array(b.bytes / DTYPES[b.dtype].bytes);
         });
-        for (const step of program.steps) runStepReference(step, storage);
+        if (this.computes) for (const step of program.steps) runStepReference(step, storage);
         const results: Buffer[] = [];
         program.buffers.forEach((b, i) => {
           if (b.role.kind === "output") results[b.role.index] = new HostBuffer(this, storage[i]!);
@@ -101,12 +116,11 @@ export class LoweringDevice implements Device {
         }
       }
     };
-    for (const step of program.steps) {
-      if (step.kind === "scan") this.collect((step as ScanStep).body);
-      else {
-        const lowered = lower(step, H100);
-        if (typeof lowered !== "string") lowered.steps.forEach(add);
-      }
-    }
+    for (const step of program.steps) if (step.kind === "scan") this.collect((step as ScanStep).body);
+    const single = program.steps.map((step) => (step.kind === "scan" ? undefined : lower(step, this.target)));
+    // With the vendor's library and without.
+    const folded = [true, false].map((fuses) => foldSums(program, single, this.target, () => fuses));
+    for (const lowered of [single, ...folded].flat())
+      if (lowered && typeof lowered !== "string") lowered.steps.forEach(add);
   }
 }

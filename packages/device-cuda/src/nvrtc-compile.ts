@@ -12,6 +12,8 @@ const SIGNATURES = {
   nvrtcGetProgramLog: "int nvrtcGetProgramLog(uint64_t, void *)",
   nvrtcGetCUBINSize: "int nvrtcGetCUBINSize(uint64_t, void *)",
   nvrtcGetCUBIN: "int nvrtcGetCUBIN(uint64_t, void *)",
+  nvrtcGetPTXSize: "int nvrtcGetPTXSize(uint64_t, void *)",
+  nvrtcGetPTX: "int nvrtcGetPTX(uint64_t, void *)",
 } as const;
 
 type NvrtcFunction = (...args: (number | string | ArrayBufferView | readonly string[] | null)[]) => number;
@@ -42,7 +44,7 @@ export function versionOf(fn: NvrtcFunctions): string {
   return `${numbers[0]}.${numbers[1]}`;
 }
 
-/** The cubin of a source, or why there is none. */
+/** The cubin of a source (PTX where the options ask for `compute_..`), or why there is none. */
 export function compileSource(
   fn: NvrtcFunctions,
   source: string,
@@ -62,10 +64,11 @@ export function compileSource(
       fn.nvrtcGetProgramLog(program, log);
       return { code, log: new TextDecoder().decode(log).replace(/\0+$/, "") };
     }
-    fn.nvrtcGetCUBINSize(program, size);
-    const cubin = new Uint8Array(new ArrayBuffer(Number(size[0])));
-    const got = fn.nvrtcGetCUBIN(program, cubin);
-    return got === 0 && cubin.length > 0 ? cubin : { code: got, log: "NVRTC gives no cubin" };
+    const virtual = options.some((o) => o.includes("compute_"));
+    (virtual ? fn.nvrtcGetPTXSize : fn.nvrtcGetCUBINSize)(program, size);
+    const image = new Uint8Array(new ArrayBuffer(Number(size[0])));
+    const got = (virtual ? fn.nvrtcGetPTX : fn.nvrtcGetCUBIN)(program, image);
+    return got === 0 && image.length > 0 ? image : { code: got, log: "NVRTC gives no image" };
   } finally {
     cell[0] = BigInt(program);
     fn.nvrtcDestroyProgram(cell);

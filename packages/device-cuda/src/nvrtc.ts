@@ -7,6 +7,11 @@ import { libraryCandidates } from "./search-libraries.ts";
 
 const NAMES = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 
+/** What to do where there is no NVRTC. */
+export const NVRTC_PACKAGES: string =
+  'install the CUDA toolkit (Debian/Ubuntu: cuda-nvrtc-13-0), "pip install nvidia-cuda-nvrtc", or "conda install cuda-nvrtc"; ' +
+  "or name the file in EVERLONG_NVRTC";
+
 /** The run-time compiler. */
 export class Nvrtc {
   /** `13.0`. */
@@ -35,9 +40,8 @@ export class Nvrtc {
     }
     throw new DeviceError("cuda", "the run-time compiler NVRTC was not found", {
       expected: NAMES.slice(0, 2).join(" or "),
-      hint:
-        'It is not part of the driver: install the CUDA toolkit (Debian/Ubuntu: cuda-nvrtc-13-0), "pip install nvidia-cuda-nvrtc", or ' +
-        '"conda install cuda-nvrtc"; or name the file in EVERLONG_NVRTC.',
+      ...(given ? { got: `EVERLONG_NVRTC=${given}` } : {}),
+      hint: `It is not part of the driver: ${NVRTC_PACKAGES}.`,
       cause,
     });
   }

@@ -1,0 +1,77 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, expect, test, vi } from "vitest";
+import type { DiskCache } from "./disk-cache.ts";
+import type { Driver } from "./driver.ts";
+import {
+  embeddedFile,
+  EmbeddedKernels,
+  embeddedName,
+  embeddedTarget,
+  packKernels,
+} from "./embedded-kernels.ts";
+import { KernelCache, wholeSource } from "./kernel-cache.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "everlong-embedded-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(() => vi.unstubAllEnvs());
+
+const kernel = (name: string) => ({ key: name, entry: name, source: () => `// ${name}` });
+const image = (name: string): Uint8Array => new TextEncoder().encode(`image of ${name} `.repeat(20));
+const pack = (names: readonly string[]): Uint8Array =>
+  packKernels(new Map(names.map((n) => [embeddedName(wholeSource(kernel(n))), image(n)])));
+writeFileSync(embeddedFile("sm_90a", folder), pack(["first", "second"]));
+
+/** A cache of a host without NVRTC and of the driver's loads. */
+function cacheFor(arch: number, from: string): { cache: KernelCache; loaded: Uint8Array[] } {
+  vi.stubEnv("EVERLONG_NVRTC", "/nowhere/libnvrtc.so");
+  const loaded: Uint8Array[] = [];
+  const driver = { version: 13000, loadModule: (x: Uint8Array) => loaded.push(x), getFunction: () => 7 };
+  const disk = { read: () => undefined, write: () => expect.unreachable() };
+  return {
+    cache: new KernelCache(driver as unknown as Driver, arch, disk as unknown as DiskCache, from),
+    loaded,
+  };
+}
+
+test("a GPU is given machine code of its family, a newer one PTX", () => {
+  expect([80, 86, 89, 90, 100, 120].map(embeddedTarget)).toEqual([
+    "sm_80",
+    "sm_80",
+    "sm_80",
+    "sm_90a",
+    "compute_80",
+    "compute_80",
+  ]);
+});
+
+test("without NVRTC the package's kernels are loaded, and it is said once that others cannot run", () => {
+  const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+  const { cache, loaded } = cacheFor(90, folder);
+  cache.prepare([kernel("first"), kernel("second"), kernel("third")]);
+  for (const name of ["second", "first", "second"])
+    expect(cache.get(kernel(name), 0)).toMatchObject({ handle: 7, name });
+  expect(loaded.map((x) => [...x])).toEqual([[...image("second")], [...image("first")]]);
+  expect(warn.mock.calls.map(([text]) => text as string)).toEqual([
+    expect.stringMatching(/only the 2 kernels .* sm_90a .*pip install nvidia-cuda-nvrtc/),
+  ]);
+  expect(() => cache.get(kernel("third"), 0)).toThrow(
+    /kernel third is not among the 2 .* NVRTC.*was not found.*pip install nvidia-cuda-nvrtc/,
+  );
+});
+
+test("without NVRTC and without kernels of its own the device says what to install", () => {
+  const { cache } = cacheFor(80, folder);
+  expect(() => cache.origin).toThrow(
+    /NVRTC was not found: expected libnvrtc.so.13 or libnvrtc.so.12, got EVERLONG_NVRTC=.*install the CUDA toolkit/,
+  );
+});
+
+test("a damaged file is an error, not an empty table", () => {
+  const path = embeddedFile("sm_80", folder);
+  writeFileSync(path, pack(["first"]).subarray(0, 60));
+  expect(() => EmbeddedKernels.open(80, folder)).toThrow(/sm_80.kernels holds no kernels/);
+  rmSync(path);
+  expect(EmbeddedKernels.open(80, folder)).toBeUndefined();
+});
