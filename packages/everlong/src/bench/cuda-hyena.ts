@@ -1,7 +1,7 @@
 // The Hyena operator on the GPU beside attention, as its paper times it (Poli et al. 2023, figure 4.3): forward, order 2, width 768, with
 // projections, short convolution, gates and the long convolution. Attention is timed bare and with its projections.
 
-import { cast, compile, device, random, type Tensor } from "@everlong/core";
+import { cast, compile, device, random, realize, type Tensor } from "@everlong/core";
 import { FrozenHyena, Hyena } from "@everlong/nn";
 import { cudaTorchPeer, finish } from "./cuda-torch.ts";
 import type { BenchCase, Peer } from "./suite.ts";
@@ -48,9 +48,8 @@ function hyenaCase(batch: number, length: number, dtype: "f16" | "bf16"): BenchC
     peers,
     prepare: async () => {
       const layer = new Hyena({ key: random.key(1, device("cuda")), dim: WIDTH, maxLength: length });
-      const x = compile(() =>
-        cast(random.normal(random.key(2, device("cuda")), [batch, length, WIDTH]), dtype),
-      )();
+      const x = cast(random.normal(random.key(2, device("cuda")), [batch, length, WIDTH]), dtype);
+      realize([x]);
       const operator = new FrozenHyena(layer, { length, dtype });
       const forward = compile((t: Tensor) => operator.forward(t), { name });
       return {
