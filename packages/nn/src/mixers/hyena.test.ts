@@ -1,11 +1,14 @@
 import {
   abs,
+  compile,
   concat,
   gradients,
   max,
+  mul,
   narrow,
   random,
   slice,
+  stack,
   sub,
   sum,
   tensor,
@@ -14,6 +17,7 @@ import {
 import { describe, expect, test } from "vitest";
 import { hintsOf, loadState, namedVariables, parameters, stateDict } from "../layer.ts";
 import { activate } from "../layers/activation.ts";
+import type { MixerState } from "../mixer.ts";
 import { HyenaFilter } from "./hyena-filter.ts";
 import type { HyenaOptions } from "./hyena-options.ts";
 import { Hyena } from "./hyena.ts";
@@ -148,6 +152,91 @@ describe("Hyena", () => {
     expect(compat.causal).toBe(false);
     expect(await reach(compat, 48, 20, 21, 24)).toBeGreaterThan(1e-6);
     expect(() => compat.forward(sample(6, 29))).toThrow(/blocks do not divide the input/);
+  });
+
+  const stepped: readonly Partial<HyenaOptions>[] = [
+    { blocks: 4 },
+    { blocks: 6, order: 4, packing: "order-major", filter: { bias: false } },
+    { blocks: 3, heads: 2, innerFactor: 2, outerMixing: true, postOrderMixing: true, shortFilterOrder: 1 },
+    { blocks: 48 },
+  ];
+  test.each(stepped)(
+    "blocks step as they compute at once, from any place of a block: %o",
+    async (options) => {
+      const layer = make({ activation: "silu", ...options });
+      const time = 31;
+      const x = random.normal(random.key(8), [2, time, DIM]);
+      const whole = layer.forward(x);
+      const step = compile(
+        (t: Tensor, s: MixerState) => layer.step(t, s) as { y: Tensor; state: MixerState },
+      );
+      for (const prompt of [1, 12, 23]) {
+        let { y, state } = layer.prefill(narrow(x, 1, 0, prompt), { capacity: time });
+        expect(await distance(y, narrow(whole, 1, 0, prompt))).toBeLessThan(1e-12);
+        for (let t = prompt; t < time; t++) {
+          ({ y, state } = step(slice(x, [null, t]), state));
+          expect(await distance(y, slice(whole, [null, t])), `position ${t}`).toBeLessThan(1e-12);
+        }
+        const own = Object.entries(state).filter(
+          ([name, t]) => t.dtype !== "i32" && !name.startsWith("taps"),
+        );
+        expect(layer.stateBytes(time)).toBe(own.reduce((n, [, t]) => n + (t.size * 4) / 2, 0));
+      }
+      expect(step.traces).toBe(1);
+    },
+  );
+
+  test("rows with padding step through blocks of their own", async () => {
+    const layer = make({ blocks: 4, order: 3 });
+    const rows = [7, 17, 12].map((time, i) => sample(20 + i, time));
+    const later = sample(25, 9);
+    const pads = [
+      [10, 0],
+      [0, 0],
+      [2, 3],
+    ] as const;
+    const filler = (time: number): Tensor => mul(sample(26, time), 50);
+    const padded = concat(
+      rows.map((row, i) => {
+        const parts = [filler(pads[i]![0]), row, filler(pads[i]![1])];
+        return concat(
+          parts.filter((t) => t.size > 0),
+          1,
+        );
+      }),
+      0,
+    );
+    const mask = tensor(
+      rows.map((row, i) =>
+        Array.from({ length: 17 }, (_, t) => t >= pads[i]![0] && t < pads[i]![0] + row.shape[1]!),
+      ),
+      { dtype: "bool" },
+    );
+    let { state } = layer.prefill(padded, { capacity: 26, mask });
+    const alone = rows.map((row) => layer.forward(concat([row, later], 1)));
+    for (let t = 0; t < 9; t++) {
+      const x = slice(later, [0, t]);
+      const next = layer.step(stack([x, x, x]), state);
+      state = next.state;
+      for (const [i, row] of rows.entries())
+        expect(
+          await distance(slice(next.y, [i]), slice(alone[i]!, [0, row.shape[1]! + t])),
+          `row ${i}, position ${t}`,
+        ).toBeLessThan(1e-12);
+    }
+  });
+
+  test("what blocks cannot do is told", () => {
+    const layer = make({ blocks: 4 });
+    expect(() => layer.prefill(sample(6, 9), { capacity: 49 })).toThrow(
+      /capacity must hold the prompt and fit the filter: expected 9 to 48, got 49/,
+    );
+    expect(() => layer.longFilters(9)).toThrow(/no filter over all positions: got 4 blocks/);
+    expect(() => layer.chunk(sample(6, 9))).toThrow(/no filter over all positions/);
+    const wrapped = make({ blocks: 4, compat: ["wrapped-blocks"] });
+    expect(() => wrapped.prefill(sample(6, 12), { capacity: 24 })).toThrow(
+      /cannot be run one position at a time: got wrapped blocks/,
+    );
   });
 
   test("bidirectional sees both sides; hyena-dna's form does not", async () => {

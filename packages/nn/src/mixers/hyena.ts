@@ -31,6 +31,7 @@ import { activate, activationName, type ActivationName } from "../layers/activat
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { ShortConv } from "../layers/short-conv.ts";
+import { BlockConvs } from "../filters/block-convs.ts";
 import { CarriedConvs } from "../filters/carried-convs.ts";
 import { OnlineConvs } from "../filters/online-convs.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
@@ -40,6 +41,13 @@ import { convolve, type HyenaConvolution, type HyenaTaps } from "./hyena-convolu
 import { BlockFft } from "../filters/block-fft.ts";
 import { HyenaFilter } from "./hyena-filter.ts";
 import { HYENA_COMPAT, HYENA_OPTIONS, type HyenaCompat, type HyenaOptions } from "./hyena-options.ts";
+
+/** The output, projections before the short convolution, and the inputs of every long convolution. */
+interface HyenaRun {
+  readonly y: Tensor;
+  readonly raw: Tensor;
+  readonly inputs: readonly Tensor[];
+}
 
 /**
  * With projections `x_0 .. x_{N-1}, v` of the input: `v <- h_o * (v x_{N-1-o}) + d_o v x_{N-1-o}` for o = 0 .. N-2, then
@@ -162,20 +170,23 @@ export class Hyena implements Mixer, LongFilterLayer {
 
   /** @param x `[B, T, D]` */
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
-    const how = this.blocks > 1 ? packing(options.mask) : undefined;
-    if (!how) return this.#run(x, options).y;
-    // Blocks begin at the first real position, wherever that stands.
-    const places = iota(options.mask!.shape, 1, { device: x.device });
-    const mask = less(places, unsqueeze(how.lengths, -1));
-    return unpack(this.#run(pack(x, how), { ...options, mask }).y, how);
+    return this.#runAligned(x, options).y;
   }
 
-  /** @throws ConfigError for blocks and for filters that read the future */
+  /** @throws ConfigError for filters that read the future */
   prefill(x: Tensor, options: PrefillOptions): { readonly y: Tensor; readonly state: MixerState } {
-    this.#needSteps();
-    const { mask, capacity } = options;
-    const { y, raw, inputs } = this.#run(x, options);
+    this.#needCausal();
+    const { capacity } = options;
+    const { y, raw, inputs, mask, lengths } = this.#runAligned(x, options);
     const time = raw.shape[1]!;
+    if (this.blocks > 1) {
+      const block = this.maxLength / this.blocks;
+      const filters = this.#filters(block);
+      const convs = inputs.map((u, o) => ({ inputs: u, taps: filters[o]!.ahead, skip: filters[o]!.skip }));
+      const tail = lastReal(raw, this.shortFilter.width - 1, mask);
+      const limits = { block, capacity, longest: this.maxLength, lengths };
+      return { y, state: { tail, ...BlockConvs.start("Hyena", convs, limits) } };
+    }
     const filters = this.#filters(Math.max(time, Math.min(capacity, this.maxLength)));
     const convs = inputs.map((u, o) => ({
       inputs: lastReal(u, time, mask),
@@ -194,13 +205,13 @@ export class Hyena implements Mixer, LongFilterLayer {
 
   /** @param x `[B, D]` */
   step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
-    this.#needSteps();
+    this.#needCausal();
     const { y: now, tail } = this.shortFilter.step(
       repeatChannels(this.inProj.forward(x), this.groups),
       state["tail"]!,
     );
     const parts = split(now, this.order + 1, -1);
-    const convs = new OnlineConvs(state, this.modal);
+    const convs = this.blocks > 1 ? new BlockConvs(state) : new OnlineConvs(state, this.modal);
     let v = parts[this.order]!;
     for (let o = 0; o < this.order - 1; o++) {
       v = convs.next(mul(v, this.#gate(parts[this.order - 1 - o]!)));
@@ -217,7 +228,7 @@ export class Hyena implements Mixer, LongFilterLayer {
    * @throws ConfigError for blocks and for filters that read the future
    */
   chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
-    this.#needSteps();
+    this.#needOneFilter();
     const raw = repeatChannels(this.inProj.forward(x), this.groups);
     const [batch, time, width] = raw.shape as [number, number, number];
     const before = this.shortFilter.width - 1;
@@ -239,24 +250,46 @@ export class Hyena implements Mixer, LongFilterLayer {
 
   /** @throws ConfigError for blocks and for filters that read the future */
   longFilters(length: number): readonly LongFilter[] {
-    this.#needSteps();
+    this.#needOneFilter();
     return this.#filters(length).map(({ ahead, skip }) => ({ taps: ahead, skip }));
   }
 
-  #needSteps(): void {
-    if (this.causal && this.blocks === 1) return;
+  #needCausal(): void {
+    if (this.causal) return;
     throw new ConfigError("Hyena", "this layer cannot be run one position at a time", {
       got: this.transform?.learned
         ? "learned matrices"
         : this.bidirectional
           ? "two-sided filters"
-          : `${this.blocks} blocks`,
+          : "wrapped blocks",
       hint: "Use forward.",
     });
   }
 
-  /** The output, projections before the short convolution, and the inputs of every long convolution. */
-  #run(x: Tensor, options: ForwardOptions): { y: Tensor; raw: Tensor; inputs: Tensor[] } {
+  /** One filter over all positions, none of it in the future. */
+  #needOneFilter(): void {
+    this.#needCausal();
+    if (this.blocks === 1) return;
+    throw new ConfigError("Hyena", "blocks have no filter over all positions", {
+      got: `${this.blocks} blocks`,
+      hint: "Use forward, or prefill and step.",
+    });
+  }
+
+  /** A run with blocks that begin at the first real position, wherever that stands; then `y` alone is where `x` was. */
+  #runAligned(
+    x: Tensor,
+    options: ForwardOptions,
+  ): HyenaRun & { readonly mask?: Tensor | undefined; readonly lengths?: Tensor } {
+    const how = this.blocks > 1 ? packing(options.mask) : undefined;
+    if (!how) return { ...this.#run(x, options), mask: options.mask };
+    const { lengths } = how;
+    const mask = less(iota(options.mask!.shape, 1, { device: x.device }), unsqueeze(lengths, -1));
+    const result = this.#run(pack(x, how), { ...options, mask });
+    return { ...result, y: unpack(result.y, how), mask, lengths };
+  }
+
+  #run(x: Tensor, options: ForwardOptions): HyenaRun {
     const time = x.shape[1]!;
     if (x.rank !== 3 || x.shape[2] !== this.dim) {
       throw new ShapeError("Hyena", "expected [B, T, D]", {
@@ -301,7 +334,8 @@ export class Hyena implements Mixer, LongFilterLayer {
 
   /** Bytes of the slots of every long convolution, and of the short one's inputs. */
   stateBytes(time: number): number {
-    const slots = 4 * Math.min(time, this.maxLength) * this.inner * (this.order - 1);
+    const held = this.blocks > 1 ? this.maxLength / this.blocks : Math.min(time, this.maxLength);
+    const slots = 4 * held * this.inner * (this.order - 1);
     const long = this.modal?.reduce((n, filter) => n + modalBytes(filter), 0) ?? slots;
     return long + 4 * this.inner * (this.order + 1) * (this.shortFilter.width - 1);
   }
