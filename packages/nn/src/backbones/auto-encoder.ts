@@ -5,21 +5,32 @@ import {
   ShapeError,
   add,
   broadcastTo,
+  cast,
   checkOptions,
   concat,
+  div,
+  equal,
+  iota,
+  lessEqual,
+  maximum,
   mean,
   narrow,
   random,
   squeeze,
+  sum,
   unsqueeze,
+  where,
   type Tensor,
   type Variable,
 } from "@everlong/core";
+import { embedding } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Embedding } from "../layers/embedding.ts";
 import { Linear } from "../layers/linear.ts";
+import { compactPositions, pack, packing } from "../mixers/attention-padding.ts";
+import { lastReal, zeroPadding } from "../mixers/padding.ts";
 import { makeNorm, type LayerNorm, type NormName, type RMSNorm } from "../layers/norm.ts";
 import { Block, resetLinears, type LayerSpec } from "./block.ts";
 import { recomputes } from "./language-model.ts";
@@ -135,7 +146,10 @@ export class AutoEncoder {
     resetLinears(this, { key: keys[6]!, std: 0.02 });
   }
 
-  /** One vector `[B, D]` of token numbers `[B, T]` i32. */
+  /**
+   * One vector `[B, D]` of token numbers `[B, T]` i32. With a mask, sequences may differ in length, padded on either side:
+   * the vector does not depend on padding, and is zero where `last` or `mean` finds nothing real.
+   */
   encode(ids: Tensor, options: ForwardOptions = {}): Tensor {
     const [batch, time] = ids.shape as [number, number];
     if (ids.rank !== 2 || time > this.maxLength) {
@@ -144,18 +158,32 @@ export class AutoEncoder {
         got: `[${ids.shape.join(", ")}]`,
       });
     }
-    if (options.mask) {
-      throw new ConfigError("AutoEncoder", "takes no mask", {
-        hint: "All sequences of a batch have one length here.",
-      });
-    }
+    const { mask } = options;
     let x = this.embedding.forward(ids);
     const table = this.positions?.value ?? this.#sines;
-    if (table) x = add(x, narrow(table, 0, 0, time));
+    if (table) {
+      const positions = options.positions ?? (mask && compactPositions(mask));
+      x = add(x, positions ? embedding(table, positions) : narrow(table, 0, 0, time));
+    }
     x = dropout(x, this.embedDropout, options.key, this.layers.length);
-    if (this.clsToken) x = concat([x, broadcastTo(this.clsToken.value, [batch, 1, this.dim])], 1);
-    this.layers.forEach((block, i) => (x = block.forward(x, options, i)));
-    return this.pool === "mean" ? mean(x, 1) : squeeze(narrow(x, 1, x.shape[1]! - 1, x.shape[1]!), 1);
+    let real = mask;
+    if (this.clsToken) {
+      const token = broadcastTo(this.clsToken.value, [batch, 1, this.dim]);
+      const how = packing(mask);
+      if (how) {
+        // The token follows the last real position, so that no padding stands between them.
+        const places = iota([batch, time + 1], 1, { device: x.device });
+        const ends = unsqueeze(how.lengths, -1);
+        x = where(unsqueeze(equal(places, ends), -1), token, concat([pack(x, how), token], 1));
+        real = lessEqual(places, ends);
+      } else x = concat([x, token], 1);
+    }
+    const inner: ForwardOptions = real ? { ...options, mask: real } : options;
+    this.layers.forEach((block, i) => (x = block.forward(x, inner, i)));
+    if (this.pool !== "mean") return squeeze(lastReal(x, 1, real), 1);
+    if (!real) return mean(x, 1);
+    const count = cast(maximum(sum(cast(real, "i32"), 1), 1), x.dtype);
+    return div(sum(zeroPadding(x, real), 1), unsqueeze(count, -1));
   }
 
   /** Logits `[B, maxLength, N]` of encodings `[B, D]`. */

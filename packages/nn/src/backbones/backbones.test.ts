@@ -2,8 +2,10 @@ import {
   abs,
   compile,
   concat,
+  full,
   gradients,
   max,
+  mul,
   narrow,
   pad,
   random,
@@ -186,6 +188,55 @@ describe("AutoEncoder", () => {
     expect(m.forward(x).shape).toEqual([2, 20, 11]);
     expect(() => m.forward(ids(4, 21))).toThrow(/T up to 20/);
   });
+
+  const pools = ["last", "cls", "mean"] as const;
+  const stacks = [["hyena", "swiglu"], ["attention"], ["mamba", "mlp"]];
+  test.each(pools.flatMap((pool) => stacks.map((layers) => [pool, layers] as const)))(
+    "encodes the real tokens of a row only (%s of %o)",
+    async (pool, layers) => {
+      const m = new AutoEncoder({
+        key: random.key(5),
+        vocabSize: 11,
+        dim: 16,
+        maxLength: 20,
+        layers,
+        pool,
+        positions: "learned",
+      });
+      const starts = [0, 6, 2, 4] as const;
+      const short = narrow(ids(6, 9), 0, 0, 1);
+      const probe = random.normal(random.key(7), [1, 20, 11]);
+      const wide = (fill: number): Tensor =>
+        concat(
+          starts.map((from) =>
+            concat(
+              [from, 15 - 9 - from].flatMap((n, side) => {
+                const padding = n === 0 ? [] : [full([1, n], fill, { dtype: "i32" })];
+                return side === 0 ? [...padding, short] : padding;
+              }),
+              1,
+            ),
+          ),
+          0,
+        );
+      const mask = tensor(
+        starts.map((from) => Array.from({ length: 15 }, (_, t) => t >= from && t < from + 9)),
+        { dtype: "bool" },
+      );
+      const gradient = (logits: Tensor): Tensor =>
+        gradients(sum(mul(logits, probe)), [m.embedding.weight.value])[0]!;
+      const alone = m.forward(short);
+      const dAlone = gradient(alone);
+      for (const fill of [3, 8]) {
+        const logits = m.forward(wide(fill), { mask });
+        for (const [i, from] of starts.entries())
+          expect(await distance(narrow(logits, 0, i, i + 1), alone), `from ${from}`).toBeLessThan(1e-11);
+        expect(await distance(gradient(logits), mul(dAlone, starts.length))).toBeLessThan(1e-11);
+      }
+      const nothing = m.encode(short, { mask: full([1, 9], 0, { dtype: "bool" }) });
+      expect(await max(abs(nothing)).item()).toBeLessThan(pool === "cls" ? 100 : 1e-300);
+    },
+  );
 });
 
 test("the sine table holds sines, cosines, and a zero for an odd width", async () => {
