@@ -184,7 +184,6 @@ test("taps below the threshold are 0 without gradient, the others move by it; th
 test("wrong options", () => {
   const of = (more: object): unknown => new LongConv({ key: random.key(0), dim: 4, maxLength: 8, ...more });
   expect(() => of({ sides: "both" })).toThrow(/unknown sides/);
-  expect(() => of({ channels: 2, outputActivation: null })).toThrow(/need an output map/);
   expect(() => of({ filter: { window: 4, smoothing: "time" } })).toThrow(/must be odd/);
   expect(() => of({ kernel: {} })).toThrow(/unknown option/);
 });

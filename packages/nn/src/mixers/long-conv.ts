@@ -62,7 +62,7 @@ export interface LongConvOptions {
   readonly firstBackwardLag?: 0 | -1;
   /** After the convolution. Default gelu. */
   readonly activation?: string;
-  /** After the output map; null leaves the map out (one filter for each channel only). Default glu. */
+  /** After the output map; null leaves the map out (the width becomes C D). Default glu. */
   readonly outputActivation?: string | null;
   /** Rate of dropout before the output map. Default 0. */
   readonly dropout?: number;
@@ -134,8 +134,6 @@ export class LongConv implements Mixer, LongFilterLayer {
       });
     if (firstBackwardLag !== -1 && (sides !== "two-sided" || compat))
       throw new ConfigError("LongConv", "firstBackwardLag 0 needs two-sided filters without compat");
-    if (outputActivation === null && channels > 1)
-      throw new ConfigError("LongConv", "several channels need an output map", { got: "null" });
     [this.dim, this.channels, this.maxLength, this.sides] = [dim, channels, maxLength, sides];
     this.activation = activationName(options.activation ?? "gelu");
     this.outputActivation = activationName(outputActivation ?? "identity");

@@ -68,7 +68,13 @@ export const sparseFftConv = ({ args, json }: ParityRequest): ParityModule => ({
   call: ({ u, k }) => {
     checkArguments(args, { used: ["N_partial"] });
     const kept = required(args, "N_partial");
-    if (!/FrequencySparse/.test(String(json["note"]))) return { y: partialConv(u!, k!, kept) };
+    if (!/FrequencySparse/.test(String(json["note"]))) {
+      // Taps that reach beyond the 2L points act on the first outputs.
+      const [length, taps] = [u!.shape[2]!, Math.min(kept, k!.shape[1]!)];
+      const y =
+        taps > length + 1 ? convolve(u!, narrow(k!, 1, 0, taps), 2 * length) : partialConv(u!, k!, kept);
+      return { y };
+    }
     // a number of points of the 2L, half of which are frequencies
     const bins = Math.floor(kept / 2);
     return { y: bins < 1 ? mul(u!, 0) : lowFrequencyConv(u!, k!, bins) };

@@ -74,6 +74,8 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   const { lengths, rate } = callNumbers(json);
   const twoSided = booleanOr(args, "bidirectional", false);
   const folded = !booleanOr(args, "causal", true);
+  if (twoSided && folded)
+    throw new ConfigError("parity", 'unsupported: argument "causal" with "bidirectional"', { got: "false" });
   const module = new LongConv({
     key: random.key(0),
     dim: required(args, "d_model"),
@@ -88,7 +90,10 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   const apply = transposedIf(booleanOr(args, "transposed", true), (x) =>
     module.forward(x, lengths ? { mask: prefixMask(lengths, x) } : {}, rate),
   );
-  const normed = booleanOr(args, "weight_norm", false) ? new WeightNormed(module.outputLinear) : undefined;
+  const normed =
+    booleanOr(args, "weight_norm", false) && module.outputLinear
+      ? new WeightNormed(module.outputLinear)
+      : undefined;
   return {
     module: normed ? { skip: module.skip, kernel: module.kernel, outputLinear: normed } : module,
     rename,

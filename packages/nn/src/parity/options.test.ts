@@ -177,6 +177,24 @@ test("H3's forced real modes", async () => {
   await same(kernel({ force_real: true }), kernel({}));
 });
 
+test("partial filters longer than the input come round, as in a transform of 2L points", async () => {
+  const u = random.normal(random.key(9), [1, 1, 3]);
+  const k = random.normal(random.key(10), [1, 5]);
+  const { call } = parityModules["flashfftconv.sparse_conv"]!({
+    args: { N_partial: 5 },
+    json: { note: "PartialFFTConv" },
+    shapes: new Map(),
+  });
+  const [a, b] = [await valuesOf(u), await valuesOf(k)];
+  const expected = [0, 1, 2].map((t) => a.reduce((y, x, s) => y + x * (b[(t - s + 6) % 6] ?? 0), 0));
+  expect(relativeError(await valuesOf(call({ u, k })["y"]!), expected)).toBeLessThan(1e-12);
+});
+
+test("several filters without an output map", () => {
+  const args = { ...long, channels: 3, postact: null, weight_norm: true };
+  expect(run(LONG, { args }).shape).toEqual([2, 12, 7]);
+});
+
 test("tables of angles longer than the sequences", async () => {
   const angles = mul(random.normal(random.key(4), [9, 2]), 2);
   const draw = (i: number, time: number): Tensor => random.normal(random.key(i), [1, time, 2, 4]);

@@ -1,6 +1,6 @@
 // Weight normalisation (Salimans & Kingma 2016) of a linear map as torch stores it: lengths `g` and directions `v` of the rows.
 
-import { ConfigError, div, mul, ones, sqrt, square, sum, zeros, type Variable } from "@everlong/core";
+import { div, mul, ones, sqrt, square, sum, zeros, type Variable } from "@everlong/core";
 import { parameter } from "../layer.ts";
 import type { Linear } from "../layers/linear.ts";
 
@@ -13,8 +13,7 @@ export class WeightNormed {
   readonly bias: Variable | undefined;
   readonly #map: Linear;
 
-  constructor(map: Linear | undefined) {
-    if (!map) throw new ConfigError("parity", 'unsupported: argument "weight_norm" without an output map');
+  constructor(map: Linear) {
     this.#map = map;
     this.bias = map.bias;
     const { shape } = map.weight;
