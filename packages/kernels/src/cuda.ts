@@ -9,7 +9,12 @@ import {
   butterflyFilterGradCuda,
   butterflyMatrixGradCuda,
 } from "./butterfly/cuda.ts";
-import { crossEntropyCuda, crossEntropyGradCuda } from "./cross-entropy/cuda.ts";
+import {
+  crossEntropyCuda,
+  crossEntropyGradCuda,
+  meanCrossEntropyCuda,
+  meanCrossEntropyGradCuda,
+} from "./cross-entropy/cuda.ts";
 import type { CudaSource } from "./cuda-step.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
 import {
@@ -32,6 +37,7 @@ import { roundedCopiesCuda } from "./rounded-copies/cuda.ts";
 import { selectiveScanCuda, selectiveScanGradCuda } from "./selective-scan/cuda.ts";
 import { sgdCuda } from "./sgd/cuda.ts";
 import { shortConvCuda, shortConvGradCuda } from "./short-conv/cuda.ts";
+import { sineNetworkCuda, sineNetworkGradCuda } from "./sine-network/cuda.ts";
 import { softmaxCuda, softmaxGradCuda } from "./softmax/cuda.ts";
 
 export type * from "./cuda-step.ts";
@@ -70,6 +76,8 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "online-conv": onlineConvCuda,
   resolvent: resolventCuda,
   "resolvent-sums": resolventSumsCuda,
+  "mean-cross-entropy": meanCrossEntropyCuda,
+  "mean-cross-entropy-grad": meanCrossEntropyGradCuda,
   "packed-attention": packedAttentionCuda,
   "packed-attention-grad": packedAttentionGradCuda,
   "rms-norm": rmsNormCuda,
@@ -81,6 +89,8 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   sgd: sgdCuda,
   "short-conv": shortConvCuda,
   "short-conv-grad": shortConvGradCuda,
+  "sine-network": sineNetworkCuda,
+  "sine-network-grad": sineNetworkGradCuda,
   softmax: softmaxCuda,
   "softmax-grad": softmaxGradCuda,
 };

@@ -6,6 +6,15 @@
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 
+/** Reads memory that nobody writes meanwhile: such loads may all be under way before the first is used. */
+__device__ __forceinline__ float read_once(const float* p) { float x; asm("ld.global.nc.f32 %0, [%1];" : "=f"(x) : "l"(p)); return x; }
+template <typename T> __device__ __forceinline__ T read_once(const T* p) {
+  static_assert(sizeof(T) == 16, "16 bytes at a time");
+  union { u32 words[4]; T value; } x;
+  asm("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(x.words[0]), "=r"(x.words[1]), "=r"(x.words[2]), "=r"(x.words[3]) : "l"(p));
+  return x.value;
+}
+
 /** Two floats as halves, the first one low. */
 __device__ __forceinline__ u32 pair(float low, float high) {
   u32 r;

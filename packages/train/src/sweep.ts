@@ -22,6 +22,7 @@ import {
 } from "@everlong/core";
 import { checkpointInfo, loadCheckpoint, saveCheckpoint, type CheckpointInfo } from "./checkpoint.ts";
 import type { Optimizer } from "./optimizer.ts";
+import type { Precision } from "./precision.ts";
 import { oneUpdate, type Batch, type LossFunction } from "./train-step.ts";
 
 /** What differs between the runs of a sweep. */
@@ -43,6 +44,8 @@ export interface SweepOptions {
   readonly runs: readonly SweepRun[];
   /** Limit of each run's gradient norm. Default: none. */
   readonly clip?: number;
+  /** What products are computed in. Default f32. See {@link Precision}. */
+  readonly precision?: Precision;
   /** Decides the keys of all steps. Default 0. */
   readonly seed?: number;
   /** Runs that are computed side by side; the next ones follow. Default: all. See {@link runsTogether}. */

@@ -1,7 +1,13 @@
 import { expect, test } from "vitest";
 import { tensor, withDevice } from "@everlong/core";
-import { checkOp, integers } from "@everlong/testing";
-import { crossEntropy, crossEntropyGradOp, crossEntropyOp } from "./op.ts";
+import { checkOp, integers, positive } from "@everlong/testing";
+import {
+  crossEntropy,
+  crossEntropyGradOp,
+  crossEntropyOp,
+  meanCrossEntropyGradOp,
+  meanCrossEntropyOp,
+} from "./op.ts";
 
 const targets = (shape: number[], classes: number) => ({
   shape,
@@ -23,6 +29,22 @@ checkOp(crossEntropyOp, {
 checkOp(crossEntropyGradOp, {
   cases: [{ inputs: [[5, 17], mixed, [5], [5]], params: { ignoreIndex: -100, labelSmoothing: 0.2 } }],
   secondOrder: true,
+});
+
+checkOp(meanCrossEntropyOp, {
+  cases: [
+    { inputs: [[3, 7], targets([3], 7)], params: plain },
+    { inputs: [[2, 3, 33], targets([2, 3], 33)], params: { ignoreIndex: 2, labelSmoothing: 0.1 } },
+    { inputs: [[5, 17], mixed], params: { ignoreIndex: -100, labelSmoothing: 0.3 } },
+  ],
+  strict: false,
+  secondOrder: true,
+});
+
+const one = { shape: [], sample: positive };
+checkOp(meanCrossEntropyGradOp, {
+  cases: [{ inputs: [[5, 17], mixed, [5], one, one], params: { ignoreIndex: -100, labelSmoothing: 0.2 } }],
+  strict: false,
 });
 
 test("the mean counts what is not ignored; a foreign target is NaN, not a wrong number", () =>

@@ -6,6 +6,7 @@ import {
   DTypeError,
   ShapeError,
   add,
+  broadcastTo,
   cast,
   checkOptions,
   clamp,
@@ -22,6 +23,7 @@ import {
   greaterEqual,
   or,
   oneHot,
+  reshape,
   show,
   sizeOf,
   squeeze,
@@ -37,9 +39,15 @@ import {
 } from "@everlong/core";
 import { batchLeading } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
-import { need, needCompute, widened } from "../inputs.ts";
+import { isHalf, need, needCompute, needFloat, wideDtype, widened } from "../inputs.ts";
+import { isMixed } from "../precision.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
-import { crossEntropyGradReference, crossEntropyReference } from "./reference.ts";
+import {
+  crossEntropyGradReference,
+  crossEntropyReference,
+  meanCrossEntropyGradReference,
+  meanCrossEntropyReference,
+} from "./reference.ts";
 
 export interface CrossEntropyParams {
   readonly ignoreIndex: number;
@@ -130,6 +138,87 @@ export const crossEntropyGradOp: Op<CrossEntropyParams> = defineOp<CrossEntropyP
   inPlace: [0],
 });
 
+/** Sums over all axes from `first` on. */
+const total = (t: Tensor, first: number): Tensor =>
+  sum(
+    t,
+    t.shape.map((_, i) => i).filter((i) => i >= first),
+  );
+
+function compute(logits: Tensor, targets: Tensor, params: CrossEntropyParams, first: number): Tensor[] {
+  const [losses, lse] = crossEntropyOp([widened(logits), targets], params) as [Tensor, Tensor];
+  const counted = total(cast(notEqual(targets, params.ignoreIndex), losses.dtype), first);
+  return [div(total(losses, first), counted), lse, counted];
+}
+
+const decomposeMean = ([logits, targets]: readonly Tensor[], params: CrossEntropyParams): Tensor[] =>
+  compute(logits!, targets!, params, 0);
+
+function decomposeMeanGrad(
+  [logits, targets, lse, counted, dloss]: readonly Tensor[],
+  params: CrossEntropyParams,
+): Tensor[] {
+  const each = broadcastTo(div(dloss!, counted!), targets!.shape);
+  const [dx] = crossEntropyGradOp([widened(logits!), targets!, lse!, each], params) as [Tensor];
+  return [cast(dx, logits!.dtype)];
+}
+
+/** `(logits [..., N], targets i32 [...]) -> (mean loss, log-sum-exp [...], rows that count)`. */
+export const meanCrossEntropyOp: Op<CrossEntropyParams> = defineOp<CrossEntropyParams>({
+  name: "mean-cross-entropy",
+  shape: ([logits, targets]) => {
+    const wide = wideDtype(needFloat("mean-cross-entropy", "logits", logits!));
+    need("mean-cross-entropy", "targets", targets!, logits!.shape.slice(0, -1), "rows of the logits", "i32");
+    return [
+      { shape: [], dtype: wide },
+      { shape: targets!.shape, dtype: wide },
+      { shape: [], dtype: wide },
+    ];
+  },
+  reference: meanCrossEntropyReference,
+  decompose: decomposeMean,
+  vjp: (context) => {
+    const { inputs, outputs, params, cotangents } = context;
+    if (!cotangents[0] || cotangents[1] || cotangents[2]) return gradientsThrough(decomposeMean, context);
+    const [dx] = meanCrossEntropyGradOp([...inputs, outputs[1]!, outputs[2]!, cotangents[0]], params);
+    return [dx, undefined];
+  },
+  // Every example has a mean of its own.
+  batch: ({ inputs: [logits, targets], mapped, size, params }) => {
+    const wide = (t: Tensor, i: number): Tensor =>
+      mapped[i] ? t : broadcastTo(reshape(t, [1, ...t.shape]), [size, ...t.shape]);
+    return compute(wide(logits!, 0), wide(targets!, 1), params, 1);
+  },
+  cost: (inputs, outputs) => ({ flops: 5 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
+});
+
+/** `(logits, targets, lse, rows that count, dloss) -> dlogits`. */
+export const meanCrossEntropyGradOp: Op<CrossEntropyParams> = defineOp<CrossEntropyParams>({
+  name: "mean-cross-entropy-grad",
+  shape: ([logits, targets, lse, counted, dloss]) => {
+    const wide = wideDtype(needFloat("mean-cross-entropy-grad", "logits", logits!));
+    const rows = logits!.shape.slice(0, -1);
+    need("mean-cross-entropy-grad", "targets", targets!, rows, "rows of the logits", "i32");
+    need("mean-cross-entropy-grad", "lse", lse!, rows, "rows of the logits", wide);
+    need("mean-cross-entropy-grad", "counted", counted!, [], "[]", wide);
+    need("mean-cross-entropy-grad", "dloss", dloss!, [], "[]", wide);
+    return [logits!];
+  },
+  reference: meanCrossEntropyGradReference,
+  decompose: decomposeMeanGrad,
+  vjp: (context) => gradientsThrough(decomposeMeanGrad, context),
+  batch: ({ inputs, mapped, size, params }) => {
+    const [logits, targets, lse, counted, dloss] = inputs.map((t, i) =>
+      mapped[i] ? t : broadcastTo(reshape(t, [1, ...t.shape]), [size, ...t.shape]),
+    ) as [Tensor, Tensor, Tensor, Tensor, Tensor];
+    const scale = reshape(div(dloss, counted), [size, ...targets.shape.slice(1).map(() => 1)]);
+    const each = broadcastTo(scale, targets.shape);
+    const [dx] = crossEntropyGradOp([widened(logits), targets, lse, each], params) as [Tensor];
+    return [cast(dx, logits.dtype)];
+  },
+  cost: (inputs, outputs) => ({ flops: 4 * sizeOf(inputs[0]!.shape), bytes: bytesMoved(inputs, outputs) }),
+});
+
 export interface CrossEntropyOptions {
   /** Rows with this target count nothing. Default -100. */
   readonly ignoreIndex?: number;
@@ -154,6 +243,8 @@ export function crossEntropy(logits: Tensor, targets: Tensor, options: CrossEntr
     });
   }
   const classes = targets.dtype === "u8" ? cast(targets, "i32") : targets;
+  if (isMixed() && isHalf(logits.dtype) && reduction === "mean")
+    return meanCrossEntropyOp([logits, classes], { ignoreIndex, labelSmoothing })[0]!;
   const losses = crossEntropyOp([widened(logits), classes], { ignoreIndex, labelSmoothing })[0]!;
   if (reduction === "none") return losses;
   if (reduction === "sum") return sum(losses);

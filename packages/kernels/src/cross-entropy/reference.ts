@@ -42,3 +42,29 @@ export function crossEntropyGradReference(
     }
   }
 }
+
+/** The mean over rows that are not ignored, and how many those are. */
+export function meanCrossEntropyReference(
+  [logits, targets]: readonly HostArray[],
+  [mean, lse, counted]: readonly HostArray[],
+  params: CrossEntropyParams,
+): void {
+  const losses: HostArray = { shape: targets!.shape, data: new Float64Array(targets!.data.length) };
+  crossEntropyReference([logits!, targets!], [losses, lse!], params);
+  counted!.data[0] = targets!.data.filter((t) => t !== params.ignoreIndex).length;
+  mean!.data[0] = losses.data.reduce((a, b) => a + b, 0) / counted!.data[0];
+}
+
+/** Every row's gradient at the share of the mean that falls to it. */
+export function meanCrossEntropyGradReference(
+  [logits, targets, lse, counted, dloss]: readonly HostArray[],
+  outputs: readonly HostArray[],
+  params: CrossEntropyParams,
+): void {
+  const share = dloss!.data[0]! / counted!.data[0]!;
+  const each: HostArray = {
+    shape: targets!.shape,
+    data: new Float64Array(targets!.data.length).fill(share),
+  };
+  crossEntropyGradReference([logits!, targets!, lse!, each], outputs, params);
+}

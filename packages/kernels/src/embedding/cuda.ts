@@ -41,6 +41,8 @@ export const embeddingCuda: CudaSource<unknown> = {
 
 /** Partial sums stay below this many bytes. */
 const MOST_PARTIALS = 64 * 1024 * 1024;
+/** Rows of a table that a block holds whole. */
+const FEW_ROWS = 96;
 
 export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
   lower: ({ inputs, outputs, params }) => {
@@ -50,9 +52,10 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
     if (rows * width === 0) return { steps: [] };
     const count = inputs[0]!.shape[0]!;
     const fits = Math.floor(MOST_PARTIALS / (4 * params.rows * width));
-    const segments = Math.max(1, Math.min(64, fits, Math.ceil(count / 256)));
+    const few = rows <= FEW_ROWS;
+    const segments = Math.max(1, Math.min(few ? 256 : 64, fits, Math.ceil(count / (few ? 64 : 256))));
     const sums: CudaStep = {
-      kernel: kernel("embedding_grad", 0, dtype),
+      kernel: kernel(few ? "embedding_grad_few" : "embedding_grad", 0, dtype),
       args: [
         { input: 0 },
         { input: 1 },
@@ -62,15 +65,16 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
         width,
         Math.max(1, Math.ceil(count / segments)),
       ],
-      grid: [rows, segments, blocksFor(width, 128)],
+      grid: [few ? 1 : rows, segments, blocksFor(width, 128)],
       block: [128, 1, 1],
+      ...(few ? { sharedBytes: rows * 128 * 4 } : {}),
     };
     if (segments === 1) return { steps: [sums] };
     const combine: CudaStep = {
       kernel: kernel("embedding_combine", 0, "f32"),
       args: [{ temp: 0 }, { output: 0 }, rows * width, segments],
-      grid: [blocksFor(rows * width, 256), 1, 1],
-      block: [256, 1, 1],
+      grid: [blocksFor(rows * width, 32), 1, 1],
+      block: [1024, 1, 1],
     };
     return { steps: [sums, combine], temps: [4 * segments * rows * width] };
   },

@@ -36,11 +36,42 @@ extern "C" __global__ void __launch_bounds__(128) embedding_grad(const __grid_co
   if (column < width) pointer<float>(w, 2)[((i64)blockIdx.y * rows + row) * width + column] = sum;
 }
 
-// Words: partials, sums, elements, segments.
-extern "C" __global__ void __launch_bounds__(256) embedding_combine(const __grid_constant__ Words<4> w) {
-  const i64 i = (i64)blockIdx.x * 256 + threadIdx.x, n = wide(w, 2);
-  if (i >= n) return;
+// The same for tables of few rows, which a block holds whole: a thread owns a column and walks the ids of a segment.
+// Words: ids, dy, sums [segments, rows, width], count, rows, width, ids a segment.
+extern "C" __global__ void __launch_bounds__(128) embedding_grad_few(const __grid_constant__ Words<7> w) {
+  extern __shared__ float table[];
+  const int rows = integer(w, 4);
+  const i64 width = wide(w, 5), count = wide(w, 3), column = (i64)blockIdx.z * 128 + threadIdx.x;
+  const i64 from = (i64)blockIdx.y * wide(w, 6), to = from + wide(w, 6) < count ? from + wide(w, 6) : count;
+  if (column >= width) return;
+  float* const own = table + threadIdx.x;
+  for (int r = 0; r < rows; r++) own[r * 128] = 0.f;
+  for (i64 at = from; at < to; at += 8) {
+    float x[8];
+    int id[8];
+    #pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const i64 p = at + j < to ? at + j : to - 1;
+      x[j] = at + j < to ? get(pointer<const E>(w, 1)[p * width + column]) : 0.f;
+      id[j] = pointer<const int>(w, 0)[p];
+    }
+    #pragma unroll
+    for (int j = 0; j < 8; j++) own[(id[j] < 0 ? 0 : id[j] >= rows ? rows - 1 : id[j]) * 128] += x[j];
+  }
+  for (int r = 0; r < rows; r++) pointer<float>(w, 2)[((i64)blockIdx.y * rows + r) * width + column] = own[r * 128];
+}
+
+// Adds segments up, 32 elements a block of 32 x 32 threads. Words: partials, sums, elements, segments.
+extern "C" __global__ void __launch_bounds__(1024) embedding_combine(const __grid_constant__ Words<4> w) {
+  __shared__ float cells[32][33];
+  const i64 n = wide(w, 2), i = (i64)blockIdx.x * 32 + threadIdx.x % 32;
+  const int tx = threadIdx.x % 32, ty = threadIdx.x / 32, segments = integer(w, 3);
   float sum = 0.f;
-  for (i64 s = 0; s < wide(w, 3); s++) sum += pointer<const float>(w, 0)[s * n + i];
-  pointer<float>(w, 1)[i] = sum;
+  if (i < n)
+    for (int s = ty; s < segments; s += 32) sum += pointer<const float>(w, 0)[s * n + i];
+  cells[ty][tx] = sum;
+  __syncthreads();
+  sum = warp_sum(cells[tx][ty]);
+  const i64 to = (i64)blockIdx.x * 32 + ty;
+  if (tx == 0 && to < n) pointer<float>(w, 1)[to] = sum;
 }

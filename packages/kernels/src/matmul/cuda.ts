@@ -326,8 +326,8 @@ export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
             aligned ? 1 : 0,
           ],
           grid: [tiles * segments, 1, 1],
-          block: [256, 1, 1],
-          sharedBytes: 3 * 2 * 32 * (GRAD_TILE + 8) * 2,
+          block: [128, 1, 1],
+          sharedBytes: 4 * 2 * 32 * (GRAD_TILE + 8) * 2,
           blockFunction: "weight_grad_block",
         },
         {

@@ -2,20 +2,20 @@
 // either has columns. Halves on tensor cores with float32 sums; a block makes a tile of 128 x 128 over a segment of the rows, a second launch
 // adds the segments up in order. Defined before: E (half).
 
-constexpr int TILE = 128, DEPTH = 32, STAGES = 3, ROW = TILE + 8;
+constexpr int TILE = 128, DEPTH = 32, STAGES = 4, ROW = TILE + 8, THREADS = 128;
 constexpr int STAGE = 2 * DEPTH * ROW;
 
 /** Rows first .. first + DEPTH - 1 and columns of a tile, in the background; zeros outside. `vectors`: 16 bytes at a time. */
 __device__ __forceinline__ void load_rows(E* tile, const E* from, i64 columns, i64 first, i64 limit, i64 column0, bool vectors) {
   if (vectors) {
     #pragma unroll
-    for (int i = 0; i < DEPTH * TILE / 8 / 256; i++) {
-      const int at = threadIdx.x + i * 256, r = at / (TILE / 8), c = at % (TILE / 8) * 8;
+    for (int i = 0; i < DEPTH * TILE / 8 / THREADS; i++) {
+      const int at = threadIdx.x + i * THREADS, r = at / (TILE / 8), c = at % (TILE / 8) * 8;
       const bool there = first + r < limit && column0 + c < columns;
       copy16(tile + r * ROW + c, there ? from + (first + r) * columns + column0 + c : from, there ? 16 : 0);
     }
   } else {
-    for (int at = threadIdx.x; at < DEPTH * TILE; at += 256) {
+    for (int at = threadIdx.x; at < DEPTH * TILE; at += THREADS) {
       const int r = at / TILE, c = at % TILE;
       E e = {};
       if (first + r < limit && column0 + c < columns) e = from[(first + r) * columns + column0 + c];
@@ -37,10 +37,11 @@ __device__ __forceinline__ void weight_grad_block(const Words<11>& w, u32 block)
   const E* const dz = pointer<const E>(w, 0);
   const E* const x = pointer<const E>(w, 1);
   const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
-  // A warp makes 32 x 64 of the tile.
-  const int wn = (warp & 3) * 32, wk = (warp >> 2) * 64;
-  float c[2][8][4] = {}, bias = 0.f;
-  const bool wantsBias = w.word[3] != 0 && k0 == 0;
+  // A warp makes 64 x 64 of the tile, and the first two the sums of dz's columns: its product with ones.
+  const int wn = (warp & 1) * 64, wk = (warp >> 1) * 64;
+  float c[4][8][4] = {}, bias[4][4] = {};
+  const bool wantsBias = w.word[3] != 0 && k0 == 0 && wk == 0;
+  const u32 ones = pair(1.f, 1.f);
   const int steps = last > first ? (int)((last - first + DEPTH - 1) / DEPTH) : 0;
   #pragma unroll
   for (int s = 0; s < STAGES - 1; s++) {
@@ -61,26 +62,21 @@ __device__ __forceinline__ void weight_grad_block(const Words<11>& w, u32 block)
     copies_commit();
     const E* const a = shared + s % STAGES * STAGE;
     const E* const b = a + DEPTH * ROW;
-    if (wantsBias && threadIdx.x < TILE) {
-      #pragma unroll 8
-      for (int r = 0; r < DEPTH; r++) bias += get(a[r * ROW + threadIdx.x]);
-    }
     #pragma unroll
     for (int d = 0; d < DEPTH; d += 16) {
       // Rows of dz are the terms: its blocks come turned, as blocks of dz^T.
-      u32 left[2][4];
+      u32 left[4][4];
       #pragma unroll
-      for (int i = 0; i < 2; i++) {
-        u32 r[4];
-        load_turned4(r, a + (d + (lane & 7) + (lane >> 4) * 8) * ROW + wn + i * 16 + (lane >> 3 & 1) * 8);
-        left[i][0] = r[0]; left[i][1] = r[1]; left[i][2] = r[2]; left[i][3] = r[3];
+      for (int i = 0; i < 4; i++) {
+        load_turned4(left[i], a + (d + (lane & 7) + (lane >> 4) * 8) * ROW + wn + i * 16 + (lane >> 3 & 1) * 8);
+        if (wantsBias) multiply16(bias[i], left[i], ones, ones);
       }
       #pragma unroll
       for (int j = 0; j < 4; j++) {
         u32 r[4];
         load_turned4(r, b + (d + (lane & 15)) * ROW + wk + j * 16 + (lane >> 4) * 8);
         #pragma unroll
-        for (int i = 0; i < 2; i++) {
+        for (int i = 0; i < 4; i++) {
           multiply16(c[i][2 * j], left[i], r[0], r[1]);
           multiply16(c[i][2 * j + 1], left[i], r[2], r[3]);
         }
@@ -90,7 +86,7 @@ __device__ __forceinline__ void weight_grad_block(const Words<11>& w, u32 block)
   copies_wait<0>();
   float* const sums = pointer<float>(w, 2) + (i64)segment * n * k;
   #pragma unroll
-  for (int i = 0; i < 2; i++)
+  for (int i = 0; i < 4; i++)
     #pragma unroll
     for (int j = 0; j < 8; j++)
       #pragma unroll
@@ -104,9 +100,16 @@ __device__ __forceinline__ void weight_grad_block(const Words<11>& w, u32 block)
           if (column + 1 < k) to[1] = c[i][j][2 * r + 1];
         }
       }
-  if (wantsBias && threadIdx.x < TILE && n0 + threadIdx.x < n) pointer<float>(w, 3)[(i64)segment * n + n0 + threadIdx.x] = bias;
+  if (!wantsBias || t) return;
+  #pragma unroll
+  for (int i = 0; i < 4; i++)
+    #pragma unroll
+    for (int r = 0; r < 2; r++) {
+      const i64 row = n0 + wn + i * 16 + g + 8 * r;
+      if (row < n) pointer<float>(w, 3)[(i64)segment * n + row] = bias[i][2 * r];
+    }
 }
-extern "C" __global__ void __launch_bounds__(256, 2) weight_grad(const __grid_constant__ Words<11> w) { weight_grad_block(w, blockIdx.x); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) weight_grad(const __grid_constant__ Words<11> w) { weight_grad_block(w, blockIdx.x); }
 
 // Adds segments up. Words: sums, dw, elements, sums of the bias, dbias, elements, segments.
 __device__ __forceinline__ void weight_grad_sums_block(const Words<7>& w, u32 block) {

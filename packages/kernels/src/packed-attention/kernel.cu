@@ -10,26 +10,36 @@ constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
 
 struct __align__(16) Eight { E at[8]; };
 
-/** Turns the pairs of a row of features by the angles of a position; `sign` -1 turns back. */
-__device__ __forceinline__ void turn(float (&x)[SIZE], const float* cosines, const float* sines, float sign) {
-#if HALF > 0
+
+/** Turns the pairs of a row of features by the angles of a position, cosines first; `sign` -1 turns back. */
+__device__ __forceinline__ void turn(float (&x)[SIZE], const float (&angles)[2 * HALF + 1], float sign) {
   #pragma unroll
   for (int i = 0; i < HALF; i++) {
     const int a = INTERLEAVED ? 2 * i : i, b = INTERLEAVED ? 2 * i + 1 : i + HALF;
-    const float c = cosines[i], s = sines[i] * sign, u = x[a], v = x[b];
+    const float c = angles[i], s = angles[HALF + i] * sign, u = x[a], v = x[b];
     x[a] = u * c - v * s;
     x[b] = v * c + u * s;
   }
-#endif
 }
 
-__device__ __forceinline__ void read_row(float (&x)[SIZE], const E* p) {
+/** Cosines and sines of a position. */
+__device__ __forceinline__ void read_angles(float (&angles)[2 * HALF + 1], const float* cosines, const float* sines, int t) {
   #pragma unroll
-  for (int n = 0; n < PLANES; n++) {
-    const Eight e = ((const Eight*)p)[n];
-    #pragma unroll
-    for (int i = 0; i < 8; i++) x[8 * n + i] = get(e.at[i]);
-  }
+  for (int i = 0; i < HALF; i++) { angles[i] = read_once(cosines + t * HALF + i); angles[HALF + i] = read_once(sines + t * HALF + i); }
+}
+
+struct Row { Eight plane[PLANES]; };
+
+/** A row of features as it is stored. */
+__device__ __forceinline__ Row fetch_row(const E* p) {
+  Row row;
+  #pragma unroll
+  for (int n = 0; n < PLANES; n++) row.plane[n] = read_once((const Eight*)p + n);
+  return row;
+}
+__device__ __forceinline__ void widen_row(float (&x)[SIZE], const Row& row) {
+  #pragma unroll
+  for (int e = 0; e < SIZE; e++) x[e] = get(row.plane[e / 8].at[e % 8]);
 }
 
 /** A row to planes `stride` elements apart, or to memory (stride 8). */
@@ -46,16 +56,29 @@ __device__ __forceinline__ void write_row(E* p, int stride, const float (&x)[SIZ
 /** Two neighbouring features of a row of a plane. */
 __device__ __forceinline__ u32 two(const E* plane, int row) { return *(const u32*)(plane + row * 8 + 2 * (threadIdx.x & 3)); }
 
-/** Queries, keys and values of the block's heads, turned, as planes [head][3][PLANES][padded]; zeros behind the sequence. */
-__device__ __forceinline__ void load_heads(E* shared, int each, const E* qkv, const float* cosines, const float* sines, int time, int padded, int heads, int head) {
-  for (int i = threadIdx.x; i < padded * 3 * HEADS; i += THREADS) {
-    const int h = i % HEADS, which = i / HEADS % 3, t = i / (3 * HEADS);
-    float x[SIZE] = {};
+/**
+ * Queries, keys and values of the block's heads, turned, as planes [head][3][PLANES][padded]; zeros behind the sequence. `more(i, h, t)` is
+ * called in between, with the loads of a position under way.
+ */
+template <typename More>
+__device__ __forceinline__ void load_heads(E* shared, int each, const E* qkv, const float* cosines, const float* sines, int time, int padded, int heads, int head, More more) {
+  for (int i = threadIdx.x; i < padded * HEADS; i += THREADS) {
+    const int h = i % HEADS, t = i / HEADS;
+    Row rows[3] = {};
+    float angles[2 * HALF + 1] = {};
     if (t < time) {
-      read_row(x, qkv + ((i64)t * 3 + which) * heads * SIZE + (head + h) * SIZE);
-      if (which < 2) turn(x, cosines + t * HALF, sines + t * HALF, 1.f);
+      #pragma unroll
+      for (int which = 0; which < 3; which++) rows[which] = fetch_row(qkv + ((i64)t * 3 + which) * heads * SIZE + (head + h) * SIZE);
+      read_angles(angles, cosines, sines, t);
     }
-    write_row(shared + h * each + which * PLANES * padded * 8 + t * 8, padded * 8, x);
+    more(h, t);
+    #pragma unroll
+    for (int which = 0; which < 3; which++) {
+      float x[SIZE];
+      widen_row(x, rows[which]);
+      if (which < 2) turn(x, angles, 1.f);
+      write_row(shared + h * each + which * PLANES * padded * 8 + t * 8, padded * 8, x);
+    }
   }
 }
 
@@ -63,14 +86,14 @@ __device__ __forceinline__ void load_heads(E* shared, int each, const E* qkv, co
 __device__ __forceinline__ bool mine(int n, int part) { return ((n + 1) >> 1 & 1) == part; }
 
 // Words: qkv, cosines, sines, y, log-sum-exp, time, padded time, heads, left, right, scale.
-extern "C" __global__ void __launch_bounds__(THREADS) packed_attention(const __grid_constant__ Words<11> w) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_attention(const __grid_constant__ Words<11> w) {
   extern __shared__ __align__(16) unsigned char memory[];
   E* const shared = (E*)memory;
   const int time = integer(w, 5), padded = integer(w, 6), heads = integer(w, 7), left = integer(w, 8), right = integer(w, 9);
   const float scale = number(w, 10) * LOG2E;
   const int head = blockIdx.x * HEADS, plane = padded * 8, each = 3 * PLANES * plane;
   const i64 batch = blockIdx.y;
-  load_heads(shared, each, pointer<const E>(w, 0) + batch * time * 3 * heads * SIZE, pointer<const float>(w, 1), pointer<const float>(w, 2), time, padded, heads, head);
+  load_heads(shared, each, pointer<const E>(w, 0) + batch * time * 3 * heads * SIZE, pointer<const float>(w, 1), pointer<const float>(w, 2), time, padded, heads, head, [](int, int) {});
   __syncthreads();
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, own = warp >> 1;
   const E* const q = shared + own * each;
@@ -83,11 +106,11 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention(const __g
     #pragma unroll
     for (int p = 0; p < PLANES; p++) { a[p][0] = two(q + p * plane, q0 + g); a[p][1] = two(q + p * plane, q0 + g + 8); }
     float top[2] = {-1e30f, -1e30f}, sum[2] = {0.f, 0.f}, out[PLANES][4] = {};
-    for (int k0 = from; k0 < to; k0 += 64) {
-      float s[8][4];
+    for (int k0 = from; k0 < to; k0 += 32) {
+      float s[4][4];
       float high[2] = {top[0], top[1]};
       #pragma unroll
-      for (int m = 0; m < 8; m++) {
+      for (int m = 0; m < 4; m++) {
         const int key = k0 + m * 8;
         if (key >= to) continue;
         s[m][0] = s[m][1] = s[m][2] = s[m][3] = 0.f;
@@ -113,7 +136,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention(const __g
         for (int p = 0; p < PLANES; p++) { out[p][2 * r] *= shrink; out[p][2 * r + 1] *= shrink; }
       }
       #pragma unroll
-      for (int m = 0; m < 8; m += 2) {
+      for (int m = 0; m < 4; m += 2) {
         const int key = k0 + m * 8;
         if (key >= to) continue;
         const bool both = key + 8 < to;
@@ -164,22 +187,24 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
   float* const dqs = (float*)(dys + HEADS * PLANES * plane);
   float* const rows = dqs + HEADS * 2 * padded * SIZE;
   float* const stages = rows + HEADS * 2 * padded;
-  load_heads(shared, each, pointer<const E>(w, 0) + batch * time * 3 * heads * SIZE, cosines, sines, time, padded, heads, head);
-  for (int i = threadIdx.x; i < padded * HEADS; i += THREADS) {
-    const int h = i % HEADS, at = i / HEADS;
-    float dy[SIZE] = {}, y[SIZE] = {}, delta = 0.f, lse = 0.f;
+  load_heads(shared, each, pointer<const E>(w, 0) + batch * time * 3 * heads * SIZE, cosines, sines, time, padded, heads, head, [&](int h, int at) {
+    Row rowY = {}, rowDy = {};
+    float delta = 0.f, log_sum = 0.f;
     if (at < time) {
       const i64 from = ((batch * time + at) * heads + head + h) * SIZE;
-      read_row(y, pointer<const E>(w, 3) + from);
-      read_row(dy, pointer<const E>(w, 4) + from);
-      lse = pointer<const float>(w, 5)[(batch * heads + head + h) * time + at] * LOG2E;
+      rowY = fetch_row(pointer<const E>(w, 3) + from);
+      rowDy = fetch_row(pointer<const E>(w, 4) + from);
+      log_sum = read_once(pointer<const float>(w, 5) + (batch * heads + head + h) * time + at) * LOG2E;
     }
+    float y[SIZE], dy[SIZE];
+    widen_row(y, rowY);
+    widen_row(dy, rowDy);
     #pragma unroll
     for (int e = 0; e < SIZE; e++) delta += dy[e] * y[e];
     write_row(dys + h * PLANES * plane + at * 8, plane, dy);
-    rows[(2 * h) * padded + at] = lse;
+    rows[(2 * h) * padded + at] = log_sum;
     rows[(2 * h + 1) * padded + at] = delta;
-  }
+  });
   for (int i = threadIdx.x; i < HEADS * 2 * padded * SIZE; i += THREADS) dqs[i] = 0.f;
   __syncthreads();
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, own = warp >> 1;
@@ -202,6 +227,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
       load_turned2(kb[p][0], kb[p][1], k + p * plane + (k0 + (lane & 15)) * 8);
     }
     float dk[PLANES][4] = {}, dv[PLANES][4] = {};
+    const int at = k0 + (lane & 15), which = lane >> 4;
+    float angles[2 * HALF + 1];
+    read_angles(angles, cosines, sines, at < time ? at : 0);
     for (int q0 = from; q0 < to; q0 += 16) {
       u32 weights[4], slopes[4];
       const bool whole = k0 + 15 <= q0 + right && k0 >= q0 + 15 - left && k0 + 16 <= time && q0 + 16 <= time;
@@ -250,12 +278,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
         *(float2*)(stage + (16 + g + 8 * r) * SIZE + p * 8 + 2 * t) = make_float2(dv[p][2 * r], dv[p][2 * r + 1]);
       }
     __syncwarp();
-    const int at = k0 + (lane & 15), which = lane >> 4;
     if (at < time) {
       float x[SIZE];
       #pragma unroll
-      for (int e = 0; e < SIZE; e++) x[e] = stage[lane * SIZE + e];
-      if (which == 0) turn(x, cosines + at * HALF, sines + at * HALF, -1.f);
+      for (int e = 0; e < SIZE; e += 4) {
+        const float4 v = *(const float4*)(stage + lane * SIZE + e);
+        x[e] = v.x; x[e + 1] = v.y; x[e + 2] = v.z; x[e + 3] = v.w;
+      }
+      if (which == 0) turn(x, angles, -1.f);
       write_row(pointer<E>(w, 6) + ((batch * time + at) * 3 + 1 + which) * heads * SIZE + (head + own) * SIZE, 8, x);
     }
     __syncwarp();
@@ -264,10 +294,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
   for (int i = threadIdx.x; i < time * HEADS; i += THREADS) {
     const int h = i % HEADS, at = i / HEADS;
     const float* const first = dqs + (2 * h * padded + at) * SIZE;
-    float x[SIZE];
+    float x[SIZE], angles[2 * HALF + 1];
+    read_angles(angles, cosines, sines, at);
     #pragma unroll
-    for (int e = 0; e < SIZE; e++) x[e] = first[e] + first[padded * SIZE + e];
-    turn(x, cosines + at * HALF, sines + at * HALF, -1.f);
+    for (int e = 0; e < SIZE; e += 4) {
+      const float4 u = *(const float4*)(first + e), v = *(const float4*)(first + padded * SIZE + e);
+      x[e] = u.x + v.x; x[e + 1] = u.y + v.y; x[e + 2] = u.z + v.z; x[e + 3] = u.w + v.w;
+    }
+    turn(x, angles, -1.f);
     write_row(pointer<E>(w, 6) + (batch * time + at) * 3 * heads * SIZE + (head + h) * SIZE, 8, x);
   }
 }

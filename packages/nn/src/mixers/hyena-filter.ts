@@ -12,6 +12,7 @@ import {
   neg,
   ones,
   random,
+  reshape,
   sin,
   squeeze,
   sum,
@@ -19,7 +20,7 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { fullPrecision } from "@everlong/kernels";
+import { fullPrecision, isMixed, sineNetwork } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, parameterOrBuffer } from "../layer.ts";
 import { LayerNorm } from "../layers/norm.ts";
@@ -107,9 +108,13 @@ class Sine {
     this.freq = parameter(mul(ones([1, width], { device: like.device }), frequency), hints);
   }
 
+  /** `[1, width]`. */
+  frequency(): Tensor {
+    return this.#scale === 1 ? this.freq.value : mul(this.freq.value, this.#scale);
+  }
+
   forward(x: Tensor): Tensor {
-    const frequency = this.#scale === 1 ? this.freq.value : mul(this.freq.value, this.#scale);
-    return sin(mul(x, frequency));
+    return sin(mul(x, this.frequency()));
   }
 }
 
@@ -273,7 +278,34 @@ export class HyenaFilter {
         got: `${length}`,
       });
     }
+    if (isMixed()) {
+      const whole = this.#inOneCall(network, length);
+      if (whole) return whole;
+    }
     return fullPrecision(() => this.#compute(network, length));
+  }
+
+  /** The taps in one call, which a device with slow launches prefers; undefined where the network has other parts. */
+  #inOneCall(network: readonly (Linear | Sine)[], length: number): Tensor | undefined {
+    const sine = network.find((l) => l instanceof Sine);
+    if (!sine || this.#l1 || this.postModulationNorm || length === 0) return undefined;
+    const features = this.posEmb.z.value;
+    const decay = this.modulation.deltas.value;
+    const rows = (t: Tensor): Tensor => narrow(t, 1, 0, length);
+    return sineNetwork({
+      z: squeeze(rows(features), 0),
+      frequency: squeeze(sine.frequency(), 0),
+      layers: network
+        .filter((l) => l instanceof Linear)
+        .map((l) => ({ weight: l.weight.value, bias: l.bias?.value })),
+      window: this.#modulate
+        ? {
+            time: reshape(rows(this.posEmb.t.value), [length]),
+            decay: reshape(decay, [decay.size]),
+            shift: this.modulation.shift,
+          }
+        : undefined,
+    });
   }
 
   #compute(network: readonly (Linear | Sine)[], length: number): Tensor {
