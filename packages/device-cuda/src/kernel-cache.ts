@@ -74,7 +74,8 @@ export class KernelCache {
       found = {
         handle: this.driver.getFunction(module, kernel.entry),
         name: kernel.entry,
-        shared: 48 * 1024,
+        // Asking is needed from 48 KiB on, those of the kernel's own arrays counted in.
+        shared: 0,
       };
       this.kernels.set(kernel.key, found);
       this.built++;
