@@ -100,6 +100,7 @@ function packedHeads(call: AttentionCall, read: ReadCall): ReadCall {
 
 /** Keys below which parts cost more than they bring. */
 const KEYS_OF_PART = 256;
+/** As kernel-parts.cu has it. */
 const MOST_PARTS = 64;
 
 function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string {
@@ -157,8 +158,8 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
       {
         kernel: plainKernel("attention_parts", "kernel-parts.cu", PARTS_WORDS, { E: CPP[sizes.dtype] }),
         args: inOrder(PARTS_WORDS, joined),
-        grid: [blocksFor(count * queries, 8), 1, 1],
-        block: [256, 1, 1],
+        grid: [count * queries, 1, 1],
+        block: [128, 1, 1],
       },
     ],
     temps: [parts * count * queries * valueDim * 4, parts * count * queries * 4],
