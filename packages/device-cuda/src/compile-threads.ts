@@ -17,7 +17,8 @@ export interface CompileAnswer {
 }
 
 const MOST_THREADS = 16;
-/** Milliseconds without an answer after which the threads are given up: one kernel takes at most a few seconds. */
+/** Milliseconds without an answer after which the threads are given up: before the first, and later. A kernel takes at most a few seconds. */
+const FIRST_PATIENCE = 10_000;
 const PATIENCE = 30_000;
 
 interface Thread {
@@ -63,7 +64,8 @@ export class CompileThreads {
     let seen = Atomics.load(this.answers, 0);
     for (const thread of this.threads) ask(thread);
     for (let missing = jobs.length; missing > 0;) {
-      if (Atomics.wait(this.answers, 0, seen, PATIENCE) === "timed-out") {
+      const patience = seen === 0 ? FIRST_PATIENCE : PATIENCE;
+      if (Atomics.wait(this.answers, 0, seen, patience) === "timed-out") {
         this.giveUp();
         break;
       }
@@ -85,6 +87,8 @@ export class CompileThreads {
     const worker = new Worker(
       new URL(own.endsWith(".ts") ? "./compile-worker.ts" : "./compile-worker.js", own),
       {
+        // Not those of the process: the flags of `node -e` keep a thread from starting.
+        execArgv: [],
         workerData: { library: this.library, port: port2, answers: this.answers },
         transferList: [port2],
       },

@@ -1,0 +1,87 @@
+// A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
+// PRETEND_VERSION (driver, times 1000), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
+// (what launches return).
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { OUT_OF_MEMORY = 2, MAJOR = 75, MINOR = 76, PROCESSORS = 16, SHARED = 97, SIZES = 4096 };
+static uint64_t used, sizes[SIZES][2], handles = 1;
+
+static uint64_t setting(const char *name, uint64_t otherwise) {
+  const char *text = getenv(name);
+  return text ? strtoull(text, 0, 10) : otherwise;
+}
+
+int cuInit(unsigned int flags) { return 0; }
+int cuDriverGetVersion(int *v) { *v = setting("PRETEND_VERSION", 13000); return 0; }
+int cuDeviceGetCount(int *n) { *n = setting("PRETEND_GPUS", 1); return 0; }
+int cuDeviceGet(int *d, int i) { *d = i; return 0; }
+int cuDeviceGetName(char *to, int n, int d) { strncpy(to, "Pretended GPU", n); return 0; }
+int cuDeviceGetAttribute(int *to, int which, int d) {
+  *to = which == MAJOR ? setting("PRETEND_MAJOR", 9) : which == PROCESSORS ? 132 : which == SHARED ? 232448 : 0;
+  return 0;
+}
+int cuDevicePrimaryCtxRetain(uint64_t *to, int d) { *to = handles++; return 0; }
+int cuCtxSetCurrent(uint64_t c) { return 0; }
+int cuStreamCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
+int cuStreamSynchronize(uint64_t s) { return 0; }
+int cuMemAlloc_v2(uint64_t *to, uint64_t bytes) {
+  if (used + bytes > setting("PRETEND_BYTES", 1 << 30)) return OUT_OF_MEMORY;
+  *to = (uint64_t)calloc(1, bytes);
+  for (int i = 0; i < SIZES; i++)
+    if (!sizes[i][0]) { sizes[i][0] = *to; sizes[i][1] = bytes; used += bytes; return 0; }
+  return OUT_OF_MEMORY;
+}
+int cuMemFree_v2(uint64_t at) {
+  for (int i = 0; i < SIZES; i++)
+    if (sizes[i][0] == at) { used -= sizes[i][1]; sizes[i][0] = 0; }
+  free((void *)at);
+  return 0;
+}
+int cuMemGetInfo_v2(uint64_t *left, uint64_t *total) {
+  *total = setting("PRETEND_BYTES", 1 << 30);
+  *left = *total - used;
+  return 0;
+}
+int cuMemAllocHost_v2(uint64_t *to, uint64_t bytes) { *to = (uint64_t)calloc(1, bytes); return 0; }
+int cuMemFreeHost(uint64_t at) { free((void *)at); return 0; }
+static int copy(uint64_t to, uint64_t from, uint64_t bytes) { memmove((void *)to, (void *)from, bytes); return 0; }
+int cuMemcpyHtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
+int cuMemcpyDtoHAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
+int cuMemsetD8Async(uint64_t to, unsigned char x, uint64_t n, uint64_t s) { memset((void *)to, x, n); return 0; }
+int cuEventCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
+int cuEventRecord(uint64_t e, uint64_t s) { return 0; }
+int cuEventQuery(uint64_t e) { return 0; }
+int cuEventSynchronize(uint64_t e) { return 0; }
+int cuEventElapsedTime(float *ms, uint64_t a, uint64_t b) { *ms = 1; return 0; }
+int cuModuleLoadData(uint64_t *to, void *image) { *to = handles++; return 0; }
+int cuModuleGetFunction(uint64_t *to, uint64_t m, const char *name) { *to = handles++; return 0; }
+int cuFuncSetAttribute(uint64_t f, int which, int value) { return 0; }
+int cuLaunchKernel(uint64_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uint64_t s, void **p, void **e) {
+  return setting("PRETEND_LAUNCH", 0);
+}
+int cuTensorMapEncodeTiled(uint64_t to, int t, unsigned r, uint64_t at, void *a, void *b, void *c, void *d, int e, int f, int g, int h) { return 0; }
+int cuGetErrorName(int code, const char **to) {
+  *to = code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_PRETENDED";
+  return 0;
+}
+int cuStreamBeginCapture_v2(uint64_t s, int mode) { return 0; }
+int cuStreamEndCapture(uint64_t s, uint64_t *to) { *to = handles++; return 0; }
+int cuGraphInstantiateWithFlags(uint64_t *to, uint64_t g, uint64_t f) { *to = handles++; return 0; }
+int cuGraphLaunch(uint64_t g, uint64_t s) { return 0; }
+int cuGraphDestroy(uint64_t g) { return 0; }
+int cuGraphExecDestroy(uint64_t g) { return 0; }
+
+int nvrtcVersion(int *major, int *minor) { *major = 13; *minor = 0; return 0; }
+int nvrtcCreateProgram(uint64_t *to, const char *s, const char *n, int k, void *a, void *b) { *to = handles++; return 0; }
+int nvrtcCompileProgram(uint64_t p, int n, const char **o) { return 0; }
+int nvrtcDestroyProgram(uint64_t *p) { return 0; }
+int nvrtcGetProgramLogSize(uint64_t p, uint64_t *to) { *to = 1; return 0; }
+int nvrtcGetProgramLog(uint64_t p, char *to) { *to = 0; return 0; }
+int nvrtcGetCUBINSize(uint64_t p, uint64_t *to) { *to = 1; return 0; }
+int nvrtcGetCUBIN(uint64_t p, char *to) { *to = 1; return 0; }
+int nvrtcGetPTXSize(uint64_t p, uint64_t *to) { *to = 1; return 0; }
+int nvrtcGetPTX(uint64_t p, char *to) { *to = 0; return 0; }

@@ -1,0 +1,142 @@
+// What a user reads when something is missing, too old or too small, on a driver that pretends (`pretended-driver.c`).
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+
+const hasCompiler = spawnSync("cc", ["--version"]).status === 0;
+const folder = mkdtempSync(join(tmpdir(), "everlong-pretended-"));
+const library = join(folder, "libcuda.so.1");
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const PROGRAM = `
+import { compile, defineOp, matmul, setStrict, tensor, zeros } from "@everlong/core";
+import { cudaDevice } from "@everlong/device-cuda";
+import { fftConv } from "@everlong/kernels";
+const say = async (work) => {
+  try {
+    console.log("said", JSON.stringify(await work()));
+  } catch (error) {
+    console.log("refused", error.constructor.name, error.message);
+  }
+};
+`;
+
+/** What a program prints on the pretended machine. */
+function printed(program: string, environment: Readonly<Record<string, string>> = {}): string {
+  const source = fileURLToPath(new URL("./index.ts", import.meta.url));
+  const args = ["--conditions=everlong-source", "--input-type=module-typescript", "-e", PROGRAM + program];
+  const { stdout, stderr } = spawnSync(process.execPath, args, {
+    encoding: "utf8",
+    cwd: join(source, "..", ".."),
+    env: {
+      ...process.env,
+      LD_LIBRARY_PATH: folder,
+      EVERLONG_NVRTC: library,
+      EVERLONG_CUBLAS: "off",
+      EVERLONG_CACHE: join(folder, "cache"),
+      ...environment,
+    },
+  });
+  return stdout + stderr;
+}
+
+describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
+  beforeAll(() => {
+    const from = fileURLToPath(new URL("./pretended-driver.c", import.meta.url));
+    execFileSync("cc", ["-shared", "-fPIC", "-w", "-o", library, from]);
+  });
+  const open = "await say(() => cudaDevice().state());";
+
+  test("the device opens", () => {
+    expect(printed(open)).toMatch(
+      /^said .*"gpu":"Pretended GPU","capability":"9.0","driver":"13.0","nvrtc":"13.0","cublas":false/,
+    );
+  });
+
+  test.each([
+    [
+      "an old driver",
+      { PRETEND_VERSION: "11080" },
+      /the driver is too old: expected CUDA 12.0 or newer, got CUDA 11.8/,
+    ],
+    [
+      "an old GPU",
+      { PRETEND_MAJOR: "7" },
+      /the GPU is too old: expected compute capability 8.0 \(Ampere\) or newer, got 7 \(Pretended GPU\)/,
+    ],
+    [
+      "no GPU",
+      { PRETEND_GPUS: "0" },
+      /there is no such GPU: expected a GPU; the driver sees none, got 0. CUDA_VISIBLE_DEVICES may hide it/,
+    ],
+    [
+      "no NVRTC",
+      { EVERLONG_NVRTC: "/nowhere/libnvrtc.so" },
+      /NVRTC was not found: .*pip install nvidia-cuda-nvrtc|NVRTC was not found: only the \d+ kernels/,
+    ],
+    [
+      "a name for cuBLAS that is none",
+      { EVERLONG_CUBLAS: "fast" },
+      /EVERLONG_CUBLAS is not known: expected on, off or tf32, got fast/,
+    ],
+  ])("%s", (_, environment, message) => {
+    expect(printed(open, environment)).toMatch(message);
+  });
+
+  test("another GPU than there is", () => {
+    expect(printed("await say(() => cudaDevice({ ordinal: 3 }));")).toMatch(
+      /^refused DeviceError \[cuda\] there is no such GPU: expected 0 to 0, got 3/,
+    );
+  });
+
+  test("a tensor that does not fit names itself, a program its largest tensors", () => {
+    const program = `
+      const device = cudaDevice();
+      await say(() => zeros([3000, 1000], { device, dtype: "f32" }).add(1).data().then(() => "fits"));
+      await say(() => tensor(new Float32Array(7_000_000), [7, 1000, 1000], { device }).data());
+      const x = tensor(new Float32Array(1_000_000), [1000, 1000], { device });
+      const wide = compile((t) => matmul(t.reshape([1, 1000, 1000]), t.reshape([1, 1000, 1000])).add(t.reshape([1000, 1, 1000])).sum(-1));
+      await say(() => wide(x).data());
+      const big = compile((t) => t.reshape([1000, 1, 1000]).add(t).cumsum(-1).sum());
+      await say(() => big(x).data());
+      await say(() => x.add(1).data().then((d) => d.length));`;
+    const lines = printed(program, { PRETEND_BYTES: "24000000" }).trim().split("\n");
+    expect(lines[1]).toMatch(
+      /^refused DeviceError \[cuda\] out of memory for f32\[7000000\]: expected at most .* MiB in all, .* held by this process's tensors and programs\), got 26.70 MiB. Use a smaller batch/,
+    );
+    expect(lines[3]).toMatch(
+      /^refused DeviceError \[cuda\] the program does not fit the device's memory: expected at most .*, got a peak of 7\.45 GiB; largest: temp f32\[1000, 1000, 1000\] 3.73 GiB.* recompute\(\)/,
+    );
+    // What is there still works.
+    expect(lines[4]).toBe("said 1000000");
+  });
+
+  test("strict mode has no silent fallback, and otherwise it is said once", () => {
+    const program = `
+      const odd = defineOp({ name: "odd-one", shape: ([x]) => [x], reference: ([x], [y]) => y.data.set(x.data), cost: () => ({ flops: 0, bytes: 0 }) });
+      const x = tensor(new Float32Array([1, 2]), [2], { device: cudaDevice() });
+      setStrict(true);
+      await say(() => odd([x], {})[0].data());
+      setStrict(false);
+      for (let i = 0; i < 2; i++) await say(() => odd([x], {})[0].data().then((d) => [...d]));`;
+    const text = printed(program);
+    expect(text).toMatch(
+      /refused DeviceError \[odd-one\] no kernel on cuda \(strict mode\): got no CUDA kernel. Turn strict mode off/,
+    );
+    expect(text.match(/runs its float64 reference on the host/g)).toHaveLength(1);
+    expect(text.match(/said \[1,2\]/g)).toHaveLength(2);
+  });
+
+  test("a launch that fails names its step, and the debug switch is recommended", () => {
+    const program = `
+      const x = tensor(new Float32Array([1, 2]), [2], { device: cudaDevice() });
+      await say(() => x.add(1).data());`;
+    expect(printed(program, { PRETEND_LAUNCH: "700" })).toMatch(
+      /refused DeviceError \[cuda\] step 0 \(loop add\) cannot be launched: got .*CUDA_ERROR_ILLEGAL_ADDRESS.*EVERLONG_DEBUG=kernels.* Grid 1 x 1 x 1/,
+    );
+  });
+});
