@@ -9,13 +9,21 @@ import {
   checkOptions,
   matmul,
   realize,
+  reshape,
   show,
   split,
   transpose,
   unsqueeze,
   type Tensor,
 } from "@everlong/core";
-import { fftConv, fftConvFilter, shortConv, type FftConvFilter } from "@everlong/kernels";
+import {
+  fftConv,
+  fftConvFilter,
+  linear,
+  mixedPrecision,
+  shortConv,
+  type FftConvFilter,
+} from "@everlong/kernels";
 import { activate, type ActivationName } from "../layers/activation.ts";
 import type { Hyena } from "./hyena.ts";
 
@@ -46,7 +54,7 @@ export class FrozenHyena {
   /** `[W, taps]` and `[W]`. */
   readonly #taps: Tensor;
   readonly #tapsBias: Tensor | undefined;
-  /** `[inner, D]` and `[D]`. */
+  /** `[D, inner]` and `[D]`. */
   readonly #outOf: Tensor;
   readonly #outOfBias: Tensor | undefined;
 
@@ -80,10 +88,23 @@ export class FrozenHyena {
     this.#intoBias = inProj.bias && cast(unsqueeze(inProj.bias.value, -1), dtype);
     this.#taps = single(shortFilter.weight.value);
     this.#tapsBias = shortFilter.bias && single(shortFilter.bias.value);
-    this.#outOf = transpose(cast(outProj.weight.value, dtype));
+    this.#outOf = cast(outProj.weight.value, dtype);
     this.#outOfBias = outProj.bias && cast(outProj.bias.value, dtype);
     realize(this.#filters.map((f) => f.spectrum));
     realize([this.#into, this.#outOf, this.#taps]);
+  }
+
+  /** `[B, T, inner]` to `[B, T, D]`. */
+  #project(rows: Tensor): Tensor {
+    const [batch, time, inner] = rows.shape as [number, number, number];
+    // The rows of several sequences are no matrix where time is the last axis.
+    if (batch > 1) {
+      const y = matmul(rows, broadcastTo(unsqueeze(transpose(this.#outOf), 0), [batch, inner, this.dim]));
+      return this.#outOfBias ? add(y, this.#outOfBias) : y;
+    }
+    const product = (): Tensor => linear(reshape(rows, [time, inner]), this.#outOf, this.#outOfBias);
+    const { dtype } = this;
+    return unsqueeze(dtype === "f32" ? product() : mixedPrecision({ dtype }, product), 0);
   }
 
   /**
@@ -113,7 +134,7 @@ export class FrozenHyena {
         }),
       parts[count + 1]!,
     );
-    const y = matmul(transpose(activate(this.#activation, v)), all(this.#outOf));
-    return cast(plus(y, this.#outOfBias), x.dtype);
+    const rows = transpose(activate(this.#activation, v));
+    return cast(this.#project(rows), x.dtype);
   }
 }
