@@ -42,6 +42,16 @@ describe.each(all.map((e) => [e.name, e] as const))("%s", (_, entry) => {
     expect(Number.isFinite(await sum(y).item())).toBe(true);
   });
 
+  test("takes a batch of nothing", async () => {
+    const layer = entry.build(shape(1));
+    const x = sample(2, 0, 5);
+    const y = layer.forward(x);
+    expect(y.shape).toEqual([0, 5, DIM]);
+    const wrt = [x, ...[...parameters(layer).values()].map((v) => v.value)];
+    for (const g of gradients(sum(mul(y, y)), wrt))
+      expect(Array.from(await g.data(), Number).every((value) => value === 0)).toBe(true);
+  });
+
   test("is decided by its key", async () => {
     const x = sample(3);
     const forward = (seed: number): Tensor => entry.build(shape(seed)).forward(x);

@@ -10,7 +10,6 @@ import {
   narrow,
   neg,
   random,
-  reshape,
   rsqrt,
   sigmoid,
   silu,
@@ -32,6 +31,7 @@ import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { deltaRule, deltaStep } from "./delta-rule.ts";
 import { needHeads, needOneOf } from "./linear-attention.ts";
 import { initialStepBias } from "./mamba.ts";
+import { joinHeads, splitHeads } from "./heads.ts";
 import { appended, lastReal, zeroPadding } from "./padding.ts";
 import { RECURRENCE_FORMS, type RecurrenceForm } from "./scalar-decay.ts";
 
@@ -192,7 +192,7 @@ export class DeltaNet implements Mixer {
     const { heads, keySize, valueSize } = this;
     const widths = [heads * keySize, heads * keySize, heads * valueSize];
     const [q, k, v] = split(raw, widths, -1) as [Tensor, Tensor, Tensor];
-    const toHeads = (t: Tensor): Tensor => reshape(silu(t), [...raw.shape.slice(0, 2), heads, -1]);
+    const toHeads = (t: Tensor): Tensor => splitHeads(silu(t), heads);
     const unit = (t: Tensor): Tensor =>
       mul(t, rsqrt(add(sum(square(t), -1, { keepDims: true }), LENGTH_EPS)));
     return {
@@ -224,7 +224,7 @@ export class DeltaNet implements Mixer {
 
   /** @param o `[B, T, H, V]` */
   #finish(o: Tensor, x: Tensor): Tensor {
-    const flat = reshape(this.oNorm.forward(o), [...o.shape.slice(0, 2), -1]);
+    const flat = joinHeads(this.oNorm.forward(o));
     return this.oProj.forward(this.gProj ? mul(flat, silu(this.gProj.forward(x))) : flat);
   }
 }

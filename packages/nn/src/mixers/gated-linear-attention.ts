@@ -11,7 +11,6 @@ import {
   mul,
   neg,
   random,
-  reshape,
   softplus,
   squeeze,
   unsqueeze,
@@ -27,6 +26,7 @@ import { Linear } from "../layers/linear.ts";
 import { RMSNorm } from "../layers/norm.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { needHeads, needOneOf } from "./linear-attention.ts";
+import { joinHeads, splitHeads } from "./heads.ts";
 import { zeroPadding } from "./padding.ts";
 
 export const GATED_FORMS = ["auto", "chunked"] as const;
@@ -154,7 +154,7 @@ export class GatedLinearAttention implements Mixer {
   }
 
   #heads(x: Tensor, mask: Tensor | undefined): { q: Tensor; k: Tensor; v: Tensor; g: Tensor } {
-    const split = (t: Tensor): Tensor => reshape(t, [...x.shape.slice(0, 2), this.heads, -1]);
+    const split = (t: Tensor): Tensor => splitHeads(t, this.heads);
     const logits = this.gkProj[1].forward(this.gkProj[0].forward(x));
     let g = div(neg(softplus(neg(logits))), this.gateNormalizer);
     if (this.minLogDecay !== undefined) g = maximum(g, this.minLogDecay);
@@ -176,7 +176,7 @@ export class GatedLinearAttention implements Mixer {
 
   /** @param o `[B, T, H, V]` */
   #finish(o: Tensor, x: Tensor): Tensor {
-    const flat = reshape(this.gNorm.forward(o), [...o.shape.slice(0, 2), -1]);
+    const flat = joinHeads(this.gNorm.forward(o));
     return this.oProj.forward(mul(flat, activate(this.gate, this.gProj.forward(x))));
   }
 }

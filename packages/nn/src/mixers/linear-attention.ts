@@ -16,7 +16,6 @@ import {
   onesLike,
   permute,
   random,
-  reshape,
   squeeze,
   sum,
   transpose,
@@ -29,6 +28,7 @@ import type { ForwardOptions } from "../layer.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { makeFeatureMap, type FeatureMap } from "./feature-map.ts";
+import { joinHeads, splitHeads } from "./heads.ts";
 import { zeroPadding } from "./padding.ts";
 
 /**
@@ -161,7 +161,7 @@ export class LinearAttention implements Mixer {
 
   /** Features of queries and keys `[B, T, H, F]`, and values with a column of ones `[B, T, H, V + 1]`. */
   #features(x: Tensor, mask: Tensor | undefined): { q: Tensor; k: Tensor; v: Tensor } {
-    const split = (t: Tensor): Tensor => reshape(t, [...x.shape.slice(0, 2), this.heads, -1]);
+    const split = (t: Tensor): Tensor => splitHeads(t, this.heads);
     let q = this.featureMapQ.forward(split(this.projQ.forward(x)));
     let k = this.featureMapK.forward(split(this.projK.forward(x)));
     const bySum = (t: Tensor): Tensor => div(t, add(sum(t, -1, { keepDims: true }), 1e-4));
@@ -187,7 +187,7 @@ export class LinearAttention implements Mixer {
     const size = this.valueSize;
     const total = narrow(read, -1, size, size + 1);
     const y = div(narrow(read, -1, 0, size), this.#signed ? add(total, this.eps) : maximum(abs(total), 1));
-    return this.outProj.forward(reshape(y, [...y.shape.slice(0, 2), -1]));
+    return this.outProj.forward(joinHeads(y));
   }
 }
 

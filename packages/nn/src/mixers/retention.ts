@@ -10,7 +10,6 @@ import {
   max,
   mul,
   random,
-  reshape,
   squeeze,
   tensor,
   unsqueeze,
@@ -24,6 +23,7 @@ import { RMSNorm } from "../layers/norm.ts";
 import { Rotary } from "../layers/rotary.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { needHeads, needOneOf } from "./linear-attention.ts";
+import { joinHeads, splitHeads } from "./heads.ts";
 import { zeroPadding } from "./padding.ts";
 import {
   RECURRENCE_FORMS,
@@ -154,7 +154,7 @@ export class Retention implements Mixer {
   }
 
   #heads(x: Tensor, positions: Tensor | undefined): { q: Tensor; k: Tensor; v: Tensor } {
-    const split = (t: Tensor): Tensor => reshape(t, [...x.shape.slice(0, 2), this.heads, -1]);
+    const split = (t: Tensor): Tensor => splitHeads(t, this.heads);
     const turn = (t: Tensor): Tensor => this.#rotary?.apply(t, { positions }) ?? t;
     return {
       q: turn(mul(split(this.qProj.forward(x)), this.keySize ** -0.5)),
@@ -174,7 +174,7 @@ export class Retention implements Mixer {
 
   /** @param o `[B, T, H, V]` */
   #finish(o: Tensor, x: Tensor): Tensor {
-    const flat = reshape(this.gNorm.forward(o), [...o.shape.slice(0, 2), -1]);
+    const flat = joinHeads(this.gNorm.forward(o));
     return this.oProj.forward(mul(flat, activate(this.gate, this.gProj.forward(x))));
   }
 }

@@ -25,6 +25,7 @@ import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
 import { GATED_FORMS, type GatedForm } from "./gated-linear-attention.ts";
 import { needOneOf } from "./linear-attention.ts";
+import { joinHeads, splitHeads } from "./heads.ts";
 import { lastReal, previous, zeroPadding } from "./padding.ts";
 import { checkDepth, presentBonus, type Depth } from "./rwkv-start.ts";
 import { wide, wkv, wkvStep } from "./wkv.ts";
@@ -44,7 +45,7 @@ export class HeadNorm {
   /** @param y `[B, T, H, V]` @returns `[B, T, H V]` */
   forward(y: Tensor, eps: number): Tensor {
     const normed = layerNorm(wide(y), undefined, undefined, { eps });
-    const flat = reshape(normed, [...y.shape.slice(0, -2), -1]);
+    const flat = joinHeads(normed);
     return cast(add(mul(flat, this.weight.value), this.bias.value), y.dtype);
   }
 }
@@ -146,7 +147,7 @@ export abstract class RwkvTimeMixer implements Mixer {
 
   step(x: Tensor, state: MixerState): { y: Tensor; state: MixerState } {
     const { r, k, v, gate, logDecay } = this.signals(x, state["before"]!);
-    const split = (t: Tensor): Tensor => reshape(t, [x.shape[0]!, this.heads, -1]);
+    const split = (t: Tensor): Tensor => splitHeads(t, this.heads);
     const { y, state: memory } = wkvStep(state["memory"]!, {
       r: split(r),
       k: split(k),
@@ -172,7 +173,7 @@ export abstract class RwkvTimeMixer implements Mixer {
     // Projections have no bias: zeros write nothing.
     const real = zeroPadding(x, mask);
     const { r, k, v, gate, logDecay } = this.signals(real, previous(real));
-    const split = (t: Tensor): Tensor => reshape(t, [x.shape[0]!, x.shape[1]!, this.heads, -1]);
+    const split = (t: Tensor): Tensor => splitHeads(t, this.heads);
     // The first padded position behind still sees its predecessor.
     const written = wkv(
       {
