@@ -1,6 +1,7 @@
 // Running a module case: loads the original's state, runs ours, compares outputs and the gradients of sum(out * probe).
 
 import {
+  DataError,
   add,
   cast,
   gradients,
@@ -58,6 +59,23 @@ async function toResult(t: Tensor): Promise<Result> {
   return { shape: t.shape, data: await plain.data() };
 }
 
+/** Calls the module; what it does not find among the inputs is the case's fault, not the program's. */
+function called(
+  call: (inputs: Readonly<Record<string, Tensor>>) => Readonly<Record<string, Tensor>>,
+  inputs: Readonly<Record<string, Tensor>>,
+): Readonly<Record<string, Tensor>> {
+  try {
+    return call(inputs);
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause;
+    const names = Object.keys(inputs).map((name) => `in.${name}`);
+    throw new DataError("parity", "the inputs do not fit the class", {
+      got: names.join(", ") || "no inputs",
+      cause,
+    });
+  }
+}
+
 /** Runs a case on the default device, which must be `device`. */
 export async function runModuleCase(
   c: ParityCase,
@@ -83,7 +101,7 @@ export async function runModuleCase(
     loadState(module, state, { rename });
   }
   const inputs = Object.fromEntries(strip("in.", c.tensors).map(([name, t]) => [name, onDevice(t, device)]));
-  const outputs = call(inputs);
+  const outputs = called(call, inputs);
 
   // Gradients that a case names otherwise than by a probe, and later states, come from the builder itself.
   const results = new Map<string, Tensor>(

@@ -59,6 +59,13 @@ test("a changed number fails, an unknown class is unsupported, a broken file is 
   expect(all[0]!.note).toContain("broken.safetensors");
 });
 
+test("a case without its numbers says so", async () => {
+  const folder = mkdtempSync(join(scratch, "bare-"));
+  cpSync(join(golden, "fftconv_circular_L100.json"), join(folder, "bare.json"));
+  const [r] = await reports(folder, "bare", "reference");
+  expect(r!.note).toMatch(/^\[parity\] the inputs do not fit the class: got no inputs/);
+});
+
 test("globs", () => {
   const keep = globFilter("hyena_*,mad_?lp");
   expect(["hyena_a", "mad_mlp", "mad_xmlp", "xhyena_"].map(keep)).toEqual([true, true, false, false]);
