@@ -9,6 +9,8 @@ WORK is one of
       BACKEND cudnn, flash or plain (all scores in memory); PASS forward or backward; LAYOUT time (memory as [B, T, H, D]) or heads ([B, H, T, D])
   depthwise BATCH CHANNELS LENGTH
   copy BATCH CHANNELS LENGTH
+  step KIND PRECISION MODE BATCH
+      a training step of the model of torch_models.py with AdamW; KIND attention or hyena; PRECISION f32, tf32 or bf16 (autocast); MODE eager or compiled
   layer BACKEND BATCH LENGTH WIDTH HEADS DTYPE
       causal attention with the projections to queries, keys and values and the one to the output
 """
@@ -18,6 +20,7 @@ import sys
 
 import torch
 import torch.nn.functional as F
+from torch_models import LENGTH, VOCAB, Model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH}
@@ -86,7 +89,24 @@ def layer(backend, batch, length, width, heads, dtype):
     return run
 
 
-WORKS = {"attention": attention, "depthwise": depthwise, "copy": copy, "layer": layer}
+def step(kind, precision, mode, batch):
+    model = Model(kind, fused=True).cuda()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
+    ids = torch.randint(0, VOCAB, (int(batch), LENGTH), device="cuda")
+    loss_of = torch.compile(model.loss) if mode == "compiled" else model.loss
+
+    def run():
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        with torch.enable_grad(), torch.autocast("cuda", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of(ids)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return run
+
+
+WORKS = {"attention": attention, "depthwise": depthwise, "copy": copy, "layer": layer, "step": step}
 made = {}
 
 

@@ -3,6 +3,7 @@
 import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
 import { cudaHyenaCases } from "./cuda-hyena.ts";
+import { cudaMadStepCases } from "./cuda-mad-step.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
 import { cudaMemoryChecks } from "./flat-memory.ts";
 import type { Suite } from "./suite.ts";
@@ -15,6 +16,7 @@ export const cudaSuite: Suite = {
     ...cudaShortConvCases(),
     ...cudaAttentionCases(),
     ...cudaHyenaCases(),
+    ...cudaMadStepCases(),
     ...cudaMemoryChecks(),
   ],
 };

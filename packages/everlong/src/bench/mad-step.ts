@@ -20,7 +20,8 @@ export const MIXERS = {
   },
 } as const;
 
-function makeModel(kind: MixerKind): LanguageModel {
+/** The model of the step benches. */
+export function madModel(kind: MixerKind): LanguageModel {
   const mixer = MIXERS[kind];
   const key = random.key(1);
   return new LanguageModel({
@@ -47,7 +48,7 @@ function stepCase(kind: MixerKind, threads: number): BenchCase {
     peers: [...(threads === 1 ? [narrowSelf(name)] : []), torchPeer(kind, 0, threads)],
     prepare: async () => {
       cpu.setThreads(threads);
-      const model = makeModel(kind);
+      const model = madModel(kind);
       const optimizer = new AdamW(model, { learningRate: 1e-3, weightDecay: 0.1 });
       const step = trainStep({
         optimizer,
@@ -69,7 +70,7 @@ function stepCase(kind: MixerKind, threads: number): BenchCase {
 async function lossDeviation(kind: MixerKind): Promise<number> {
   const loss = (name: string): Promise<number> =>
     withDevice(device(name), async () => {
-      const model = makeModel(kind);
+      const model = madModel(kind);
       const ids = tensor(tokens(1), [1, LENGTH]);
       return crossEntropy(model.forward(ids), ids).item();
     });

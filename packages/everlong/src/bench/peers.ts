@@ -146,14 +146,20 @@ export const packagePeer = (
 });
 
 /** Ourselves in another process, on a case of a suite, with other flags. */
-export const selfPeer = (name: string, suite: string, caseName: string, flags: readonly string[]): Peer => ({
+export const selfPeer = (
+  name: string,
+  suite: string,
+  caseName: string,
+  flags: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Peer => ({
   name,
   prepare: () => {
     const entry = fileURLToPath(
       new URL(import.meta.url.endsWith(".ts") ? "../cli/main.ts" : "../cli/main.js", import.meta.url),
     );
     const args = [...process.execArgv, entry, ...flags, "--threads", "1", "bench", suite, "--serve"];
-    return start(process.execPath, args, {}, `${caseName} 0`);
+    return start(process.execPath, args, env, `${caseName} 0`);
   },
 });
 
