@@ -30,6 +30,7 @@ export const CONV_ARGS = [
   "kChannel",
   "kTap",
   "skip",
+  // sequences or, where they are taken in blocks, all blocks of all sequences
   "batch",
   "channels",
   "length",
@@ -46,6 +47,10 @@ export const CONV_ARGS = [
   "resultBoth",
   "circular",
   "adjoint",
+  // blocks of a sequence, the results of each, and how many inputs it takes from before its first result
+  "blocks",
+  "blockResults",
+  "lead",
   // groups of channels per unit, and the distance of their sequences in scratch memory
   "cluster",
   "sequenceStride",
@@ -152,35 +157,30 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
           for (const v of p) f.advance(v, quarter);
         });
       },
-      /** Moves a cluster between a tensor and its sequences from `sequence` on, times the gate where there is one. */
+      /** Moves `count` steps from `time` on of a cluster between a tensor and its sequences, times the gate where there is one. */
       move: (
         into: boolean,
         sequence: I32Value,
         name: "u" | "y",
         gate: "pre" | "post",
-        b: I32Value,
-        channel: I32Value,
-        present: I32Value,
+        {
+          b,
+          channel,
+          present,
+        }: { readonly b: I32Value; readonly channel: I32Value; readonly present: I32Value },
+        time: I32Value,
+        count: I32Value,
       ): void => {
         const address = (tensor: "u" | "y" | "pre" | "post"): I32Value => {
           const base = f.i32.add(arg(tensor), f.i32.mul(b, arg(`${tensor}Batch`)));
-          return f.i32.add(base, f.i32.mul(channel, arg(`${tensor}Channel`)));
+          const row = f.i32.add(base, f.i32.mul(channel, arg(`${tensor}Channel`)));
+          return f.i32.add(row, f.i32.mul(time, arg(`${tensor}Time`)));
         };
         const gateAt = f.select(arg(gate), address(gate), 0);
         const strides = [arg(`${name}Channel`), arg(`${name}Time`)] as const;
         const gateStrides = [arg(`${gate}Channel`), arg(`${gate}Time`)] as const;
         const fn = into ? staging.gather : staging.scatter;
-        f.call(
-          fn,
-          sequence,
-          address(name),
-          ...strides,
-          gateAt,
-          ...gateStrides,
-          present,
-          arg("length"),
-          distance,
-        );
+        f.call(fn, sequence, address(name), ...strides, gateAt, ...gateStrides, present, count, distance);
       },
       /** Moves taps `from` to `from + count` between the filter and sequences. */
       moveTaps: (
@@ -203,6 +203,29 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
         const present = fewer(f.i32.sub(arg("channels"), channel), wide);
         return { channel, present, groups: f.i32.divU(f.i32.add(present, f.lanes - 1), f.lanes) };
       },
+      /** A block of a sequence: `count` inputs from `time` on lie from `front` on in scratch memory, `results` results from `first` on. */
+      block: (entry: I32Value): Block => {
+        const b = f.i32.divU(entry, arg("blocks"));
+        const first = f.i32.mul(f.i32.sub(entry, f.i32.mul(b, arg("blocks"))), arg("blockResults"));
+        const begin = f.i32.sub(first, arg("lead"));
+        const before = f.i32.ltS(begin, 0);
+        const front = f.select<"i32">(before, f.i32.sub(0, begin), 0, "i32");
+        const time = f.select<"i32">(before, 0, begin, "i32");
+        const length = arg("length");
+        return {
+          b,
+          first,
+          front,
+          time,
+          count: fewer(f.i32.sub(back, front), f.i32.sub(length, time)),
+          results: fewer(f.i32.sub(length, first), arg("blockResults")),
+        };
+      },
+      /** Zeros in front of index `to` of a sequence, and from index `from` on. */
+      clearAround: (sequence: I32Value, to: I32Value, from: I32Value, both: I32Value): void => {
+        f.call(staging.clear, sequence, at(sequence, to));
+        f.call(staging.clear, at(sequence, from), at(sequence, f.i32.shl(size, both)));
+      },
       /** The batch entries of a unit: from, to. */
       batches: (unit: I32Value, index: I32Value): [I32Value, I32Value] => {
         const block = f.i32.sub(unit, f.i32.mul(index, arg("batchBlocks")));
@@ -212,6 +235,14 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
     };
   };
 
+  interface Block {
+    readonly b: I32Value;
+    readonly first: I32Value;
+    readonly front: I32Value;
+    readonly time: I32Value;
+    readonly count: I32Value;
+    readonly results: I32Value;
+  }
   type Setup = ReturnType<typeof setup>;
   type Cluster = ReturnType<Setup["cluster"]>;
 
@@ -282,12 +313,15 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
         f.if(f.i32.eqz(kept), () => transformFilters(f, s, cluster, spectrumOf, single));
 
         const mode = f.i32.add(arg("adjoint"), MODE.multiply);
-        f.loop(firstBatch, batchEnd, 1, (b) => {
-          s.move(true, s.sequence(0), "u", "pre", b, channel, present);
+        f.loop(firstBatch, batchEnd, 1, (entry) => {
+          const block = s.block(entry);
+          const { b, front, count } = block;
+          const where = { b, channel, present };
+          s.move(true, at(s.sequence(0), front), "u", "pre", where, block.time, count);
           f.loop(0, groups, 1, (g) => {
             const sequence = s.sequence(g);
             const spectrum = spectrumOf(g);
-            s.clearFrom(sequence, length, arg("sequenceBoth"));
+            s.clearAround(sequence, front, f.i32.add(front, count), arg("sequenceBoth"));
             s.toSpectrum(sequence, work, arg("sequenceBoth"));
             s.walk(work, spectrum, spectrum, mode, single);
             s.fromSpectrum(work, sequence, arg("resultBoth"));
@@ -305,7 +339,7 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
               );
             });
           });
-          s.move(false, s.sequence(0), "y", "post", b, channel, present);
+          s.move(false, at(s.sequence(0), arg("lead")), "y", "post", where, block.first, block.results);
         });
       });
     },
@@ -353,15 +387,19 @@ export function buildConv(module: ModuleBuilder, leaf: Leaf): void {
         const unitBytes = f.i32.mul(s.workBytes, arg("cluster"));
         const mode = f.variable("i32", MODE.correlate);
         const [firstBatch, batchEnd] = s.batches(unit, index);
-        f.loop(firstBatch, batchEnd, 1, (b) => {
+        f.loop(firstBatch, batchEnd, 1, (entry) => {
           const ySequence = s.sequence(arg("cluster"));
-          s.move(true, s.sequence(0), "u", "pre", b, channel, present);
-          s.move(true, ySequence, "y", "post", b, channel, present);
+          const block = s.block(entry);
+          const { b, front, count } = block;
+          const where = { b, channel, present };
+          const lead = arg("lead");
+          s.move(true, s.at(s.sequence(0), front), "u", "pre", where, block.time, count);
+          s.move(true, s.at(ySequence, lead), "y", "post", where, block.first, block.results);
           f.loop(0, groups, 1, (g) => {
             const [from, fromY] = [s.sequence(g), f.i32.add(ySequence, f.i32.mul(s.distance, g))];
-            s.clearFrom(from, arg("length"), arg("sequenceBoth"));
+            s.clearAround(from, front, f.i32.add(front, count), arg("sequenceBoth"));
             s.toSpectrum(from, x, arg("sequenceBoth"));
-            s.clearFrom(fromY, arg("length"), arg("sequenceBoth"));
+            s.clearAround(fromY, lead, f.i32.add(lead, block.results), arg("sequenceBoth"));
             s.toSpectrum(fromY, y, arg("sequenceBoth"));
             const part = f.i32.add(parts, f.i32.add(f.i32.mul(unit, unitBytes), f.i32.mul(s.workBytes, g)));
             s.walk(x, y, f.select(parts, part, s.work(g)), mode);

@@ -6,7 +6,13 @@ import type { FftConvGradInput, FftConvInput, Layout } from "./op.ts";
 import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 import { spectrumShape } from "./plain-spectrum.ts";
 import { leafOf, niceLength } from "./wasm-lengths.ts";
-import { fftConvCachedWasm, fftConvFilterGradWasm, fftConvSpectrumWasm, fftConvWasm } from "./wasm.ts";
+import {
+  blocksOf,
+  fftConvCachedWasm,
+  fftConvFilterGradWasm,
+  fftConvSpectrumWasm,
+  fftConvWasm,
+} from "./wasm.ts";
 
 const TARGETS: WasmTarget[] = [
   { width: 1, relaxed: true },
@@ -189,6 +195,55 @@ describe.each(TARGETS)("width $width relaxed $relaxed", (target) => {
   });
 });
 
+describe("short filters act on blocks", () => {
+  test.each([
+    [700, 20, 0],
+    [700, 20, 19],
+    [701, 33, 12],
+    [1030, 1, 0],
+    [515, 8, 7],
+  ])("%i steps, %i taps, lag 0 at %i", (length, taps, origin) => {
+    const { count, results, size: points } = blocksOf({ length, taps, origin, circular: false });
+    expect(count).toBeGreaterThan(1);
+    expect(count * results).toBeGreaterThanOrEqual(length);
+    expect(results).toBe(2 * points - taps + 1);
+    for (const target of TARGETS.slice(0, 2))
+      for (const layout of ["bdl", "bld"] as const)
+        for (const adjoint of [false, true]) {
+          const base = {
+            ...plain,
+            layout,
+            adjoint,
+            length,
+            taps,
+            origin,
+            channels: 9,
+            gates: true,
+            skip: true,
+          };
+          checkForward({ ...base, batch: 3, pitch: 2 }, target);
+          checkGradient({ ...base, batch: 3 }, target);
+        }
+  });
+
+  test("memory follows the filter, not the sequence, and length has no limit", () => {
+    const scratch = (length: number): number => {
+      const view = { ...contiguous([1, 8, length]), dtype: "f32" as const };
+      const lowered = fftConvWasm.lower(
+        {
+          inputs: [view, { ...contiguous([8, 100]), dtype: "f32" }],
+          outputs: [view],
+          params: { layout: "bdl", circular: false, origin: 0, adjoint: false, inputs: ["u", "k"] },
+        },
+        TARGETS[1]!,
+      );
+      if (typeof lowered === "string") throw new Error(lowered);
+      return lowered.steps.at(-1)!.scratchBytes;
+    };
+    expect(scratch(2 ** 24)).toBeLessThan(2 * scratch(10_000));
+  });
+});
+
 test("random calls", () => {
   assert(
     property(
@@ -290,15 +345,17 @@ test("kept spectra of another width or filter length are refused", () => {
 });
 
 test("long sequences recurse", () => {
-  // transforms of 1536, 5120 and 6144 points, two and three levels deep; short filters keep the direct sums short
+  // transforms of 1536, 5120 and 6144 points, two and three levels deep; short filters keep the direct sums short, and circular ones
+  // do not act on blocks
   for (const [length, taps] of [
     [1536, 1536],
     [10_177, 64],
     [12_225, 64],
   ] as const)
     for (const target of TARGETS.slice(0, 2)) {
-      checkForward({ ...plain, channels: 2, length, taps, layout: "bld" }, target);
-      checkGradient({ ...plain, channels: 2, length, taps, batch: 2 }, target);
+      const circular = taps < length;
+      checkForward({ ...plain, channels: 2, length, taps, layout: "bld", circular }, target);
+      checkGradient({ ...plain, channels: 2, length, taps, batch: 2, circular }, target);
     }
   // and one whose sequences are as long as the transform
   for (const target of TARGETS.slice(0, 2))
