@@ -124,6 +124,52 @@ if (available === true) {
       expect(relativeError(await stack(ys, 1).data(), want)).toBeLessThan(2e-6);
     });
   });
+  for (const [batch, length, circular, gated] of [
+    [5, 3001, false, true],
+    [35, 4096, true, false],
+    [3, 6000, false, false],
+    [2, 12_000, true, true],
+    [3, 16_384, true, false],
+    [5, 32_768, true, false],
+    [2, 40_001, false, true],
+    [3, 131_072, true, false],
+  ] as const) {
+    const kind = `${batch} rows of ${length}${circular ? ", circular" : ""}${gated ? ", gated" : ""}`;
+    test(`long convolution of halves and its gradients, ${kind}`, async () => {
+      const random = new Random();
+      const shapes = [[batch, 2, length], [2, length], [2], [batch, 2, length], [batch, 2, length]];
+      const names = ["u", "k", "skip", "preGate", "postGate"] as const;
+      const count = gated ? 5 : 3;
+      // Rows of very different sizes, which must not spoil each other.
+      const values = shapes.map((s, i) => {
+        const n = s.reduce((a, b) => a * b, 1);
+        const amplitude = (at: number): number =>
+          i === 1 ? 1 / Math.sqrt(length) : i === 2 ? 1 : 2 ** (3 - (Math.floor((at / n) * batch) % 4));
+        return Float32Array.from({ length: n }, (_, at) => normal(random, 0) * amplitude(at));
+      });
+      const weights = Float32Array.from({ length: batch * 2 * length }, () => normal(random, 0));
+      const params = { layout: "bdl", circular, origin: 0, adjoint: false, inputs: names.slice(0, count) };
+      const halves = (t: Tensor, i: number): Tensor => (i === 1 || i === 2 ? t : cast(t, "f16"));
+      const results = (name: string): Promise<ArrayLike<number>[]> =>
+        strictly(device(name), true, async () => {
+          const wide = name === "reference" ? "f64" : "f32";
+          const given = values
+            .slice(0, count)
+            .map((v, i) => halves(tensor(v, shapes[i]!, { dtype: "f32" }), i))
+            .map((t) => (name === "reference" ? cast(t, wide) : t));
+          const [y] =
+            name === "reference"
+              ? fftConvOp.def.decompose!(given, params as never)
+              : fftConvOp(given, params as never);
+          const dy = cast(halves(tensor(weights, shapes[0]!, { dtype: "f32" }), 0), y!.dtype);
+          const found = gradients([y!], given, [dy]);
+          return Promise.all([y!, ...found].map((t) => cast(t, wide).data()));
+        });
+      const [got, want] = [await results("cuda"), await results("reference")];
+      // dskip is a sum of few numbers, and exact.
+      want.forEach((w, i) => expect(relativeError(got[i]!, w), names[i - 1] ?? "y").toBeLessThan(1.5e-3));
+    });
+  }
   test("a device of its own refuses what does not fit", () => {
     const small = cudaDevice({ memoryLimit: 2 ** 20 });
     expect(() => small.upload(new Float32Array(2 ** 20), "f32")).toThrow(/out of memory for f32\[1048576\]/);

@@ -18,6 +18,7 @@ import {
 import type { CudaSource } from "./cuda-step.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
 import {
+  fftConvBackwardCuda,
   fftConvCachedCuda,
   fftConvCuda,
   fftConvFilterGradCuda,
@@ -62,6 +63,7 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   embedding: embeddingCuda,
   "embedding-grad": embeddingGradCuda,
   "fft-conv": fftConvCuda,
+  "fft-conv-backward": fftConvBackwardCuda,
   "fft-conv-cached": fftConvCachedCuda,
   "fft-conv-filter-grad": fftConvFilterGradCuda,
   "fft-conv-spectrum": fftConvSpectrumCuda,

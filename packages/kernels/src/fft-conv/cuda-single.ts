@@ -1,7 +1,6 @@
 // Convolutions in float32: one complex transform a sequence in one block (kernel.cu), or three passes over memory (kernel-long.cu). Longer
 // ones go through the FFT primitive.
 
-import type { DType } from "@everlong/core";
 import { cudaFile } from "../cuda-file.ts";
 import { blocksFor, type CudaLowering, type CudaStep, type CudaView, type CudaWord } from "../cuda-step.ts";
 import {
@@ -9,6 +8,7 @@ import {
   sizesOf,
   type ConvolutionCall,
   type FilterViews,
+  type InputView,
   type SpectrumCall,
 } from "./cuda-call.ts";
 import type { Layout } from "./sequences.ts";
@@ -24,7 +24,7 @@ const EACH = 16;
 /** Bytes in front of a kept spectrum. */
 const HEADER = 64;
 
-export interface SinglePlan {
+interface SinglePlan {
   readonly points: number;
   /** Rows of {@link LONGEST} points; 1: all in one block. */
   readonly columns: number;
@@ -36,7 +36,7 @@ export interface SinglePlan {
 }
 
 /** The transform of sequences of a length, or the reason why there is none. */
-export function planSingle(length: number, circular: boolean): SinglePlan | string {
+function planSingle(length: number, circular: boolean): SinglePlan | string {
   const points = Math.max(SHORTEST, 2 ** Math.ceil(Math.log2(length)));
   if (points > LONGEST * MOST_COLUMNS)
     return `sequences of ${length} need a transform longer than ${LONGEST * MOST_COLUMNS}`;
@@ -56,11 +56,10 @@ export function planSingle(length: number, circular: boolean): SinglePlan | stri
 }
 
 /** A kernel of kernel.cu or, of several columns, kernel-long.cu. */
-export function singleKernel(
+function singleKernel(
   entry: string,
   { points, columns, circular }: SinglePlan,
   gates: { readonly pre?: boolean; readonly post?: boolean } = {},
-  element: DType = "f32",
 ): CudaStep["kernel"] {
   const text = [
     `#define ONLY_${entry}`,
@@ -68,7 +67,6 @@ export function singleKernel(
     `#define CIRCULAR ${circular ? 1 : 0}`,
     `#define PRE ${gates.pre ? 1 : 0}`,
     `#define POST ${gates.post ? 1 : 0}`,
-    `#define ELEMENT ${element === "f16" || element === "bf16" ? element : "float"}`,
     ...(columns > 1 ? [`#define COLUMNS ${columns}`] : []),
   ].join("\n");
   const files = ["transform", "kernel", ...(columns > 1 ? ["kernel-long"] : [])];
@@ -81,7 +79,7 @@ export function singleKernel(
 }
 
 /** Strides of a sequence tensor: batch, channel, time. */
-export const walkOf = (view: CudaView | undefined, layout: Layout): number[] => {
+const walkOf = (view: CudaView | undefined, layout: Layout): number[] => {
   if (!view) return [0, 0, 0];
   const [b, p, q] = view.strides as [number, number, number];
   return layout === "bdl" ? [b, p, q] : [b, q, p];
@@ -151,6 +149,53 @@ export function lowerSingle(call: ConvolutionCall): CudaLowering | string {
   }
   const main = plan.columns === 1 ? blockSteps(call, spectrum, plan) : longSteps(call, spectrum, plan, temps);
   return { steps: [...first, ...main], temps };
+}
+
+/** Two sequences whose products are summed up lag by lag. */
+export interface GradientCall {
+  readonly u: InputView;
+  readonly dy: InputView;
+  readonly preGate: InputView | undefined;
+  readonly postGate: InputView | undefined;
+  readonly layout: Layout;
+  readonly circular: boolean;
+  readonly origin: number;
+  readonly taps: number;
+}
+
+/** The launch that makes gradients of filters (output 0), or the reason why there is none. */
+export function lowerSingleGradient(call: GradientCall, { strides }: CudaView): CudaLowering | string {
+  const { u, dy, preGate, postGate, layout, circular, origin, taps } = call;
+  const [batch, channels, length] = sizesOf(u.view.shape, layout);
+  if (u.view.dtype !== "f32") return `no kernel for ${u.view.dtype}`;
+  const plan = planSingle(length, circular);
+  if (typeof plan === "string") return plan;
+  if (plan.columns > 1) return `no kernel for sequences of ${length}`;
+  const { threads, lines, sharedBytes } = plan;
+  return {
+    steps: [
+      {
+        kernel: singleKernel("filter_gradient", plan, { pre: Boolean(preGate), post: Boolean(postGate) }),
+        args: [
+          wordOf(u),
+          wordOf(preGate),
+          wordOf(dy),
+          wordOf(postGate),
+          { output: 0 },
+          ...[u, preGate, dy, postGate].flatMap((x) => walkOf(x?.view, layout)),
+          batch,
+          length,
+          taps,
+          origin,
+          strides[layout === "bdl" ? 0 : 1]!,
+          strides[layout === "bdl" ? 1 : 0]!,
+        ],
+        grid: [channels, 1, 1],
+        block: [threads * lines, 1, 1],
+        sharedBytes,
+      },
+    ],
+  };
 }
 
 const wordOf = (x: ConvolutionCall["preGate"]): CudaWord => (x ? { input: x.index } : 0);

@@ -2,7 +2,7 @@
 
 import { cudaFile } from "../cuda-file.ts";
 import type { CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
-import { filterWords, type SpectrumCall } from "./cuda-call.ts";
+import { filterWords, type FilterWords, type SpectrumCall } from "./cuda-call.ts";
 
 const LONGEST = 2 ** 22;
 /** Points of the longest float32 transform of one block. */
@@ -18,6 +18,24 @@ export interface TensorPlan {
   readonly paired: boolean;
   readonly points: number;
 }
+
+/** The transform of the backward pass, whose blocks hold two sequences and their products: the same as forward where it fits. */
+export function planTensorBackward(length: number, paired: boolean, target: CudaTarget): TensorPlan | string {
+  if (length > LONGEST) return `sequences of ${length} are longer than ${LONGEST}`;
+  const fits = (factor: number): boolean => backwardBytes(factor) + 1024 <= target.sharedLimit;
+  let points = Math.max(1024, 2 ** Math.ceil(Math.log2(length)));
+  // A split transform has at least 16 rows of 2048.
+  if (points < 32_768 && !fits(points / 256)) points = 32_768;
+  const whole = points / 256;
+  const split = whole <= 64 ? 1 : Math.max(16, Math.min(256, whole / 32));
+  const factor = whole / split;
+  if (!fits(factor))
+    return `a transform of ${points} points needs ${backwardBytes(factor)} bytes of shared memory, the GPU has ${target.sharedLimit}`;
+  return { factor, split, paired: paired && length === points, points };
+}
+
+/** Shared memory of the backward pass: two pairs of planes and the sums; of one warp a transform, the sums of four. */
+export const backwardBytes = (factor: number): number => (factor < 8 ? 16_384 : 3072 * factor);
 
 /** Shared memory of the planes of real and imaginary parts. */
 export const planeBytes = (factor: number): number => (factor < 8 ? 0 : 1024 * factor);
@@ -72,7 +90,7 @@ export function spectrumSteps(
   const { factor, split, paired } = plan;
   const { points, residues } = partsOf(factor);
   const flags = { FACTOR: factor, TWISTED: paired ? 0 : 1, RESIDUES: residues, POINTS: points };
-  const files = ["transform", "tensor-instructions", "spectrum-half"];
+  const files = ["transform", "tensor-instructions", "spectrum-order", "spectrum-half"];
   const rows = {
     grid: [residues, channels * split, 1],
     block: [points / 16, 1, 1],
@@ -100,15 +118,68 @@ export function spectrumSteps(
   ];
 }
 
+/** The launches that make gradients of filters `dk` (their strides, taps) out of sums over `parts` of the batch. */
+export function gradientSteps(
+  from: { readonly sums: CudaWord; readonly exponents: CudaWord; readonly parts: number },
+  to: Omit<FilterWords, "skip"> & { readonly adjoint: boolean; readonly period: number },
+  channels: number,
+  plan: TensorPlan,
+  temps: number[],
+): CudaStep[] {
+  const { factor, split, paired } = plan;
+  const { points, residues } = partsOf(factor);
+  const flags = { FACTOR: factor, TWISTED: paired ? 0 : 1, RESIDUES: residues, POINTS: points };
+  const files = ["transform", "tensor-instructions", "spectrum-order", "filter-gradient"];
+  const rows = {
+    grid: [channels * split, 1, 1],
+    block: [points / 16, 1, 1],
+    sharedBytes: 8 * (points + points / 16),
+  } as const;
+  const { k, channel, tap, taps, origin, adjoint, period } = to;
+  const sums = [from.sums, from.exponents];
+  const tail = [from.parts, adjoint ? 1 : 0];
+  if (split === 1) {
+    const args = [...sums, k, ...tail, channel, tap, taps, origin, period];
+    return [{ kernel: tensorKernel("filter_gradient_half", flags, files), args, ...rows }];
+  }
+  const columns = { temp: temps.push(8 * channels * plan.points) - 1 };
+  const second = plan.points - period;
+  const back = (add: boolean): CudaStep => ({
+    kernel: longKernel("columns_of_gradient", plan),
+    args: [columns, k, channel, tap, taps, origin, second, add ? 1 : 0],
+    ...columnGrid(plan, channels, 1),
+  });
+  return [
+    {
+      kernel: tensorKernel("gradient_rows", flags, files),
+      args: [...sums, columns, ...tail, split],
+      ...rows,
+    },
+    back(false),
+    ...(period > 0 ? [back(true)] : []),
+  ];
+}
+
 /** A kernel of tensor-long.cu. */
 export const longKernel = (
   entry: string,
   { factor, split, paired }: TensorPlan,
-  flags: Readonly<Record<"BRAIN" | "PRE" | "POST", number>> = { BRAIN: 0, PRE: 0, POST: 0 },
+  flags: Readonly<Partial<Record<"BRAIN" | "PRE" | "POST" | "PARTNER", number>>> = {},
 ): CudaStep["kernel"] =>
   tensorKernel(
     entry,
-    { FACTOR: factor, PARTS: split / 16, PAIRED: paired ? 1 : 0, ...flags, SCALED: 1, POINTS },
+    {
+      FACTOR: factor,
+      PARTS: split / 16,
+      PAIRED: paired ? 1 : 0,
+      BRAIN: 0,
+      PRE: 0,
+      POST: 0,
+      PARTNER: 0,
+      ...flags,
+      SCALED: 1,
+      POINTS,
+    },
     ["transform", "tensor-instructions", "tensor-sequences", "tensor-long"],
   );
 
@@ -117,8 +188,13 @@ export const columnGrid = (
   { factor, split }: TensorPlan,
   channels: number,
   count: number,
-): Pick<CudaStep, "grid" | "block" | "sharedBytes"> => ({
-  grid: [(256 * factor * split) / 8192, channels, count],
-  block: [256, 1, 1],
-  sharedBytes: split === 16 ? 0 : 65_536,
-});
+): Pick<CudaStep, "grid" | "block" | "sharedBytes"> => {
+  // A warp has 64 columns of every sixteenth part of a row, a block all parts of as many columns as eight warps can.
+  const parts = split / 16;
+  const side = Math.max(1, 8 / parts);
+  return {
+    grid: [(256 * factor) / (64 * side), channels, count],
+    block: [32 * parts * side, 1, 1],
+    sharedBytes: parts === 1 ? 0 : 8192 * parts * side,
+  };
+};

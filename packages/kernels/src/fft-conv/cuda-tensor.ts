@@ -4,18 +4,19 @@ import type { CudaLowering, CudaStep, CudaTarget, CudaWord } from "../cuda-step.
 import { sizesOf, type ConvolutionCall, type InputView, type SpectrumCall } from "./cuda-call.ts";
 import { RowMaker, type Sequences } from "./cuda-rows.ts";
 import {
-  columnGrid,
-  longKernel,
-  planeBytes,
-  planTensor,
-  spectrumSteps,
-  tensorKernel,
-  type TensorPlan,
-} from "./cuda-tensor-plan.ts";
+  columnBackStep,
+  columnStep,
+  longParts,
+  nowhere,
+  peakBytes,
+  peakSteps,
+  rowBytes,
+  rowsIn,
+  stridesOf,
+  type LongCall,
+} from "./cuda-tensor-long.ts";
+import { planeBytes, planTensor, spectrumSteps, tensorKernel, type TensorPlan } from "./cuda-tensor-plan.ts";
 import { tensorTable } from "./cuda-tensor-tables.ts";
-
-/** Bytes of the rows of a long transform; larger batches go through in parts. */
-const MOST_SCRATCH = 4 * 1024 ** 3;
 
 interface ConvolveCall {
   readonly u: Sequences;
@@ -30,8 +31,6 @@ interface ConvolveCall {
   readonly spectrum: CudaWord;
   readonly gains: CudaWord;
 }
-
-const nowhere: Sequences = { word: 0, batch: 0, channel: 0 };
 
 /** How a kernel of one pass sees a call. */
 interface Pass extends ConvolveCall {
@@ -69,6 +68,7 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
       "tensor-instructions",
       "tensor-256",
       "tensor-sequences",
+      warp ? "tensor-warp-rows" : "tensor-columns",
       `tensor-${name}`,
     ]),
     args: [
@@ -79,7 +79,7 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
       call.gains,
       y.word,
       { table: 0 },
-      ...[u, preGate, postGate, y].flatMap((s) => [s.batch, s.channel]),
+      ...[u, preGate, postGate, y].flatMap(stridesOf),
       call.batch,
       call.length,
       items,
@@ -101,38 +101,16 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
 
 /** The passes of a transform of many rows: columns, rows, columns back. */
 function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, temps: number[]): CudaStep[] {
-  const { u, preGate = nowhere, postGate = nowhere, y, batch, channels, length } = call;
-  const perRow = plan.paired ? 2 : 1;
-  const groups = Math.ceil(batch / perRow);
-  const bytes = 4 * channels * plan.points;
-  const part = Math.max(1, Math.min(groups, 32_768, Math.floor(MOST_SCRATCH / bytes)));
-  const peaks = { temp: temps.push(128 * batch * channels) - 1 };
-  const rows = { temp: temps.push(bytes * part) - 1 };
-  const flags = {
-    BRAIN: call.dtype === "bf16" ? 1 : 0,
-    PRE: call.preGate ? 1 : 0,
-    POST: call.postGate ? 1 : 0,
-  };
-  const strides = (s: Sequences): number[] => [s.batch, s.channel];
-  const steps: CudaStep[] = [];
-  for (let first = 0; first < batch; first += 32_768)
-    steps.push({
-      kernel: longKernel("row_peaks", plan, flags),
-      args: [u.word, preGate.word, peaks, ...strides(u), ...strides(preGate), length, first],
-      grid: [32, channels, Math.min(32_768, batch - first)],
-      block: [256, 1, 1],
-    });
-  const plane = { word: rows, batch: channels * plan.points, channel: plan.points / plan.split };
-  for (let first = 0; first < groups; first += part) {
-    const here = Math.min(part, groups - first);
-    const grid = columnGrid(plan, channels, here);
-    const row = first * perRow;
-    steps.push(
-      {
-        kernel: longKernel("columns_half", plan, flags),
-        args: [u.word, preGate.word, peaks, rows, ...strides(u), ...strides(preGate), batch, length, row],
-        ...grid,
-      },
+  const long: LongCall = { ...call, plan };
+  const parts = longParts(long, 1);
+  const peaks = { temp: temps.push(peakBytes(long)) - 1 };
+  const rows = { temp: temps.push(rowBytes(long) * parts[0]!.count) - 1 };
+  const plane = rowsIn(rows, long);
+  const from = { of: call.u, gate: call.preGate };
+  return [
+    ...peakSteps(long, from, peaks),
+    ...parts.flatMap((part) => [
+      columnStep(long, from, peaks, rows, part),
       convolveStep(
         {
           ...call,
@@ -141,33 +119,17 @@ function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, tem
           postGate: undefined,
           y: plane,
           dtype: "f16",
-          batch: 2 * here,
-          channels: channels * plan.split,
+          batch: 2 * part.count,
+          channels: call.channels * plan.split,
           length: plan.points / plan.split,
           residues: { count: plan.split, twisted: !plan.paired },
         },
         { ...plan, paired: true },
         target,
       ),
-      {
-        kernel: longKernel("columns_back_half", plan, flags),
-        args: [
-          rows,
-          peaks,
-          call.gains,
-          postGate.word,
-          y.word,
-          ...strides(postGate),
-          ...strides(y),
-          batch,
-          length,
-          row,
-        ],
-        ...grid,
-      },
-    );
-  }
-  return steps;
+      columnBackStep(long, { rows, peaks, gains: call.gains }, { of: call.y, gate: call.postGate }, part),
+    ]),
+  ];
 }
 
 /** Where gains and spectra lie in a kept spectrum, in bytes. */

@@ -3,10 +3,11 @@
 import type { CudaLowering, CudaSource, CudaTarget, CudaView } from "../cuda-step.ts";
 import { isHalf } from "../inputs.ts";
 import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
-import { inputViews, sizesOf, type ConvolutionCall } from "./cuda-call.ts";
-import { lowerSingle, lowerSingleSpectrum, planSingle, singleKernel, walkOf } from "./cuda-single.ts";
+import { inputViews, type ConvolutionCall } from "./cuda-call.ts";
+import { lowerSingle, lowerSingleGradient, lowerSingleSpectrum } from "./cuda-single.ts";
+import { lowerTensorBackward } from "./cuda-tensor-backward.ts";
 import { lowerTensor, lowerTensorSpectrum } from "./cuda-tensor.ts";
-import type { FftConvGradParams, FftConvParams } from "./op.ts";
+import type { FftConvBackwardParams, FftConvGradParams, FftConvParams } from "./op.ts";
 import type { Layout } from "./sequences.ts";
 
 /** Half-precision sequences are read along time, or transposed; everything else has strides. */
@@ -76,48 +77,48 @@ export const fftConvCachedCuda: CudaSource<FftConvCachedParams> = {
 };
 
 export const fftConvFilterGradCuda: CudaSource<FftConvGradParams> = {
-  accepts: (_, view) => view.shape.length <= 3,
-  lower: ({ inputs, outputs, params }) => {
+  accepts: (_, view, { params }) => isSuited(view, params.layout),
+  lower: ({ inputs, outputs, params }, target) => {
     const { layout, circular, origin, taps } = params;
     const input = inputViews(params.inputs, inputs);
-    const [u, dy, preGate, postGate] = [input("u")!, input("dy")!, input("preGate"), input("postGate")];
-    const { dtype } = u.view;
-    if (dtype === "f64") return `no kernel for ${dtype}`;
-    const [batch, channels, length] = sizesOf(u.view.shape, layout);
-    const plan = planSingle(length, circular);
-    if (typeof plan === "string") return plan;
-    if (plan.columns > 1) return `no kernel for sequences of ${length}`;
-    if (channels === 0) return { steps: [] };
-    const { threads, lines, sharedBytes } = plan;
-    const dk = outputs[0]!.strides;
-    return {
-      steps: [
-        {
-          kernel: singleKernel(
-            "filter_gradient",
-            plan,
-            { pre: Boolean(preGate), post: Boolean(postGate) },
-            dtype,
-          ),
-          args: [
-            { input: u.index },
-            preGate ? { input: preGate.index } : 0,
-            { input: dy.index },
-            postGate ? { input: postGate.index } : 0,
-            { output: 0 },
-            ...[u, preGate, dy, postGate].flatMap((x) => walkOf(x?.view, layout)),
-            batch,
-            length,
-            taps,
-            origin,
-            dk[layout === "bdl" ? 0 : 1]!,
-            dk[layout === "bdl" ? 1 : 0]!,
-          ],
-          grid: [channels, 1, 1],
-          block: [threads * lines, 1, 1],
-          sharedBytes,
-        },
-      ],
+    const call = {
+      u: input("u")!,
+      dy: input("dy")!,
+      preGate: input("preGate"),
+      postGate: input("postGate"),
+      layout,
+      circular,
+      origin,
+      taps,
     };
+    if (outputs[0]!.shape.includes(0)) return { steps: [] };
+    if (!isHalf(call.u.view.dtype)) return lowerSingleGradient(call, outputs[0]!);
+    const results = { k: 0 };
+    return lowerTensorBackward({ ...call, adjoint: false, filter: undefined, results }, outputs, target);
+  },
+};
+
+export const fftConvBackwardCuda: CudaSource<FftConvBackwardParams> = {
+  accepts: (_, view, { params }) => isSuited(view, params.layout),
+  lower: ({ inputs, outputs, params }, target) => {
+    const { layout, circular, origin, adjoint, wanted } = params;
+    const input = inputViews(params.inputs, inputs);
+    const u = input("u")!;
+    if (!isHalf(u.view.dtype)) return "two ops do as well";
+    const k = input("k")!;
+    const call = {
+      u,
+      dy: input("dy")!,
+      preGate: input("preGate"),
+      postGate: input("postGate"),
+      layout,
+      circular,
+      adjoint,
+      origin,
+      taps: k.view.shape[layout === "bdl" ? 1 : 0]!,
+      filter: { k, skip: input("skip"), layout, origin },
+      results: Object.fromEntries(wanted.map((name, i) => [name, i])),
+    };
+    return lowerTensorBackward(call, outputs, target);
   },
 };

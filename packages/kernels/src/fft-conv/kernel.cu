@@ -1,7 +1,6 @@
 // Long convolution in float32: one complex FFT of N points a sequence, in registers and shared memory.
 //
-// In front of this file: transform.cu, `#define CIRCULAR 0|1`, `#define PRE`, `POST` 0|1, `#define ELEMENT float|f16|bf16`: what the
-// gradient of the filter reads; all else is float.
+// In front of this file: transform.cu, `#define CIRCULAR 0|1`, `#define PRE`, `POST` 0|1.
 //
 // Not circular: work modulo x^N - zeta^N with zeta = exp(-i pi / 2N), so that zeta^N = -i. What wraps around is imaginary, and the real
 // part of the product is the linear convolution: no zero padding beyond N >= L. A tap of lag l < 0 stands at l + N with the factor i.
@@ -55,12 +54,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __g
 #endif
 
 // A row times its gate, zero beyond its length.
-template <bool GATED, typename E> __device__ __forceinline__ void load(float (&x)[16], const E* u, i64 u_step, const E* gate, i64 gate_step, int t, int length, bool inside) {
+template <bool GATED> __device__ __forceinline__ void load(float (&x)[16], const float* u, i64 u_step, const float* gate, i64 gate_step, int t, int length, bool inside) {
   #pragma unroll
   for (int i = 0; i < 16; i++) {
     const int n = t + i * T;
-    x[i] = inside && n < length ? get(u[n * u_step]) : 0.f;
-    if constexpr (GATED) x[i] *= inside && n < length ? get(gate[n * gate_step]) : 0.f;
+    x[i] = inside && n < length ? u[n * u_step] : 0.f;
+    if constexpr (GATED) x[i] *= inside && n < length ? gate[n * gate_step] : 0.f;
   }
 }
 
@@ -131,8 +130,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_gradient(co
     const i64 row = first + line;
     const bool inside = row < batch;
     float zr[16], zi[16], re[16], im[16];
-    load<PRE>(zr, pointer<const ELEMENT>(w, 0) + row * us.batch + d * us.channel, us.time, pointer<const ELEMENT>(w, 1) + row * ps.batch + d * ps.channel, ps.time, t, length, inside);
-    load<POST>(re, pointer<const ELEMENT>(w, 2) + row * ds.batch + d * ds.channel, ds.time, pointer<const ELEMENT>(w, 3) + row * qs.batch + d * qs.channel, qs.time, t, length, inside);
+    load<PRE>(zr, pointer<const float>(w, 0) + row * us.batch + d * us.channel, us.time, pointer<const float>(w, 1) + row * ps.batch + d * ps.channel, ps.time, t, length, inside);
+    load<POST>(re, pointer<const float>(w, 2) + row * ds.batch + d * ds.channel, ds.time, pointer<const float>(w, 3) + row * qs.batch + d * qs.channel, qs.time, t, length, inside);
     #pragma unroll
     for (int i = 0; i < 16; i++) zi[i] = im[i] = 0.f;
 #if !CIRCULAR

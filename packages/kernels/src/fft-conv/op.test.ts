@@ -27,8 +27,10 @@ import { fftConvCachedOp, fftConvSpectrumOp, type FftConvCachedInput } from "./c
 import { smoothLength } from "./decompose.ts";
 import { fftConv, fftConvFilter } from "./fft-conv.ts";
 import {
+  fftConvBackwardOp,
   fftConvFilterGradOp,
   fftConvOp,
+  type FftConvBackwardInput,
   type FftConvGradInput,
   type FftConvInput,
   type FftConvParams,
@@ -149,6 +151,41 @@ checkOp(fftConvFilterGradOp, {
     },
   ],
   secondOrder: true,
+  tolerance,
+});
+
+const both: readonly FftConvBackwardInput[] = ["u", "k", "dy"];
+const everything: readonly FftConvBackwardInput[] = ["u", "k", "skip", "preGate", "postGate", "dy"];
+checkOp(fftConvBackwardOp, {
+  cases: [
+    {
+      inputs: [
+        [2, 3, 5],
+        [3, 5],
+        [2, 3, 5],
+      ],
+      params: { ...causal, inputs: both, wanted: ["u", "k"] },
+    },
+    {
+      inputs: [[2, 3, 7], [3, 9], [3], [2, 3, 7], [2, 3, 7], [2, 3, 7]],
+      params: {
+        ...causal,
+        origin: 3,
+        adjoint: true,
+        inputs: everything,
+        wanted: ["u", "k", "preGate", "postGate"],
+      },
+    },
+    {
+      inputs: [
+        [2, 6, 2],
+        [4, 2],
+        [2, 6, 2],
+        [2, 6, 2],
+      ],
+      params: { ...bld, circular: true, inputs: ["u", "k", "preGate", "dy"], wanted: ["k", "preGate"] },
+    },
+  ],
   tolerance,
 });
 
@@ -335,6 +372,7 @@ describe("half precision as it is stored", () => {
     { shape: [3, 2, 64], taps: 64, mode: "circular", gated: false },
     { shape: [2, 33, 3], taps: 30, mode: "two-sided", gated: true },
     { shape: [1, 2, 1101], taps: 500, mode: "causal", gated: false },
+    { shape: [19, 2, 129], taps: 129, mode: "circular", gated: false },
     { shape: [3, 1, 2048], taps: 100, mode: "circular", gated: true },
   ] as const;
 
@@ -368,8 +406,9 @@ describe("half precision as it is stored", () => {
       ? fftConv(u, fftConvFilter(k, length, { ...options, dtype }), gates)
       : fftConv(u, k, { ...options, ...gates });
     expect(y.dtype).toBe(dtype);
-    const found = gradients(sum(mul(cast(y, wide), cast(weights, wide))), [u, k, skip]);
-    expect(found.map((g) => g.dtype)).toEqual([dtype, wide, wide]);
+    const multipliers = Object.values(gates);
+    const found = gradients(sum(mul(cast(y, wide), cast(weights, wide))), [u, k, skip, ...multipliers]);
+    expect(found.map((g) => g.dtype)).toEqual([dtype, wide, wide, ...multipliers.map(() => dtype)]);
     return Promise.all([y, ...found].map(valuesOf));
   }
 

@@ -4,9 +4,10 @@
 
 import { ShapeError, defineOp, mul, show, sum, type Op, type Tensor } from "@everlong/core";
 import { inOrder, named, need, present, wideDtype, widened } from "../inputs.ts";
+import { gradientsThrough } from "../through-decomposition.ts";
 import { foldIntoBatch } from "./batch.ts";
 import { fftConvByTransform, filterGradByTransform } from "./decompose.ts";
-import { fftConvFilterGradReference, fftConvReference } from "./reference.ts";
+import { fftConvBackwardReference, fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 import { axesOf, checkSequences, convolutionCost, type Layout } from "./sequences.ts";
 
 export type { Layout } from "./sequences.ts";
@@ -32,6 +33,19 @@ export interface FftConvGradParams {
   /** Length J of the filter. */
   readonly taps: number;
   readonly inputs: readonly FftConvGradInput[];
+}
+
+export type FftConvBackwardInput = FftConvInput | "dy";
+const BACKWARD_OUTPUTS = ["u", "k", "preGate", "postGate"] as const;
+export type FftConvBackwardOutput = (typeof BACKWARD_OUTPUTS)[number];
+export interface FftConvBackwardParams {
+  readonly layout: Layout;
+  readonly circular: boolean;
+  readonly origin: number;
+  readonly adjoint: boolean;
+  readonly inputs: readonly FftConvBackwardInput[];
+  /** Whose gradients, in the order of the outputs. */
+  readonly wanted: readonly FftConvBackwardOutput[];
 }
 
 export const fftConvOp: Op<FftConvParams> = defineOp<FftConvParams>({
@@ -64,34 +78,21 @@ export const fftConvOp: Op<FftConvParams> = defineOp<FftConvParams>({
     const dy = cotangents[0]!;
     const { u, k, skip, preGate, postGate } = named(params.inputs, inputs);
     const want = named(params.inputs, needed);
+    const { layout } = params;
+    const wanted = BACKWARD_OUTPUTS.filter((name) => want[name]);
+    const tensors = { u, k, skip, preGate, postGate, dy };
     const out: { [K in FftConvInput]?: Tensor } = {};
-    const { layout, circular, origin } = params;
-    const shared = { layout, circular, origin };
-    if (want.u || want.preGate) {
-      // dz = adjoint of the convolution, applied to the gated cotangent; when only du is wanted the gate fuses too.
-      const gate = want.preGate ? undefined : preGate;
-      const dz = call(
-        { u: dy, k, skip, preGate: postGate, postGate: gate },
-        { ...shared, adjoint: !params.adjoint },
-      );
-      if (want.preGate) out.preGate = mul(dz, u!);
-      if (want.u) out.u = want.preGate && preGate ? mul(dz, preGate) : dz;
-    }
-    if (want.k) {
-      // The adjoint reads z[t + j - origin]: the roles of z and dc swap.
-      const taps = k!.shape[axesOf(layout).time - 1]!;
-      out.k = params.adjoint
-        ? filterGrad({ u: dy, dy: u, preGate: postGate, postGate: preGate }, { ...shared, taps })
-        : filterGrad({ u, dy, preGate, postGate }, { ...shared, taps });
+    if (want.k && wanted.length > 1) {
+      const { names, tensors: list } = present(tensors);
+      const found = fftConvBackwardOp(list, { ...params, inputs: names, wanted });
+      wanted.forEach((name, i) => (out[name] = found[i]!));
+    } else {
+      Object.assign(out, backwardByParts(tensors, params, wanted));
     }
     if (want.skip) {
       const z = preGate ? mul(widened(u!), widened(preGate)) : widened(u!);
       const dc = postGate ? mul(widened(dy), widened(postGate)) : widened(dy);
       out.skip = sum(mul(z, dc), [0, axesOf(layout).time]);
-    }
-    if (want.postGate) {
-      const c = call({ u, k, skip, preGate, postGate: undefined }, { ...shared, adjoint: params.adjoint });
-      out.postGate = mul(dy, c);
     }
     return inOrder(params.inputs, out);
   },
@@ -148,6 +149,62 @@ export const fftConvFilterGradOp: Op<FftConvGradParams> = defineOp<FftConvGradPa
   cost: (inputs, outputs, params) =>
     convolutionCost(named(params.inputs, inputs).u!, params.layout, 3, [...inputs, ...outputs]),
 });
+
+/**
+ * Gradients of {@link fftConvOp} with respect to several inputs at once, the filter among them, from a cotangent `dy`. They share the
+ * transforms of u and dy; a device without a kernel makes each by an op of its own.
+ */
+export const fftConvBackwardOp: Op<FftConvBackwardParams> = defineOp<FftConvBackwardParams>({
+  name: "fft-conv-backward",
+  shape: (inputs, params) => {
+    const types = named(params.inputs, inputs);
+    checkSequences("fft-conv-backward", params, types, types.k!.shape[axesOf(params.layout).time - 1]!);
+    return params.wanted.map((name) => types[name]!);
+  },
+  reference: fftConvBackwardReference,
+  decompose: backwardByOps,
+  vjp: (context) => gradientsThrough(backwardByOps, context),
+  cost: (inputs, outputs, params) =>
+    convolutionCost(named(params.inputs, inputs).u!, params.layout, 2 + params.wanted.length, [
+      ...inputs,
+      ...outputs,
+    ]),
+});
+
+function backwardByOps(inputs: readonly Tensor[], params: FftConvBackwardParams): Tensor[] {
+  const found = backwardByParts(named(params.inputs, inputs), params, params.wanted);
+  return params.wanted.map((name) => found[name]!);
+}
+
+/** The gradients that {@link fftConvBackwardOp} gives, by ops of their own. */
+function backwardByParts(
+  { u, k, skip, preGate, postGate, dy }: { readonly [K in FftConvBackwardInput]?: Tensor },
+  { layout, circular, origin, adjoint }: Omit<FftConvParams, "inputs">,
+  wanted: readonly FftConvBackwardOutput[],
+): { [K in FftConvBackwardOutput]?: Tensor } {
+  const want = (name: FftConvBackwardOutput): boolean => wanted.includes(name);
+  const out: { [K in FftConvBackwardOutput]?: Tensor } = {};
+  const shared = { layout, circular, origin };
+  if (want("u") || want("preGate")) {
+    // dz = adjoint of the convolution, applied to the gated cotangent; when only du is wanted the gate fuses too.
+    const gate = want("preGate") ? undefined : preGate;
+    const dz = call({ u: dy, k, skip, preGate: postGate, postGate: gate }, { ...shared, adjoint: !adjoint });
+    if (want("preGate")) out.preGate = mul(dz, u!);
+    if (want("u")) out.u = want("preGate") && preGate ? mul(dz, preGate) : dz;
+  }
+  if (want("k")) {
+    // The adjoint reads z[t + j - origin]: the roles of z and dc swap.
+    const taps = k!.shape[axesOf(layout).time - 1]!;
+    out.k = adjoint
+      ? filterGrad({ u: dy, dy: u, preGate: postGate, postGate: preGate }, { ...shared, taps })
+      : filterGrad({ u, dy, preGate, postGate }, { ...shared, taps });
+  }
+  if (want("postGate")) {
+    const c = call({ u, k, skip, preGate, postGate: undefined }, { ...shared, adjoint });
+    out.postGate = mul(dy!, c);
+  }
+  return out;
+}
 
 const call = (
   tensors: { readonly [K in FftConvInput]: Tensor | undefined },

@@ -1,9 +1,9 @@
 // The definition of the long convolution: direct sums in float64.
 
 import type { HostArray } from "@everlong/core";
-import { named } from "../inputs.ts";
+import { named, type Named } from "../inputs.ts";
 import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
-import type { FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
+import type { FftConvBackwardParams, FftConvGradParams, FftConvInput, FftConvParams, Layout } from "./op.ts";
 import { SPECTRUM_HEADER } from "./plain-spectrum.ts";
 
 /** Sizes and element positions of the sequences `[B, D, L]` or `[B, L, D]`. */
@@ -94,6 +94,42 @@ export function fftConvFilterGradReference(
       }
     }
   }
+}
+
+/** Gradients by the two above; those of the gates are what they multiply, convolved, times the cotangent or the input. */
+export function fftConvBackwardReference(
+  inputs: readonly HostArray[],
+  outputs: readonly HostArray[],
+  params: FftConvBackwardParams,
+): void {
+  const { u, dy, k, skip, preGate, postGate } = named(params.inputs, inputs);
+  const { adjoint, layout } = params;
+  const convolve = (
+    tensors: Named<FftConvInput, HostArray | undefined>,
+    to: HostArray,
+    transposed: boolean,
+  ): void => {
+    const given = Object.entries(tensors).filter((e): e is [FftConvInput, HostArray] => e[1] !== undefined);
+    fftConvReference(
+      given.map((e) => e[1]),
+      [to],
+      { ...params, adjoint: transposed, inputs: given.map((e) => e[0]) },
+    );
+  };
+  params.wanted.forEach((name, i) => {
+    const to = outputs[i]!;
+    if (name === "u") convolve({ u: dy, k, skip, preGate: postGate, postGate: preGate }, to, !adjoint);
+    if (name === "preGate") convolve({ u: dy, k, skip, preGate: postGate, postGate: u }, to, !adjoint);
+    if (name === "postGate") convolve({ u, k, skip, preGate, postGate: dy }, to, adjoint);
+    if (name === "k") {
+      // The adjoint reads z[t + j - origin]: the roles of z and dc swap.
+      const ordered = adjoint ? [dy, u, postGate, preGate] : [u, dy, preGate, postGate];
+      const names = (["u", "dy", "preGate", "postGate"] as const).filter((_, n) => ordered[n]);
+      const taps = k!.shape[layout === "bdl" ? 1 : 0]!;
+      const given = ordered.filter((x): x is HostArray => x !== undefined);
+      fftConvFilterGradReference(given, [to], { ...params, taps, inputs: names });
+    }
+  });
 }
 
 /** The taps `[D, J]` in plain form, skip weights added to those at lag 0. */

@@ -1,33 +1,12 @@
 // Spectra of filters for the tensor-core kernels: transforms in float32, results in f16 in the order in which lanes multiply by them. In front:
-// `#define FACTOR m`, `#define TWISTED 0|1`, `#define RESIDUES p`, `#define POINTS n` (N / p), transform.cu and tensor-instructions.cu.
+// what spectrum-order.cu needs and spectrum-order.cu.
 //
-// x^N - i (or 1) splits into p factors x^(N/p) - root: block j makes the coefficients k = j + p k'. With a power of two above a sixteenth
-// of the sum of a filter's magnitudes as unit nothing exceeds 16, and what the unit is goes into `gains`.
-
-constexpr int M = FACTOR, WHOLE = N * RESIDUES, C = M >= 8 ? M / 8 : 1;
+// With a power of two above a sixteenth of the sum of a filter's magnitudes as unit nothing exceeds 16, and what the unit is goes into `gains`.
 
 // The power of two above a sixteenth of a sum of magnitudes.
 __device__ __forceinline__ float unit_of(float sum) {
   const u32 bits = __float_as_uint(sum / 16.f);
   return bits == 0 || bits >= 0x7e800000u ? sum / 16.f : __uint_as_float((bits & 0x7f800000u) + 0x800000u);
-}
-
-// Times W^(shift n), n = t + i T: powers by doubling, so that roundings stay few.
-__device__ __forceinline__ void twist_rows(float (&re)[16], float (&im)[16], int t, float shift) {
-  float c, s, pc[16], ps[16];
-  sincospif(-2.f * shift * t / WHOLE, &s, &c);
-  sincospif(-2.f * shift / (16 * RESIDUES), &ps[1], &pc[1]);
-  #pragma unroll
-  for (int i = 2; i < 16; i++) {
-    pc[i] = pc[i / 2]; ps[i] = ps[i / 2];
-    times(pc[i], ps[i], pc[i - i / 2], ps[i - i / 2]);
-  }
-  times(re[0], im[0], c, s);
-  #pragma unroll
-  for (int i = 1; i < 16; i++) {
-    times(pc[i], ps[i], c, s);
-    times(re[i], im[i], pc[i], ps[i]);
-  }
 }
 
 // Coefficients k = j + p k' of a filter, k' = t + i T of a thread, in f16 to their places.
@@ -37,22 +16,10 @@ __device__ __forceinline__ void write_coefficients(const float (&re)[16], const 
   #pragma unroll
   for (int i = 0; i < 16; i++) half[t + i * T] = packed(re[i] * by, im[i] * by);
   __syncthreads();
-  constexpr int PER = 16 / RESIDUES;
   for (int i = t; i < N / 2; i += T) {
-    // k1 = j + p m = 2 g + r; tiles k2 C + c, or (M = 4) what is left of k2 and k3.
-    const int lane_t = i & 3, k1 = j + RESIDUES * (i >> 2 & (PER - 1)), g = k1 >> 1, r = k1 & 1, tile = (i >> 2) / PER;
-    int low, to;
-    if (M == 4) {
-      const int odd = tile & 1, q = tile >> 1;
-      low = k1 + 16 * (4 * lane_t + odd) + 256 * q;
-      to = (((2 * r + odd) * 2 + (q >> 1)) * 32 + 4 * g + lane_t) * 2 + (q & 1);
-    } else {
-      low = k1 + 16 * (tile / C) + 256 * (C * 2 * lane_t + tile % C);
-      to = (tile * 32 + 4 * g + lane_t) * 2 + r;
-    }
-    const int next = low + (M == 4 ? 32 : 256 * C);
-    const u32 a = half[(low - j) / RESIDUES], b = half[(next - j) / RESIDUES];
-    out[to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
+    const Coefficients at = coefficients(i, j);
+    const u32 a = half[at.low], b = half[at.high];
+    out[at.to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
   }
 }
 

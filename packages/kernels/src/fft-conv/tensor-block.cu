@@ -1,33 +1,19 @@
-// Convolution of f16 or bf16 sequences by transforms of N = 256 M points on the tensor cores: one read and one write of device memory.
+// Convolution of f16 or bf16 sequences by transforms of N = 256 M points on the tensor cores: one read and one write of device memory. In front:
+// what tensor-columns.cu needs and tensor-columns.cu.
 //
-// In front: `#define FACTOR m` (M: 8 to 128), `#define PAIRED 0|1` (circular: two rows are the real and the imaginary part of one
-// transform), what tensor-sequences.cu needs, and tensor-instructions.cu, tensor-256.cu, tensor-sequences.cu.
-//
-// A block of M / 8 warps holds one transform in shared memory as planes of real and imaginary parts, 256 rows of M values (row n1 16 + n2,
-// later k2 16 + the place of k1), and takes some rows of the batch one after the other. Each warp transforms columns of four n3 at a time over
-// n1 and n2 in registers and puts the result where it took its data; then each warp takes some k2 and does n3, the filter and n3 back; and the
-// columns again. What follows n3 is a circular convolution of every row, so a row may lie rotated, each by another amount: rotations by
-// 8 bytes keep all accesses free of bank conflicts and never are undone.
+// A block of M / 8 warps holds one transform and takes some rows of the batch one after the other.
 //
 // Behind the planes may lie (`#define NEAR 1`) the gate before, later that after, or (`#define EARLY n`) n sixteenths of the next rows, which
 // travel meanwhile. A thread reads there only what it has copied itself.
 
-constexpr int M = FACTOR, N = 256 * M, C = M / 8, WARPS = M / 8, THREADS = 4 * M, ROWS = PAIRED ? 2 : 1, PLANE = 512 * M, SLOTS = M / 4;
-constexpr int BLOCKS = 512 / THREADS;
-
-// Slots by which a row is rotated, from its low bits and bits 4 to 7: distinct for the rows that lanes access together.
-__device__ __forceinline__ int turned(int low, int b5, int b6, int b7) {
-  const int quarter = b6 + 2 * (b5 ^ b7);
-  return M >= 64 ? (low & 3) + 4 * quarter : M == 32 ? (low >> 1 & 1) + 2 * quarter : quarter;
-}
-__device__ __forceinline__ int slot(int group, int turn) { return 8 * ((group + turn) & (SLOTS - 1)); }
+constexpr int WARPS = M / 8, THREADS = 4 * M, BLOCKS = 512 / THREADS;
 
 // Words: u, pre, post, spectrum, scales of the spectra, y, table; strides (batch, channel) of u, pre, post, y; batch, length, rows (or pairs)
 // a block takes, adjoint, residues.
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(const __grid_constant__ Words<20> w) {
   extern __shared__ __align__(128) u8 memory[];
   __shared__ u32 peaks[2][WARPS];
-  const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5, g = lane >> 2, t = lane & 3;
+  const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
   const u32 plane = shared_address(memory);
   const int batch = integer(w, 15), length = integer(w, 16), items = integer(w, 17), residues = integer(w, 19);
   const u32 adjoint = integer(w, 18) ? SIGNS : 0;
@@ -41,7 +27,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
   const float gain = SCALED ? pointer<const float>(w, 4)[channel] : 1.f;
   Transform256<PAIRED> transform;
   transform.load(table, lane);
-  Stage stage;
 
   // Of the elements tid 4 + 16 M i a thread itself copies, measures and writes.
   const int own_row = tid / SLOTS, own_group = tid % SLOTS;
@@ -123,97 +108,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
 
     #pragma unroll 1
     for (int part = 0; part < 2; part++) {
-      const int group = warp + WARPS * part;
-      // Rows 16 (2t + 8h) + g before, 16 (4t + 2e) + g after.
-      u32 before[2], after[2];
+      Scales by;
       #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        before[h] = plane + (16 * (2 * t + 8 * h) + g) * 2 * M + slot(group, turned(g, t & 1, t >> 1, h));
-        after[h] = plane + (16 * (4 * t + 2 * h) + g) * 2 * M + slot(group, turned(g, h, t & 1, t >> 1));
-      }
-      uint2 raw[ROWS][2][4];
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++)
-        #pragma unroll
-        for (int j = 0; j < 2; j++)
-          #pragma unroll
-          for (int s = 0; s < 4; s++) raw[row][j][s] = load_shared(before[s >> 1] + row * PLANE + ((s & 1) * 16 + 8 * j) * 2 * M);
-      if constexpr (SCALED && !CONVERTED) {
-        #pragma unroll
-        for (int row = 0; row < ROWS; row++) {
-          const half2 by = packed(scale[row], scale[row]);
-          #pragma unroll
-          for (int j = 0; j < 2; j++)
-            #pragma unroll
-            for (int s = 0; s < 4; s++) { raw[row][j][s].x = product(raw[row][j][s].x, by); raw[row][j][s].y = product(raw[row][j][s].y, by); }
-        }
-      }
-      half2 zr[8][2], zi[8][2];
-      transform.load_forward(stage, table, twiddles, lane);
-      #pragma unroll
-      for (int pair = 0; pair < 2; pair++) {
-        half2 ar[2][2][2], ai[2][2][2];
-        #pragma unroll
-        for (int o = 0; o < 2; o++) {
-          half2 xr[2][2], xi[2][2];
-          #pragma unroll
-          for (int j = 0; j < 2; j++)
-            #pragma unroll
-            for (int b = 0; b < 2; b++) {
-              const uint2 p = raw[0][j][2 * b], q = raw[0][j][2 * b + 1];
-              xr[j][b] = pair == 0 ? halves(p.x, q.x, o) : halves(p.y, q.y, o);
-              if constexpr (PAIRED) {
-                const uint2 p = raw[ROWS - 1][j][2 * b], q = raw[ROWS - 1][j][2 * b + 1];
-                xi[j][b] = pair == 0 ? halves(p.x, q.x, o) : halves(p.y, q.y, o);
-              } else {
-                xi[j][b] = 0;
-              }
-            }
-          transform.forward(stage, xr, xi, ar[o], ai[o]);
-        }
-        #pragma unroll
-        for (int p = 0; p < 8; p++) {
-          const int r = p >> 2, j = p >> 1 & 1, e = p & 1;
-          zr[p][pair] = halves(ar[0][j][r], ar[1][j][r], e);
-          zi[p][pair] = halves(ai[0][j][r], ai[1][j][r], e);
-        }
-      }
-      __syncwarp();
-      #pragma unroll
-      for (int p = 0; p < 8; p++) {
-        const int r = p >> 2, j = p >> 1 & 1, e = p & 1;
-        const uint4 v = reload(twiddles + 128 + (group * 8 + p) * 32 + lane);
-        times(zr[p][0], zi[p][0], v.x, v.y);
-        times(zr[p][1], zi[p][1], v.z, v.w);
-        const u32 at = after[e] + (16 * j + 8 * r) * 2 * M;
-        store_shared(at, zr[p][0], zr[p][1]);
-        store_shared(at + PLANE, zi[p][0], zi[p][1]);
-      }
+      for (int row = 0; row < ROWS; row++) by.one[row] = SCALED && !CONVERTED ? packed(scale[row], scale[row]) : 0;
+      columns_forward<SCALED && !CONVERTED>(transform, table, twiddles, plane, warp + WARPS * part, lane, by);
     }
     __syncthreads();
 
     #pragma unroll 1
     for (int tile = 0; tile < 16 / WARPS; tile++) {
-      const int k2 = warp * (16 / WARPS) + tile, row = k2 * 16 + (lane & 15);
-      const u32 line = plane + row * 2 * M;
-      const int chunk = (lane >> 4) + (M == 16 ? row >> 2 : M == 32 ? row >> 1 : M == 8 ? 0 : row);
+      const int k2 = warp * (16 / WARPS) + tile;
+      const Tile here = tile_of(plane, k2, lane);
       half2 xr[C][2], xi[C][2];
-      if constexpr (C == 1) {
-        u32 v[4];
-        load_matrices(v, line + (lane >> 4) * PLANE);
-        xr[0][0] = v[0]; xr[0][1] = v[1]; xi[0][0] = v[2]; xi[0][1] = v[3];
-      } else {
-        #pragma unroll
-        for (int a = 0; a < C; a += 2) {
-          u32 v[4];
-          const u32 at = line + 16 * ((a + chunk) & (C - 1));
-          load_matrices(v, at);
-          xr[a][0] = v[0]; xr[a][1] = v[1]; xr[a + 1][0] = v[2]; xr[a + 1][1] = v[3];
-          load_matrices(v, at + PLANE);
-          xi[a][0] = v[0]; xi[a][1] = v[1]; xi[a + 1][0] = v[2]; xi[a + 1][1] = v[3];
-        }
-      }
-      dft<C>(xr, xi, 0); dft<C>(xr, xi, 1);
+      load_tile(xr, xi, here, lane);
       const uint4* k = spectrum + k2 * C * 32;
       half2 yr[C][2], yi[C][2];
       #pragma unroll
@@ -226,80 +133,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
         times(a[1], b[1], f.z, f.w ^ adjoint);
         apply(yr[c], yi[c], a[0], a[1], b[0], b[1], matrix(table + CLASSES + 32 * (C + c) + lane));
       }
-      // Real and imaginary parts change places: the transform back.
-      dft<C>(yi, yr, 0); dft<C>(yi, yr, 1);
-      if constexpr (C == 1) {
-        store_matrices(line + (lane >> 4) * PLANE, yr[0][0], yr[0][1], yi[0][0], yi[0][1]);
-      } else {
-        #pragma unroll
-        for (int a = 0; a < C; a += 2) {
-          const int p = place<C>(a), q = place<C>(a + 1);
-          const u32 at = line + 16 * ((a + chunk) & (C - 1));
-          store_matrices(at, yr[p][0], yr[p][1], yr[q][0], yr[q][1]);
-          store_matrices(at + PLANE, yi[p][0], yi[p][1], yi[q][0], yi[q][1]);
-        }
-      }
+      store_tile(yr, yi, here, lane);
     }
     __syncthreads();
 
     #pragma unroll 1
-    for (int part = 0; part < 2; part++) {
-      const int group = warp + WARPS * part;
-      u32 before[2], after[2];
-      #pragma unroll
-      for (int h = 0; h < 2; h++) {
-        before[h] = plane + (16 * (2 * t + 8 * h) + g) * 2 * M + slot(group, turned(g, t & 1, t >> 1, h));
-        after[h] = plane + (16 * (4 * t + 2 * h) + g) * 2 * M + slot(group, turned(g, h, t & 1, t >> 1));
-      }
-      half2 zr[8][2], zi[8][2];
-      #pragma unroll
-      for (int p = 0; p < 8; p++) {
-        const int r = p >> 2, j = p >> 1 & 1, e = p & 1;
-        const uint4 v = reload(twiddles + 128 + (group * 8 + p) * 32 + lane);
-        const u32 at = after[e] + (16 * j + 8 * r) * 2 * M;
-        const uint2 a = load_shared(at), b = load_shared(at + PLANE);
-        zr[p][0] = a.x; zr[p][1] = a.y; zi[p][0] = b.x; zi[p][1] = b.y;
-        times_conjugate(zr[p][0], zi[p][0], v.x, v.y);
-        times_conjugate(zr[p][1], zi[p][1], v.z, v.w);
-      }
-      transform.load_inverse(stage, table, twiddles, lane);
-      __syncwarp();
-      half2 kept[ROWS][2][2][2];
-      #pragma unroll
-      for (int pair = 0; pair < 2; pair++) {
-        half2 er[2][2][2], ei[2][2][2];
-        #pragma unroll
-        for (int o = 0; o < 2; o++) {
-          half2 xr[2][2], xi[2][2];
-          #pragma unroll
-          for (int r = 0; r < 2; r++)
-            #pragma unroll
-            for (int j = 0; j < 2; j++) {
-              const int p = (r * 2 + j) * 2;
-              xr[r][j] = halves(zr[p][pair], zr[p + 1][pair], o);
-              xi[r][j] = halves(zi[p][pair], zi[p + 1][pair], o);
-            }
-          transform.inverse(stage, xr, xi, er[o], ei[o]);
-        }
-        #pragma unroll
-        for (int c = 0; c < 2; c++)
-          #pragma unroll
-          for (int h = 0; h < 2; h++)
-            #pragma unroll
-            for (int e = 0; e < 2; e++) {
-              const half2 a = halves(er[0][h][c], er[1][h][c], e);
-              const half2 b = PAIRED ? halves(ei[0][h][c], ei[1][h][c], e) : 0;
-              const u32 at = before[h] + (16 * e + 8 * c) * 2 * M;
-              if (pair == 0) {
-                kept[0][c][h][e] = a;
-                if constexpr (PAIRED) kept[ROWS - 1][c][h][e] = b;
-              } else {
-                store_shared(at, kept[0][c][h][e], a);
-                if constexpr (PAIRED) store_shared(at + PLANE, kept[ROWS - 1][c][h][e], b);
-              }
-            }
-      }
-    }
+    for (int part = 0; part < 2; part++) columns_inverse(transform, table, twiddles, plane, warp + WARPS * part, lane);
     __syncthreads();
 
     if constexpr (POST && NEAR) copies_done();

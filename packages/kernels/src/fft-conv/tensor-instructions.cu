@@ -39,6 +39,8 @@ __device__ __forceinline__ void multiply_add(half2& c0, half2& c1, u32 a0, u32 a
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ uint2 load_shared(u32 at) { uint2 v; asm volatile("ld.shared.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "r"(at) : "memory"); return v; }
 __device__ __forceinline__ void store_shared(u32 at, u32 x, u32 y) { asm volatile("st.shared.v2.u32 [%0], {%1,%2};" :: "r"(at), "r"(x), "r"(y) : "memory"); }
+__device__ __forceinline__ uint4 load_shared_wide(u32 at) { uint4 v; asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(at) : "memory"); return v; }
+__device__ __forceinline__ void store_shared_wide(u32 at, uint4 v) { asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory"); }
 // Copies 8 bytes behind the back of the thread; zeros where `inside` is false.
 __device__ __forceinline__ void copy_async(u32 to, const void* from, bool inside) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" :: "r"(to), "l"(from), "r"(inside ? 8 : 0) : "memory");

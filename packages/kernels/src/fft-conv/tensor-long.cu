@@ -1,6 +1,6 @@
 // Convolutions whose transform spans many blocks: N = S R points as S = 16 PARTS rows of R = 256 M, in f16 between three passes over memory.
-// In front: `#define FACTOR m`, `#define PARTS 1|2|4|8`, `#define PAIRED 0|1`, what tensor-sequences.cu needs, transform.cu,
-// tensor-instructions.cu, tensor-sequences.cu.
+// In front: `#define FACTOR m`, `#define PARTS 1|2|4|8|16`, `#define PAIRED 0|1`, `PARTNER` 0|1, what tensor-sequences.cu needs,
+// transform.cu, tensor-instructions.cu, tensor-sequences.cu.
 //
 // x^N - i (or 1) splits into S factors x^R - root. Row j, the remainder by the j-th, is sum_p x[n + p R] W_S^((j + d) p), d = 1/4 or 0; it goes
 // through tensor-block.cu as a transform with d_j = (j + d) / S. That kernel has d_j in its twiddles but not in its first DFT of 16 points,
@@ -8,10 +8,10 @@
 //   row j = W_S^(j2 n1) sum_q W_PARTS^(j2 q) W_16S^((j1 + d)(16 q + n1)) sum_p1 W_16^(j1 p1) W_16^(d p1) x[n + (p1 PARTS + q) R].
 // A warp holds 64 columns n of one q, later of 16 / PARTS of the j1, two in a lane, in float32.
 
-constexpr int R = 256 * FACTOR, S = 16 * PARTS, SIDE = 8 / PARTS, ROWS = PAIRED ? 2 : 1;
+constexpr int R = 256 * FACTOR, S = 16 * PARTS, SIDE = PARTS < 8 ? 8 / PARTS : 1, WIDTH = 32 * PARTS * SIDE, ROWS = PAIRED ? 2 : 1;
 constexpr float SHIFT = PAIRED ? 0.f : 0.25f;
 // A power of two near 1 / sqrt(S).
-constexpr float FORWARD = PARTS >= 4 ? 1.f / 8 : 1.f / 4;
+constexpr float FORWARD = PARTS == 16 ? 1.f / 16 : PARTS >= 4 ? 1.f / 8 : 1.f / 4;
 
 // Powers first w^0 .. first w^15 from exp(-2 pi i angle) and exp(-2 pi i step).
 __device__ __forceinline__ void powers(float (&c)[16], float (&s)[16], float angle, float step) {
@@ -80,12 +80,12 @@ __device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[
     }
   }
 }
-__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Place& at, float* cells) {
+__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Place& at, int n1, float* cells) {
   if constexpr (PARTS > 1) {
     #pragma unroll
     for (int k = 1; k < PARTS; k++) {
       float c, s;
-      sincospif(2.f * (float)(k * at.n1) / S, &s, &c);
+      sincospif(2.f * (float)(k * n1) / S, &s, &c);
       #pragma unroll
       for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); times(re[0][i], im[0][i], c, s); times(re[1][i], im[1][i], c, s); }
     }
@@ -103,7 +103,7 @@ __device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[
   }
   {
     float c[16], s[16];
-    const float turn = -(16 * at.q + at.n1) / (16.f * S);
+    const float turn = -(16 * at.q + n1) / (16.f * S);
     powers(c, s, SHIFT * turn, turn);
     #pragma unroll
     for (int j = 0; j < 16; j++) { times(re[0][j], im[0][j], c[j], s[j]); times(re[1][j], im[1][j], c[j], s[j]); }
@@ -135,7 +135,7 @@ __device__ __forceinline__ void load_columns(u32 (&v)[16], const u16* row, const
   }
 }
 
-// Peaks of 32 parts of every row. Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
+// Peaks of 32 parts of every row, as float32 whatever the rows are. Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
 #ifdef ONLY_row_peaks
 extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constant__ Words<9> w) {
   __shared__ u32 peaks[8];
@@ -156,14 +156,17 @@ extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constan
   if ((threadIdx.x & 31) == 0) peaks[threadIdx.x >> 5] = peak;
   __syncthreads();
   peak = __reduce_max_sync(~0u, peaks[threadIdx.x & 7]);
-  if (threadIdx.x == 0) pointer<u32>(w, 2)[(b * gridDim.y + blockIdx.y) * 32 + blockIdx.x] = peak;
+  if (threadIdx.x == 0) pointer<u32>(w, 2)[(b * gridDim.y + blockIdx.y) * 32 + blockIdx.x] = CONVERTED ? peak : __float_as_uint(low_half(peak));
 }
 #endif
-__device__ __forceinline__ float row_scale(const u32* peaks, i64 row) { return scale_of(__reduce_max_sync(~0u, peaks[row * 32 + (threadIdx.x & 31)])); }
+__device__ __forceinline__ float row_scale(const u32* peaks, i64 row) { return scale_of_single(__reduce_max_sync(~0u, peaks[row * 32 + (threadIdx.x & 31)]), 1); }
 
-// Words: u, pre, peaks, rows; strides of u, pre; batch, length, first row.
+// Words: u, pre, peaks, rows; strides of u, pre; batch, length, first row; the peaks of partners, exponents (PARTNER).
+//
+// PARTNER: what comes of the rows is multiplied by what comes of others. The two rows of a pair then must have one unit together with their
+// partners, the smaller one, whose exponent is written down.
 #ifdef ONLY_columns_half
-extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_constant__ Words<11> w) {
+extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_half(const __grid_constant__ Words<13> w) {
   extern __shared__ float cells[];
   const Place at = place_of();
   const Rows u = rows_of(w, 0, 4), pre = rows_of(w, 1, 6);
@@ -171,11 +174,25 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_c
   const i64 d = blockIdx.y, channels = gridDim.y;
   const bool u_whole = even(u, length), pre_whole = PRE && even(pre, length);
   float re[2][16], im[2][16];
+  int lower[ROWS] = {};
+  if constexpr (PARTNER) {
+    int least = 4096;
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+      const i64 b = wide(w, 10) + (i64)blockIdx.z * ROWS + r, row = b < batch ? b * channels + d : d;
+      lower[r] = exponent(row_scale(pointer<const u32>(w, 2), row)) + exponent(row_scale(pointer<const u32>(w, 11), row));
+      if (b < batch) least = min_(least, lower[r]);
+    }
+    #pragma unroll
+    for (int r = 0; r < ROWS; r++) lower[r] = min_(least - lower[r], 0);
+    if (blockIdx.x == 0 && threadIdx.x == 0) pointer<int>(w, 12)[blockIdx.z * channels + d] = least;
+  }
   #pragma unroll
   for (int r = 0; r < ROWS; r++) {
     const i64 b = wide(w, 10) + (i64)blockIdx.z * ROWS + r;
     const bool inside = b < batch;
-    const float scale = FORWARD * row_scale(pointer<const u32>(w, 2), inside ? b * channels + d : d);
+    float scale = FORWARD * row_scale(pointer<const u32>(w, 2), inside ? b * channels + d : d);
+    if constexpr (PARTNER) scale *= power(lower[r]);
     const u16* from = u.at + (inside ? b : 0) * u.batch + d * u.channel;
     const u16* gates = pre.at + (inside ? b : 0) * pre.batch + d * pre.channel;
     u32 v[16], gate[16];
@@ -201,7 +218,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_half(const __grid_c
 
 // Words: rows, peaks, gains, post, y; strides of post, y; batch, length, first row.
 #ifdef ONLY_columns_back_half
-extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __grid_constant__ Words<12> w) {
+extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_back_half(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   const Place at = place_of();
   const Rows post = rows_of(w, 3, 5), y = rows_of(w, 4, 7);
@@ -216,7 +233,7 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_back_half(const __g
     const u32 a = *(const u32*)from, b = *(const u32*)(from + channels * S * R);
     re[0][i] = low_half(a); re[1][i] = high_half(a); im[0][i] = low_half(b); im[1][i] = high_half(b);
   }
-  columns_inverse(re, im, at, cells);
+  columns_inverse(re, im, at, at.n1, cells);
   #pragma unroll
   for (int r = 0; r < ROWS; r++) {
     const i64 b = wide(w, 11) + (i64)blockIdx.z * ROWS + r;
@@ -269,7 +286,7 @@ extern "C" __global__ void __launch_bounds__(256) filter_sums(const __grid_const
 }
 #endif
 #ifdef ONLY_columns_of_filter
-extern "C" __global__ void __launch_bounds__(256, 2) columns_of_filter(const __grid_constant__ Words<12> w) {
+extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_filter(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   const Place at = place_of();
   const Filter k = filter_of(w);
@@ -286,5 +303,38 @@ extern "C" __global__ void __launch_bounds__(256, 2) columns_of_filter(const __g
   float2* out = pointer<float2>(w, 2) + (i64)blockIdx.y * S * R + at.n;
   #pragma unroll
   for (int i = 0; i < 16; i++) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
+}
+#endif
+
+// Words: rows, dk, channel stride, tap stride, taps, origin, where the second period of a circular filter in a twisted transform begins (else N),
+// whether to add that.
+#ifdef ONLY_columns_of_gradient
+extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_gradient(const __grid_constant__ Words<8> w) {
+  extern __shared__ float cells[];
+  const Place at = place_of();
+  const int taps = integer(w, 4), origin = integer(w, 5), second = integer(w, 6), add = integer(w, 7);
+  const i64 step = wide(w, 3);
+  const float2* in = pointer<const float2>(w, 0) + (i64)blockIdx.y * S * R + at.n;
+  float* dk = pointer<float>(w, 1) + blockIdx.y * wide(w, 2);
+  float re[2][16], im[2][16];
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const float4 v = *(const float4*)(in + (i64)row_at(at, i) * R);
+    re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
+  }
+  columns_inverse(re, im, at, 0, cells);
+  constexpr float BY = 1.f / (FORWARD * FORWARD * S);
+  #pragma unroll
+  for (int p = 0; p < 16; p++)
+    #pragma unroll
+    for (int x = 0; x < 2; x++) {
+      const int n = at.n + x + (p * PARTS + at.q) * R, ahead = origin + n, behind = ahead - S * R;
+      if (add) {
+        if (n >= second && n - second < taps) dk[(n - second) * step] += im[x][p] * BY;
+        continue;
+      }
+      if (ahead < taps) dk[ahead * step] = re[x][p] * BY;
+      if (behind >= 0 && behind < origin) dk[behind * step] = (PAIRED ? re[x][p] : im[x][p]) * BY;
+    }
 }
 #endif

@@ -53,13 +53,18 @@ __device__ __forceinline__ u32 warp_peak(u32 peak) {
   if constexpr (!CONVERTED) peak = (peak & 0xffffu) > (peak >> 16) ? peak & 0xffffu : peak >> 16;
   return __reduce_max_sync(~0u, peak);
 }
+// Two ones as they are stored.
+constexpr u32 ONES = BRAIN ? 0x3f803f80u : 0x3c003c00u;
+// A power of two by its exponent, zero where it is too small; and the exponent of one.
+__device__ __forceinline__ float power(int e) { return e < -126 ? 0.f : __uint_as_float((u32)(min_(e, 127) + 127) << 23); }
+__device__ __forceinline__ int exponent(float x) { return (int)(__float_as_uint(x) >> 23) - 127; }
 // 2^-e for a peak within [2^e, 2^(e + 1)), as far as the format in which rows are multiplied by it goes.
-__device__ __forceinline__ float scale_of(u32 peak) {
-  u32 e = (CONVERTED ? peak : __float_as_uint(low_half(peak))) >> 23;
-  const u32 least = CONVERTED ? 1 : 112;
+__device__ __forceinline__ float scale_of_single(u32 peak, u32 least) {
+  u32 e = peak >> 23;
   e = e < least ? least : e > 253 ? 253 : e;
   return __uint_as_float((254 - e) << 23);
 }
+__device__ __forceinline__ float scale_of(u32 peak) { return CONVERTED ? scale_of_single(peak, 1) : scale_of_single(__float_as_uint(low_half(peak)), 112); }
 // Four elements, gated, scaled, in f16.
 __device__ __forceinline__ uint2 converted(uint2 v, uint2 gate, float scale) {
   float a = first(v.x), b = second(v.x), c = first(v.y), d = second(v.y);
@@ -70,7 +75,7 @@ __device__ __forceinline__ uint2 converted(uint2 v, uint2 gate, float scale) {
 struct Factor { half2 one, two; float all; };
 __device__ __forceinline__ Factor factor_of(float all) {
   if constexpr (BRAIN || POST) return {0, 0, all};
-  const int e = (int)(__float_as_uint(all) >> 23) - 127, a = e < -14 ? -14 : e > 15 ? 15 : e, b = e - a < -14 ? -14 : e - a > 15 ? 15 : e - a;
+  const int e = exponent(all), a = e < -14 ? -14 : e > 15 ? 15 : e, b = e - a < -14 ? -14 : e - a > 15 ? 15 : e - a;
   // Not one: zero, or out of range.
   if (all == 0.f || e > 126) return {packed(all, all), packed(1.f, 1.f), all};
   return {(u32)(a + 15) * 0x04000400u, (u32)(b + 15) * 0x04000400u, all};
