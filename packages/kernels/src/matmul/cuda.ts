@@ -283,7 +283,7 @@ const GRAD_TILE = 128;
 
 /** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])`. */
 export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
-  lower: ({ inputs, outputs, params }) => {
+  lower: ({ inputs, params }) => {
     const [dz, x] = inputs as [CudaView, CudaView];
     const { dtype } = dz;
     if (dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;

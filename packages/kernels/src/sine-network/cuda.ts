@@ -9,7 +9,7 @@ import {
   type CudaTarget,
   type CudaWord,
 } from "../cuda-step.ts";
-import { trained, type SineNetworkParams } from "./op.ts";
+import { trained, type SineNetworkParams } from "./params.ts";
 
 const ROWS = 16;
 /** Weights that a launch holds words for. */

@@ -1,6 +1,6 @@
 import type { HostArray } from "@everlong/core";
 import { named } from "../inputs.ts";
-import { trained, type SineNetworkParams } from "./op.ts";
+import { trained, type SineNetworkParams } from "./params.ts";
 
 interface Pass {
   /** Inputs of every layer, `[L, inputs]`. */
