@@ -3,6 +3,7 @@
 import { existsSync, readdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import {
+  cast,
   compile,
   device,
   deviceNames,
