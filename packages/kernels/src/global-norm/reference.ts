@@ -1,11 +1,9 @@
 import type { HostArray } from "@everlong/core";
-import type { GlobalNormParams } from "./op.ts";
 
 /** The root of the sum of squares, by slice. */
 export function globalNormReference(
   inputs: readonly HostArray[],
   [norm]: readonly HostArray[],
-  _: GlobalNormParams,
 ): void {
   const slices = norm!.data.length;
   for (let s = 0; s < slices; s++) {
