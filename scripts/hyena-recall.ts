@@ -42,6 +42,8 @@ const MIXERS: Readonly<Record<string, mad.Architecture["layers"][number]>> = {
   s4d: "s4d",
   "long-conv": "long-conv",
   attention: { layer: "mh-attention", options: { heads: 4 } },
+  // Queries, keys and values through short convolutions, which Hyena's have too.
+  "attention-conv": { layer: "mh-attention", options: { heads: 4, shortConv: true } },
 };
 
 const RATES: Readonly<Record<string, number>> = {
@@ -50,6 +52,7 @@ const RATES: Readonly<Record<string, number>> = {
   s4d: 2e-3,
   "long-conv": 2e-3,
   attention: 5e-3,
+  "attention-conv": 5e-3,
 };
 
 const steps = Number(values.steps);
