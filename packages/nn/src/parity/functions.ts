@@ -2,11 +2,15 @@
 
 import {
   ConfigError,
+  add,
   cast,
   full,
+  iota,
+  less,
   mul,
   narrow,
   pad,
+  reshape,
   squeeze,
   sum,
   tensor,
@@ -126,9 +130,39 @@ export const attentionReference = ({ args }: ParityRequest): ParityModule => ({
       ...(keyLengths ? { keyLengths, queryLengths: queryLengths ?? every(q) } : {}),
       ...(queryLengths ? { queryLengths, keyLengths: keyLengths ?? every(k) } : {}),
     };
-    return { y: attention(q, k, v, options), attention: attentionProbabilities(q, k, options) };
+    if (options.causal || left < 0 || right >= 0)
+      return { y: attention(q, k, v, options), attention: attentionProbabilities(q, k, options) };
+    // The reference takes a right end of -1 for a bound, not for none, where there is a left one: the key before the
+    // query's own. One query more at the end moves all of them by one key.
+    const asked = queryLengths ?? every(q);
+    const moved: AttentionOptions = {
+      ...options,
+      window: [Math.max(left - 1, 0), 0],
+      queryLengths: add(asked, 1),
+      keyLengths: keyLengths ?? every(k),
+    };
+    const more = pad(q, [
+      [0, 0],
+      [0, 1],
+      [0, 0],
+      [0, 0],
+    ]);
+    const real = cast(prefix(asked, q.shape[1]!), q.dtype);
+    const kept = left > 0 ? real : mul(real, 0);
+    const first = (t: Tensor, axis: number): Tensor => narrow(t, axis, 0, q.shape[1]!);
+    return {
+      y: mul(first(attention(more, k, v, moved), 1), reshape(kept, [...kept.shape, 1, 1])),
+      attention: mul(
+        first(attentionProbabilities(more, k, moved), 2),
+        reshape(kept, [kept.shape[0]!, 1, kept.shape[1]!, 1]),
+      ),
+    };
   },
 });
+
+/** `[B, T]` bool: positions before the lengths `[B]`. */
+const prefix = (lengths: Tensor, time: number): Tensor =>
+  less(iota([lengths.shape[0]!, time], 1, { device: lengths.device }), reshape(lengths, [-1, 1]));
 
 /** Block sizes of the original's masks, as a case writes them: "16 rows x 256 columns". */
 function blockSize(args: ParityRequest["args"]): { queries: number; keys: number } {

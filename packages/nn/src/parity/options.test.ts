@@ -211,6 +211,36 @@ test("tables of angles longer than the sequences", async () => {
   await same(call(9), call(5));
 });
 
+test("a window with a left end alone stops before the query's own key, as in the reference", async () => {
+  const draw = (i: number, time: number): Tensor => random.normal(random.key(i), [1, time, 1, 4]);
+  const inputs = { q: draw(5, 4), k: draw(6, 6), v: draw(7, 6) };
+  const { call } = parityModules["tests/test_util.py::attention_ref"]!({
+    args: { causal: false, window_size: [2, -1], alibi: true },
+    json: {},
+    shapes: new Map(),
+  });
+  const { y, attention } = call({ ...inputs, alibi_slopes: tensor([[0.3]]) });
+  const [q, k, v] = await Promise.all([inputs.q, inputs.k, inputs.v].map(valuesOf));
+  const expected: number[] = [];
+  const weights: number[] = [];
+  for (let t = 0; t < 4; t++) {
+    const at = t + 2;
+    const score = (s: number): number =>
+      s > at - 1 || s < at - 2
+        ? 0
+        : Math.exp(
+            [0, 1, 2, 3].reduce((sum, c) => sum + q![t * 4 + c]! * k![s * 4 + c]!, 0) / 2 - 0.3 * (at - s),
+          );
+    const row = [0, 1, 2, 3, 4, 5].map(score);
+    const total = row.reduce((a, b) => a + b, 0);
+    weights.push(...row.map((w) => w / total));
+    for (let c = 0; c < 4; c++)
+      expected.push(row.reduce((sum, w, s) => sum + (w / total) * v![s * 4 + c]!, 0));
+  }
+  expect(relativeError(await valuesOf(y!), expected)).toBeLessThan(1e-12);
+  expect(relativeError(await valuesOf(attention!), weights)).toBeLessThan(1e-12);
+});
+
 test("blocks without MLPs", () => {
   const args = { d_model: 4, n_layer: 2, d_inner: 8, vocab_size: 8, layer: { l_max: 7 }, identity_mlp: true };
   const { module, rename } = built("src.models.sequence.long_conv_lm.ConvLMHeadModel", {
