@@ -49,3 +49,10 @@ test("Epoxy's torch version leaves alone what rows of zeros make no number of", 
   expect(votes("sklearn")).toEqual([1, 1, -1, -1, 0, 0]);
   expect(votes("pytorch")).toEqual([1, 0, -1, -1, 0, 0]);
 });
+
+test.each(Object.keys(parity))("%s names an argument that it does not know", (cls) => {
+  const tensors = new Map([["in.L_train", grid([[1, -1, 1]])]]);
+  expect(() => parity[cls]!({ args: { m: 3, frobnicate: 3 }, json: {}, tensors })).toThrow(
+    cls.startsWith("flying") ? /unknown option "frobnicate"/ : /unknown option "(m|frobnicate)"/,
+  );
+});

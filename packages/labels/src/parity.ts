@@ -1,5 +1,5 @@
 // Builders for the classes of the original implementations, for the parity runner: original names in, original names out, `compat` on.
-import { ConfigError } from "@everlong/core";
+import { ConfigError, checkOptions } from "@everlong/core";
 import {
   parityNumbers,
   type ParityCase,
@@ -28,6 +28,36 @@ export const parity: Readonly<Record<string, ParityRun>> = {
     ligerCase,
 };
 
+/** Arguments of the constructor and of `fit`; `verbose` has no effect. */
+const SQUID_ARGUMENTS = [
+  "m",
+  "v",
+  "y_edges",
+  "lambda_y_edges",
+  "lambda_edges",
+  "allow_abstentions",
+  "triplet_seed",
+  "variants",
+  "class_balance",
+  "Y_dev",
+  "flip_negative",
+  "clamp",
+  "solve_method",
+  "sign_recovery",
+  "triplets",
+  "verbose",
+] as const;
+
+/** @throws ConfigError for a value that is not available */
+function checkOnly(args: Readonly<Record<string, unknown>>, name: string, value: unknown): void {
+  const given = args[name];
+  if (given === undefined || given === null || given === value) return;
+  throw new ConfigError("parity", `unsupported: argument "${name}"`, {
+    expected: JSON.stringify(value),
+    got: JSON.stringify(given),
+  });
+}
+
 const signed = (c: ParityCase, name: string): Int8Array => Int8Array.from(parityNumbers(c, name).data);
 
 function flyingSquidCase(c: ParityCase): ParityResult {
@@ -40,6 +70,9 @@ function flyingSquidCase(c: ParityCase): ParityResult {
   const train = signed(c, "in.L_train");
   for (const [name, constructor, fit] of variants) {
     const args = { ...c.args, ...constructor, ...fit };
+    checkOptions("parity", args, SQUID_ARGUMENTS);
+    checkOnly(args, "sign_recovery", "all_positive");
+    checkOnly(args, "triplets", null);
     const v = Number(args["v"] ?? 1);
     const m = Number(args["m"]);
     const model = squid(args);
@@ -131,6 +164,8 @@ function votesOf(c: ParityCase, name: string): Votes {
 }
 
 function epoxyCase(c: ParityCase): ParityResult {
+  // Devices and batches change no number.
+  checkOptions("parity", c.args, ["metric", "methods", "method", "thresholds", "gpu", "batch_size"]);
   const metric = (c.args["metric"] ?? "cosine") as Metric;
   const methods = (c.args["methods"] ?? [c.args["method"] ?? "pytorch"]) as string[];
   const support = embeddingsOf(c, "in.train_embeddings");
@@ -247,6 +282,8 @@ function similarityMatrix(a: Embeddings, b: Embeddings, metric: Metric): Float32
 }
 
 function ligerCase(c: ParityCase): ParityResult {
+  checkOptions("parity", c.args, ["n_clusters", "thresholds", "neg_balances", "tune_by", "T"]);
+  checkOnly(c.args, "T", 1);
   const tensors: Tensors = new Map();
   const parts = Number(c.args["n_clusters"]);
   const radii = c.args["thresholds"] as number[];
