@@ -1,6 +1,7 @@
 // HiPPO matrices beside those of state-spaces/s4. The phase of an eigenvector is arbitrary, and the original cuts its input
 // vector after the phase is chosen: ours is turned to the stored phase first.
 
+import { checkOptions } from "@everlong/core";
 import { parityNumbers, type ParityCase, type ParityResult, type ParityTensor } from "@everlong/data";
 import { HIPPO_MEASURES, hippoNplr, hippoTransition, type ComplexRow } from "@everlong/nn";
 
@@ -17,6 +18,7 @@ const turned = (row: ComplexRow, turns: readonly (readonly [number, number])[]):
 
 /** Every measure of a case: `A`, `B`, modes `w`, low-rank vectors `P` and the rotated input vector `Bv`. */
 export function hippoCase(c: ParityCase): ParityResult {
+  checkOptions("parity", c.args, ["N", "dtype"]);
   const out = new Map<string, ParityTensor>();
   for (const measure of HIPPO_MEASURES) {
     const transition = c.tensors.get(`A.${measure}`);
