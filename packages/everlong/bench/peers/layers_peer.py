@@ -1,4 +1,4 @@
-"""PyTorch forms of StripedHyena 2's and Monarch Mixer's layers for `bench operators`. Reads "case N" lines, answers each "go"."""
+"""PyTorch forms of StripedHyena 2's and Monarch Mixer's layers and of S4ND for `bench operators`. Reads "case N" lines, answers each "go"."""
 
 import math
 import sys
@@ -100,6 +100,37 @@ class Monarch(nn.Module):
         return self.last(y.transpose(1, 2))
 
 
+class S4nd(nn.Module):
+    """Diagonal state spaces along both axes of images of 32 rows of pixels, both directions, the second one from lag -1."""
+
+    def __init__(self, modes=32):
+        super().__init__()
+        self.c = nn.Parameter(torch.randn(2, 2, DIM, modes, 2))
+        self.dt = nn.Parameter(torch.rand(2, DIM) * 4.6 - 6.9)
+        self.a_real = nn.Parameter(torch.full((2, DIM, modes), math.log(0.5)))
+        self.a_imag = nn.Parameter(math.pi * torch.arange(modes).float().repeat(2, DIM, 1))
+        self.skip = nn.Parameter(torch.randn(DIM))
+
+    def spectrum(self, axis, length):
+        a = torch.complex(-self.a_real[axis].exp(), self.a_imag[axis])
+        z = a * self.dt[axis].exp()[:, None]
+        c = torch.view_as_complex(self.c[axis]) * (torch.exp(z) - 1) / a
+        powers = torch.exp(z[..., None] * torch.arange(length))
+        ahead, behind = 2 * torch.einsum("sdn,dnl->sdl", c, powers).real
+        k = F.pad(ahead, (0, length)) + F.pad(behind.flip(-1), (length, 0))
+        return torch.fft.fft(k)
+
+    def forward(self, x):
+        height = 32
+        u = x.transpose(1, 2).reshape(x.shape[0], DIM, height, -1)
+        width = u.shape[-1]
+        rows, columns = self.spectrum(0, height), self.spectrum(1, width)[..., : width + 1]
+        sizes = (2 * height, 2 * width)
+        y = torch.fft.irfft2(torch.fft.rfft2(u, sizes) * rows[..., None] * columns[:, None], sizes)
+        y = y[..., :height, :width] + u * self.skip[:, None, None]
+        return y.flatten(2).transpose(1, 2)
+
+
 def layer_run(layer, length, gradients):
     x = torch.randn(BATCH, length, DIM, requires_grad=gradients)
     if not gradients:
@@ -125,7 +156,7 @@ def make(name, size):
         return block_diagonal(size)
     gradients = name.endswith("-gradients")
     kind = name[: -len("-gradients")] if gradients else name
-    layer = Monarch() if kind == "monarch-mixer" else Striped(kind.split("-")[1])
+    layer = {"monarch-mixer": Monarch, "s4nd": S4nd}.get(kind, lambda: Striped(kind.split("-")[1]))()
     return layer_run(layer, size, gradients)
 
 

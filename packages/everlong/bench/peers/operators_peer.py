@@ -50,21 +50,63 @@ def rows(length):
     return torch.randn(4, 192, length), torch.randn(192, length)
 
 
-def partial(length):
-    u, k = rows(length)
-    return lambda: conv(u, k[:, : length // 8], length)
+def partial(length, share, gradients):
+    inputs = rows(length)
+
+    def make(u, k):
+        return conv(u, k[:, : math.ceil(length / share)], length)
+
+    return with_gradients(make, inputs) if gradients else lambda: make(*inputs)
 
 
-def low(length):
-    u, k = rows(length)
-    n = 2 * length
+def low(length, share, gradients):
+    inputs = rows(length)
+    n, kept = 2 * length, math.ceil(length / share)
+    mask = (torch.arange(length + 1) < kept).float()
 
-    def run():
-        spectrum = torch.fft.rfft(k, n)
-        spectrum[:, length // 4 :] = 0
-        return torch.fft.irfft(torch.fft.rfft(u, n) * spectrum, n)[..., :length]
+    def make(u, k):
+        return torch.fft.irfft(torch.fft.rfft(u, n) * (torch.fft.rfft(k, n) * mask), n)[..., :length]
 
-    return run
+    return with_gradients(make, inputs) if gradients else lambda: make(*inputs)
+
+
+def padded_attention(length, gradients, batch=8, heads=4, size=64):
+    lengths = torch.tensor([math.ceil(length * (b + 1) / 9) for b in range(batch)])
+    own, other = torch.arange(length)[:, None], torch.arange(length)[None]
+    seen = (other <= own)[None] & (other[None] < lengths[:, None, None])
+    mask = torch.zeros(batch, 1, length, length).masked_fill(~seen[:, None], float("-inf"))
+    inputs = [torch.randn(batch, heads, length, size) for _ in range(3)]
+
+    def make(q, k, v):
+        scores = torch.matmul(q, k.transpose(-1, -2)) / math.sqrt(size) + mask
+        return torch.matmul(scores.softmax(-1), v)
+
+    return with_gradients(make, inputs) if gradients else lambda: make(*inputs)
+
+
+def chunked(length, gradients, chunk=2048, batch=2, channels=96):
+    """Chunk after chunk; what a chunk adds to later positions is carried on."""
+    inputs = [torch.randn(batch, length, channels), torch.randn(chunk, channels)]
+
+    def make(u, k):
+        n = 2 * chunk
+        spectrum = torch.fft.rfft(k, n, dim=0)
+        carry, parts = torch.zeros(batch, chunk, channels), []
+        for part in u.split(chunk, 1):
+            whole = torch.fft.irfft(torch.fft.rfft(part, n, dim=1) * spectrum, n, dim=1)
+            parts.append(whole[:, :chunk] + carry)
+            carry = whole[:, chunk:]
+        return torch.cat(parts, 1)
+
+    return with_gradients(make, inputs) if gradients else lambda: make(*inputs)
+
+
+def resolvent(nodes, systems=192, poles=32):
+    v = torch.randn(systems, poles, dtype=torch.complex64)
+    a = torch.complex(-torch.rand(systems, poles) - 0.1, torch.randn(systems, poles))
+    angle = -2 * math.pi * torch.arange(nodes // 2 + 1) / nodes
+    w = torch.complex(angle.cos(), angle.sin())
+    return lambda: (v[..., None] / ((1 - w) - (1 + w) * a[..., None] / 2)).sum(1)
 
 
 def stages(length):
@@ -115,11 +157,20 @@ def butterfly(length, gradients):
 CASES = {
     "attention": lambda n: attention(n, False),
     "attention-gradients": lambda n: attention(n, True),
-    "partial": partial,
-    "low": low,
+    "padded-attention": lambda n: padded_attention(n, False),
+    "padded-attention-gradients": lambda n: padded_attention(n, True),
+    "chunked": lambda n: chunked(n, False),
+    "chunked-gradients": lambda n: chunked(n, True),
+    "resolvent": resolvent,
     "butterfly": lambda n: butterfly(n, False),
     "butterfly-gradients": lambda n: butterfly(n, True),
 }
+for share in (2, 4, 8, 16, 64):
+    for name, work in (("partial", partial), ("low", low)):
+        for suffix in ("", "-gradients"):
+            CASES[f"{name}-{share}{suffix}"] = lambda n, work=work, share=share, suffix=suffix: work(
+                n, share, suffix != ""
+            )
 run = None
 for line in sys.stdin:
     words = line.split()

@@ -1,7 +1,7 @@
-// StripedHyena 2's operators and Monarch Mixer's layers, forward and with all gradients, beside the same layers in PyTorch.
+// StripedHyena 2's operators, Monarch Mixer's layers and S4ND, forward and with all gradients, beside the same layers in PyTorch.
 
-import { gradients, mul, random, sum, type Device, type Tensor } from "@everlong/core";
-import { BlockDiagonalLinear, MonarchMixer, StripedHyena, parameters } from "@everlong/nn";
+import { gradients, mul, random, reshape, sum, type Device, type Tensor } from "@everlong/core";
+import { BlockDiagonalLinear, MonarchMixer, S4nd, StripedHyena, parameters } from "@everlong/nn";
 import { operatorCase, ourPeer, type Work } from "./operator-case.ts";
 import { torchPeer } from "./peers.ts";
 import type { BenchCase } from "./suite.ts";
@@ -35,12 +35,24 @@ function layerWork(make: (key: Tensor) => Forward, gradientsToo: boolean): (leng
   };
 }
 
+/** A layer of images on the same rows: images of 32 rows of pixels where the length allows it. */
+const images = (layer: S4nd): Forward & { readonly layer: S4nd } => ({
+  layer,
+  forward: (x) => {
+    const [batch, length, channels] = x.shape as [number, number, number];
+    const height = length % 32 === 0 ? 32 : 8;
+    const y = layer.forward(reshape(x, [batch, height, length / height, channels]));
+    return reshape(y, [batch, length, channels]);
+  },
+});
+
 const LAYERS: Readonly<Record<string, (key: Tensor) => Forward>> = {
   "striped-short": (key) => new StripedHyena({ key, dim: DIM, stripe: "short", groups: 48 }),
   "striped-medium": (key) => new StripedHyena({ key, dim: DIM, stripe: "medium", groups: 48, scale: 1 }),
   "striped-long": (key) => new StripedHyena({ key, dim: DIM, stripe: "long", groups: 48 }),
   "monarch-mixer": (key) =>
     new MonarchMixer({ key, dim: DIM, maxLength: 2048, filter: { embeddingDim: 5, width: 128 } }),
+  s4nd: (key) => images(new S4nd({ key, dim: DIM, axes: 2 })),
 };
 
 /** Layers at the length of a case; the map of widths at its number of rows. */

@@ -1,20 +1,12 @@
-// `npm run bench -- operators`: sparse attention, sparse and butterfly convolutions beside their dense forms and PyTorch's.
+// `npm run bench -- operators`: the sequence operators beside their dense forms and PyTorch's.
 
 import { compile, type Tensor } from "@everlong/core";
-import {
-  attention,
-  attentionBlocks,
-  butterflyConv,
-  butterflyRadices,
-  dftMatrix,
-  fftConv,
-  lowFrequencyConv,
-  partialConv,
-} from "@everlong/kernels";
+import { attention, attentionBlocks, butterflyConv, butterflyRadices, dftMatrix } from "@everlong/kernels";
 import { localBlocks, stridedBlocks, unionOfBlocks } from "@everlong/nn";
 import { layerCases } from "./layer-cases.ts";
 import { drawn, operatorCase, ourPeer, ready, withGradients, type Work } from "./operator-case.ts";
 import { torchPeer } from "./peers.ts";
+import { denseConv, sparseConvolutions, streamCases } from "./sparse-cases.ts";
 import type { BenchCase, CheckCase, Peer, Suite } from "./suite.ts";
 
 const SIDE = 64;
@@ -42,15 +34,6 @@ const rows = (length: number): number[][] => [
   [4, 192, length],
   [192, length],
 ];
-const denseConv = (length: number): Work => ({ shapes: rows(length), fn: (u, k) => fftConv(u!, k!) });
-const partial = (length: number): Work => ({
-  shapes: rows(length),
-  fn: (u, k) => partialConv(u!, k!, Math.ceil(length / 8)),
-});
-const lowFrequency = (length: number): Work => ({
-  shapes: rows(length),
-  fn: (u, k) => lowFrequencyConv(u!, k!, Math.ceil(length / 4)),
-});
 const butterfly =
   (learned: boolean) =>
   (length: number): Work => {
@@ -81,19 +64,20 @@ async function planned(length: number): Promise<number> {
 /** Share of blocks kept out of `count` by `count`, drawn at random. */
 const KEPT = [0.5, 0.25, 0.0625];
 
-/** Time with a share of random blocks over the dense time, minus what the share allows (1.15 f + 0.1): at most 0. */
-const shareCheck = (gradientsToo: boolean): CheckCase => ({
-  name: `time beyond 1.15 f + 0.1 of dense, ${gradientsToo ? "forward and backward" : "forward"}`,
+/** Time with a share of random blocks of `side` by `side` over the dense time, minus what the share allows (1.15 f + 0.1): at most 0. */
+const shareCheck = (side: number, gradientsToo: boolean): CheckCase => ({
+  name: `blocks of ${side}: time beyond 1.15 f + 0.1 of dense, ${gradientsToo ? "forward and backward" : "forward"}`,
   unit: "of dense",
   bound: 0,
   measure: async () => {
     const length = 2048;
-    const count = length / SIDE;
+    const count = length / side;
+    const blockSize = { queries: side, keys: side };
     const plain = (blocks: boolean[][] | undefined) => (): Work => ({
       shapes: Array.from({ length: 3 }, () => [1, length, 4, 64]),
       fn: (q, k, v) => {
         const lists = blocks?.map((row) => row.flatMap((on, c) => (on ? [c] : [])));
-        return attention(q!, k!, v!, lists ? { blocks: attentionBlocks(size, lists) } : {});
+        return attention(q!, k!, v!, lists ? { blocks: attentionBlocks(blockSize, lists) } : {});
       },
     });
     let state = 7;
@@ -127,7 +111,7 @@ const torch = (name: string, length: number): Peer => torchPeer(name, length, 1,
 export const operatorsSuite: Suite = {
   name: "operators",
   describe:
-    "sparse attention, partial, low-frequency and butterfly convolutions, striped and Monarch layers, float32",
+    "sparse and padded attention, sparse, chunked and butterfly convolutions, rational functions, layers, float32",
   cases: (): readonly (BenchCase | CheckCase)[] => [
     ...[1536, 4096].flatMap((length) => [
       operatorCase(`block-sparse attention, L ${length}`, sparseAttention, length, [
@@ -144,8 +128,7 @@ export const operatorsSuite: Suite = {
         ],
       ),
     ]),
-    shareCheck(false),
-    shareCheck(true),
+    ...[8, 16, SIDE].flatMap((side) => [shareCheck(side, false), shareCheck(side, true)]),
     {
       name: "block-sparse attention: planned memory, L 16384 over L 2048",
       unit: "x",
@@ -155,16 +138,8 @@ export const operatorsSuite: Suite = {
         return (await planned(16_384)) / short;
       },
     },
-    ...[6000, 8192].flatMap((length) => [
-      operatorCase(`partial convolution, 1/8 of ${length} taps`, partial, length, [
-        ourPeer("ours dense", denseConv(length)),
-        torch("partial", length),
-      ]),
-      operatorCase(`low-frequency convolution, 1/4 of ${length}`, lowFrequency, length, [
-        ourPeer("ours dense", denseConv(length)),
-        torch("low", length),
-      ]),
-    ]),
+    ...sparseConvolutions(),
+    ...streamCases(),
     operatorCase("butterfly convolution, fixed, L 2048", butterfly(false), 2048, [
       ourPeer("ours FFT", denseConv(2048)),
       torch("butterfly", 2048),
