@@ -1,4 +1,16 @@
-import { abs, concat, full, max, narrow, random, sub, tensor, type Tensor } from "@everlong/core";
+import {
+  abs,
+  concat,
+  full,
+  gradients,
+  max,
+  narrow,
+  random,
+  sub,
+  sum,
+  tensor,
+  type Tensor,
+} from "@everlong/core";
 import { crossEntropy } from "@everlong/kernels";
 import { expect, test } from "vitest";
 import { loadState, stateDict } from "../layer.ts";
@@ -17,6 +29,22 @@ const make = (more: Partial<MonarchBertOptions> = {}): MonarchBert =>
 const ids = (seed: number, time: number): Tensor =>
   tensor([Array.from({ length: time }, (_, t) => (t * t * seed + 3) % 19)], { dtype: "i32" });
 const distance = (a: Tensor, b: Tensor): Promise<number> => max(abs(sub(a, b))).item();
+
+test("lookups do not train the token of padding; the head does", async () => {
+  const a = ids(5, 20);
+  const row = async (of: (model: MonarchBert) => Tensor, token: number): Promise<number> => {
+    const model = make({ paddingToken: 3, gated: false });
+    const table = model.bert.embeddings.wordEmbeddings.weight.value;
+    const [g] = gradients(sum(of(model)), [table]);
+    return max(abs(narrow(g!, 0, token, token + 1))).item();
+  };
+  // Token 3 stands first.
+  const hidden = (model: MonarchBert): Tensor => narrow(model.hidden(a), 2, 0, 1);
+  expect(await row(hidden, 3)).toBe(0);
+  expect(await row(hidden, 8)).toBeGreaterThan(1e-6);
+  expect(await row((model) => narrow(model.forward(a), 2, 3, 4), 3)).toBeGreaterThan(1e-6);
+  expect(make({ gated: false }).bert.encoder.layer[0]!.mlp.gatedLayers.outputs).toBe(32);
+});
 
 test("every position sees both sides; a masked token's loss is finite", async () => {
   const model = make();

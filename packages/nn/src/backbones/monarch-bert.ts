@@ -36,6 +36,10 @@ export interface MonarchBertOptions {
   readonly inner?: number;
   /** Blocks of their maps. Default 4. */
   readonly blocks?: number;
+  /** Channel mixers are gated linear units. Default true. */
+  readonly gated?: boolean;
+  /** The token of padding, whose embedding lookups do not train. Default none. */
+  readonly paddingToken?: number;
   /** Kinds of segments, of which tokens are 0 unless told. Default 2. */
   readonly segments?: number;
   /** A learned table of positions. Default true. */
@@ -106,6 +110,8 @@ export class MonarchBert {
       "layers",
       "inner",
       "blocks",
+      "gated",
+      "paddingToken",
       "segments",
       "positions",
       "bidirectional",
@@ -129,7 +135,12 @@ export class MonarchBert {
     const { bidirectional = true, residualConv = true, inputNorm = false, filter } = options;
     this.bert = {
       embeddings: {
-        wordEmbeddings: new Embedding({ key: keys[0]!, count: vocabSize, dim }),
+        wordEmbeddings: new Embedding({
+          key: keys[0]!,
+          count: vocabSize,
+          dim,
+          ...(options.paddingToken === undefined ? {} : { paddingIndex: options.paddingToken }),
+        }),
         positionEmbeddings: positions ? new Embedding({ key: keys[1]!, count: maxLength, dim }) : undefined,
         tokenTypeEmbeddings: new Embedding({ key: keys[2]!, count: segments, dim }),
         layerNorm: norm(),
@@ -150,6 +161,7 @@ export class MonarchBert {
             key: keys[5 + 2 * i]!,
             dim,
             blocks,
+            gated: options.gated ?? true,
             dropout: this.dropout,
             ...(inner === undefined ? {} : { inner }),
           });

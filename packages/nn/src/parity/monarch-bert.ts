@@ -28,9 +28,10 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
       "hyena_lr_pos_emb",
       "monarch_mlp_nblocks",
       "use_positional_encodings",
+      "use_glu_mlp",
+      "pad_token_id",
     ],
     withoutEffect: [
-      "pad_token_id",
       "num_attention_heads",
       "attention_probs_dropout_prob",
       "hidden_dropout_prob",
@@ -42,7 +43,6 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
     ],
     only: {
       monarch_mixer_sequence_mixing: [true],
-      use_glu_mlp: [true],
       use_monarch_mlp: [true],
       hidden_act: ["gelu"],
     },
@@ -56,6 +56,8 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
     layers: required(args, "num_hidden_layers"),
     inner: required(args, "intermediate_size"),
     blocks: numberOr(args, "monarch_mlp_nblocks", 4),
+    gated: booleanOr(args, "use_glu_mlp", true),
+    paddingToken: numberOr(args, "pad_token_id", 0),
     segments: numberOr(args, "type_vocab_size", 2),
     positions: booleanOr(args, "use_positional_encodings", false),
     normEps: numberOr(args, "layer_norm_eps", 1e-12),
