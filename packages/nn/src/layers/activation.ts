@@ -12,7 +12,6 @@ import {
   div,
   erf,
   expm1,
-  minimum,
   relu,
   sigmoid,
   silu,
@@ -39,9 +38,11 @@ export const ACTIVATION_NAMES = [
   "laplace",
   "glu",
 ] as const;
-export type ActivationName = (typeof ACTIVATION_NAMES)[number];
+type SimpleName = (typeof ACTIVATION_NAMES)[number];
+/** `glu-silu` and the like gate with another function than the sigmoid (Shazeer 2020). */
+export type ActivationName = SimpleName | `glu-${Exclude<SimpleName, "glu">}`;
 
-const functions: Readonly<Record<ActivationName, (x: Tensor) => Tensor>> = {
+const functions: Readonly<Record<SimpleName, (x: Tensor) => Tensor>> = {
   identity: (x: Tensor): Tensor => x,
   relu,
   gelu: (x) => gelu(x),
@@ -51,17 +52,22 @@ const functions: Readonly<Record<ActivationName, (x: Tensor) => Tensor>> = {
   sigmoid,
   softplus: (x) => torchSoftplus(x),
   /** Clevert et al. 2016; the exponential sees no positive value, whose overflow would spoil gradients. */
-  elu: (x) => where(greater(x, 0), x, expm1(minimum(x, 0))),
+  elu: (x) => where(greater(x, 0), x, expm1(where(greater(x, 0), 0, x))),
   /** `relu(x)^2` (So et al. 2021, Primer). */
   "squared-relu": (x) => square(relu(x)),
   /** Normal distribution function with mean sqrt(1/2) and standard deviation sqrt(1/(4 pi)) (Ma et al. 2022, Mega). */
   laplace: (x) => mul(add(erf(div(sub(x, Math.SQRT1_2), Math.SQRT2 * Math.sqrt(0.25 / Math.PI))), 1), 0.5),
   /** Halves the last axis: first half times the sigmoid of the second (Dauphin et al. 2016). */
-  glu: (x) => {
-    const half = x.shape[x.rank - 1]! / 2;
-    return mul(narrow(x, -1, 0, half), sigmoid(narrow(x, -1, half, 2 * half)));
-  },
+  glu: (x) => gated(x, sigmoid),
 };
+
+function gated(x: Tensor, gate: (x: Tensor) => Tensor): Tensor {
+  const half = x.shape[x.rank - 1]! / 2;
+  return mul(narrow(x, -1, 0, half), gate(narrow(x, -1, half, 2 * half)));
+}
+
+/** Whether an activation halves the last axis. */
+export const isGated = (name: ActivationName): boolean => name.startsWith("glu");
 
 /** Other names of the same functions. */
 const SYNONYMS: Readonly<Record<string, ActivationName>> = {
@@ -75,18 +81,22 @@ const SYNONYMS: Readonly<Record<string, ActivationName>> = {
 
 /** Applies the activation called `name` (or a synonym: id, linear, none, swish, sqrelu, relu2). */
 export function activate(name: string, x: Tensor): Tensor {
-  return functions[activationName(name)](x);
+  const canonical = activationName(name);
+  const gate = canonical.startsWith("glu-") ? (canonical.slice(4) as SimpleName) : undefined;
+  return gate ? gated(x, functions[gate]) : functions[canonical as SimpleName](x);
 }
 
 /** The canonical name. @throws ConfigError for an unknown one. */
 export function activationName(name: string): ActivationName {
-  const canonical = SYNONYMS[name] ?? name;
+  const gate = /^glu-(?!glu)(.*)$/.exec(name)?.[1];
+  const inner = gate ?? name;
+  const canonical = SYNONYMS[inner] ?? inner;
   if (!Object.hasOwn(functions, canonical)) {
     throw new ConfigError("activation", `unknown activation "${name}"`, {
-      expected: ACTIVATION_NAMES.join(", "),
+      expected: `${ACTIVATION_NAMES.join(", ")}, or glu- with one of them`,
     });
   }
-  return canonical as ActivationName;
+  return (gate === undefined ? canonical : `glu-${canonical}`) as ActivationName;
 }
 
 // torch returns x itself above 20, where the two agree to 2e-9: kept so that both give the same digits in float64.

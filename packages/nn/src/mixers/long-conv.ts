@@ -23,7 +23,7 @@ import { BlockFft, type BlockFftOptions } from "../filters/block-fft.ts";
 import { LongKernel, type LongKernelSettings } from "../filters/long-kernel.ts";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
-import { activate, activationName, type ActivationName } from "../layers/activation.ts";
+import { activate, activationName, isGated, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
@@ -159,7 +159,7 @@ export class LongConv implements Mixer, LongFilterLayer {
       taps: maxLength * (sides === "folded" ? 2 : 1),
     });
     if (outputActivation === null) return;
-    const wide = this.outputActivation === "glu" ? 2 * dim : dim;
+    const wide = isGated(this.outputActivation) ? 2 * dim : dim;
     this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
   }
 

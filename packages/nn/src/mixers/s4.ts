@@ -21,7 +21,7 @@ import {
 import { fftConv } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
-import { activate, activationName, type ActivationName } from "../layers/activation.ts";
+import { activate, activationName, isGated, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import type { Mixer, MixerState, PrefillOptions } from "../mixer.ts";
@@ -144,7 +144,7 @@ export class S4 implements Mixer {
     this.kernelDropout = checkRate("S4", options.kernelDropout ?? 0);
     this.#tie = options.tieDropout ?? false;
     this.#firstBackwardLag = options.firstBackwardLag ?? -1;
-    const outputs = this.activation === "glu" ? 2 * channels : channels;
+    const outputs = isGated(this.activation) ? 2 * channels : channels;
     [this.dim, this.channels, this.kernelLength] = [dim, outputs, kernelLength];
     [this.bidirectional, this.causal] = [bidirectional, !bidirectional];
     const [skipKey, kernelKey, outKey] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
@@ -158,7 +158,7 @@ export class S4 implements Mixer {
         throw new ConfigError("S4", "chunkLength goes without kernelLength and kernelDropout");
     }
     if (outputActivation === null) return;
-    const wide = this.outputActivation === "glu" ? 2 * dim : dim;
+    const wide = isGated(this.outputActivation) ? 2 * dim : dim;
     this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
   }
 

@@ -21,7 +21,7 @@ import {
 import { fftConv } from "@everlong/kernels";
 import { gaussian } from "../initial.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
-import { activate, activationName, type ActivationName } from "../layers/activation.ts";
+import { activate, activationName, isGated, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Linear } from "../layers/linear.ts";
 import { DiagonalSsm } from "../ssm/diagonal-ssm.ts";
@@ -133,7 +133,7 @@ export class S4nd {
       return make ? make(shape) : new DiagonalSsm({ ...options.ssm, ...shape });
     });
     if (form === "convolution") return;
-    const wide = this.outputActivation === "glu" ? 2 * dim : dim;
+    const wide = isGated(this.outputActivation) ? 2 * dim : dim;
     this.outputLinear = new Linear({ key: keys[1]!, inputs: dim * channels, outputs: wide });
   }
 

@@ -70,7 +70,8 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   });
   const activation = activationOr(args, "activation", "gelu");
   // The original halves whichever axis comes last, and its output map fits only where that is time.
-  if (activation === "glu") throw new ConfigError("parity", 'unsupported: argument "activation" glu');
+  if (activation.startsWith("glu"))
+    throw new ConfigError("parity", `unsupported: argument "activation" ${activation}`);
   const { lengths, rate } = callNumbers(json);
   const twoSided = booleanOr(args, "bidirectional", false);
   const folded = !booleanOr(args, "causal", true);
