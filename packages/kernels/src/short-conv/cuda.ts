@@ -68,7 +68,7 @@ function read({ inputs, outputs, params }: Call):
     return fits && outputs[0]!.aligned && q % full === 0 && (timeLast || taps <= FEW_TAPS) ? full : 1;
   };
   const words = {
-    ...Object.fromEntries(["x", "w", "bias", "dy"].map((name) => [name, at(name)])),
+    ...Object.fromEntries(["x", "w", "bias", "inputBias", "dy"].map((name) => [name, at(name)])),
     ...Object.fromEntries(
       ["x", "dy"].flatMap((name) => [
         [`${name}Batch`, views[name]?.strides[0] ?? 0],
@@ -97,6 +97,7 @@ function read({ inputs, outputs, params }: Call):
           TIME_LAST: timeLast ? 1 : 0,
           SILU: params.silu ? 1 : 0,
           BIAS: views["bias"] ? 1 : 0,
+          INPUT_BIAS: views["inputBias"] ? 1 : 0,
         }).map(([name, value]) => `#define ${name} ${value}`),
         `enum { ${Object.keys(all)
           .map((name, i) => `w_${name} = ${i}`)

@@ -41,8 +41,13 @@ for (const layout of ["bld", "bdl"] as const) {
   checkOp(
     {
       name: `shortConv, ${layout}`,
-      apply: ([x, w, bias]: readonly Tensor[], { silu }: { silu: boolean }) =>
-        shortConv(x!, w!, { layout, silu, ...(bias ? { bias } : {}) }),
+      apply: ([x, w, bias, inputBias]: readonly Tensor[], { silu }: { silu: boolean }) =>
+        shortConv(x!, w!, {
+          layout,
+          silu,
+          ...(bias ? { bias } : {}),
+          ...(inputBias ? { inputBias } : {}),
+        }),
     },
     {
       cases: [
@@ -57,6 +62,13 @@ for (const layout of ["bld", "bdl"] as const) {
           inputs: [[3, 17, 33], [layout === "bld" ? 33 : 17, 3], [layout === "bld" ? 33 : 17]],
           params: { silu: true },
         },
+        ...[
+          [2, 24, 40],
+          [2, 17, 33],
+        ].map((shape) => {
+          const channels = shape[layout === "bld" ? 2 : 1]!;
+          return { inputs: [shape, [channels, 3], [channels], [channels]], params: { silu: false } };
+        }),
       ],
       dtypes: ["f32", "f16", "bf16"],
       batch: false,

@@ -20,6 +20,7 @@ import {
   sub,
   sum,
   transpose,
+  unsqueeze,
   zerosLike,
   type BatchContext,
   type Op,
@@ -42,14 +43,14 @@ import {
 import { gradientsThrough } from "../through-decomposition.ts";
 import { shortConvGradReference, shortConvReference } from "./reference.ts";
 
-export type ShortConvInput = "x" | "w" | "bias";
+export type ShortConvInput = "x" | "w" | "bias" | "inputBias";
 export interface ShortConvParams {
   /** `bld`: `[B, T, D]`; `bdl`: `[B, D, T]`. */
   readonly layout: Layout;
   readonly silu: boolean;
   readonly inputs: readonly ShortConvInput[];
 }
-export type ShortConvGradInput = ShortConvInput | "dy";
+export type ShortConvGradInput = "x" | "w" | "bias" | "dy";
 export interface ShortConvGradParams {
   readonly layout: Layout;
   readonly silu: boolean;
@@ -70,6 +71,7 @@ function check(
   need(op, "w", w, [channels, undefined], "[D, W]", wide);
   if (w.shape[1] === 0) throw new ShapeError(op, "the filter has no taps", { got: show(w.shape) });
   if (types["bias"]) need(op, "bias", types["bias"], [channels], "[D]", wide);
+  if (types["inputBias"]) need(op, "inputBias", types["inputBias"], [channels], "[D]", wide);
   if (types["dy"]) need(op, "dy", types["dy"], x.shape, "shape of x", dtype);
 }
 
@@ -81,8 +83,9 @@ function preActivation(x: Tensor, w: Tensor, bias: Tensor | undefined): Tensor {
 }
 
 function decompose(inputs: readonly Tensor[], params: ShortConvParams): Tensor[] {
-  const { x, w, bias } = named(params.inputs, inputs);
-  const z = preActivation(timeMajor(widened(x!), params.layout), w!, bias);
+  const { x, w, bias, inputBias } = named(params.inputs, inputs);
+  const u = timeMajor(widened(x!), params.layout);
+  const z = preActivation(inputBias ? add(u, inputBias) : u, w!, bias);
   return [cast(timeMajor(params.silu ? silu(z) : z, params.layout), x!.dtype)];
 }
 
@@ -108,7 +111,10 @@ function decomposeGrad(inputs: readonly Tensor[], params: ShortConvGradParams): 
   return [...outputs, ...(bias ? [sum(dz, [0, 1])] : [])];
 }
 
-/** `(x, w [D, W], bias? [D]) -> y`, shape of x. Half precision is for x and y; taps and bias are f32 then. */
+/**
+ * `(x, w [D, W], bias? [D], inputBias? [D]) -> y`, shape of x; the bias of the input joins x at every step, not the zeros before it. Half
+ * precision is for x and y; taps and biases are f32 then.
+ */
 export const shortConvOp: Op<ShortConvParams> = defineOp<ShortConvParams>({
   name: "short-conv",
   shape: (inputs, params) => {
@@ -118,8 +124,10 @@ export const shortConvOp: Op<ShortConvParams> = defineOp<ShortConvParams>({
   },
   reference: shortConvReference,
   decompose,
-  vjp: ({ inputs, params, cotangents }) => {
-    const { x, w, bias } = named(params.inputs, inputs);
+  vjp: (context) => {
+    const { inputs, params, cotangents } = context;
+    const { x, w, bias, inputBias } = named(params.inputs, inputs);
+    if (inputBias) return gradientsThrough(decompose, context);
     const { names, tensors } = present({ x, w, bias, dy: cotangents[0] });
     const [dx, dw, dbias] = shortConvGradOp(tensors, { ...params, inputs: names });
     return inOrder(params.inputs, { x: dx!, w: dw!, ...(dbias ? { bias: dbias } : {}) });
@@ -163,6 +171,8 @@ function foldBatch(context: BatchContext<ShortConvParams>): Tensor[] | undefined
 export interface ShortConvOptions {
   /** `[D]`. */
   readonly bias?: Tensor;
+  /** `[D]`: joins `x` at every step, for a projection whose product leaves its bias to this pass. */
+  readonly inputBias?: Tensor;
   /** Applies `z sigmoid(z)` to the result. Default false. */
   readonly silu?: boolean;
   /** `bld`: x is `[B, T, D]` (default); `bdl`: `[B, D, T]`. */
@@ -177,7 +187,7 @@ export interface ShortConvOptions {
  * @returns shape and dtype of `x`; half precision is read and written as it is, sums are f32.
  */
 export function shortConv(x: Tensor, w: Tensor, options: ShortConvOptions = {}): Tensor {
-  checkOptions("shortConv", options, ["bias", "silu", "layout"]);
+  checkOptions("shortConv", options, ["bias", "inputBias", "silu", "layout"]);
   const { layout = "bld", silu: activate = false } = options;
   const filter = w.rank === 3 && w.shape[1] === 1 ? reshape(w, [w.shape[0]!, w.shape[2]!]) : w;
   if (x.rank !== 3 || filter.rank !== 2) {
@@ -186,12 +196,17 @@ export function shortConv(x: Tensor, w: Tensor, options: ShortConvOptions = {}):
       got: `${show(x.shape)} and ${show(w.shape)}`,
     });
   }
-  const { bias } = options;
-  const dtype = computeDtype([x, filter, bias]);
+  const { bias, inputBias } = options;
+  const dtype = computeDtype([x, filter, bias, inputBias]);
+  const half = isHalf(x.dtype) && dtype === "f32";
+  const wide = (t: Tensor): Tensor => cast(t, dtype);
+  const shifted = (by: Tensor): Tensor => add(wide(x), layout === "bld" ? by : unsqueeze(by, -1));
+  // Only halves save by it: they would be rounded and moved once more.
   const { names, tensors } = present({
-    x: isHalf(x.dtype) && dtype === "f32" ? x : cast(x, dtype),
-    w: cast(filter, dtype),
-    bias: bias && cast(bias, dtype),
+    x: half ? x : inputBias ? shifted(wide(inputBias)) : wide(x),
+    w: wide(filter),
+    bias: bias && wide(bias),
+    inputBias: half ? inputBias && wide(inputBias) : undefined,
   });
   return cast(shortConvOp(tensors, { layout, silu: activate, inputs: names })[0]!, x.dtype);
 }

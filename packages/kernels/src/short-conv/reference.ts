@@ -11,15 +11,16 @@ export function shortConvReference(
   [y]: readonly HostArray[],
   params: ShortConvParams,
 ): void {
-  const { x, w, bias } = named(params.inputs, inputs);
+  const { x, w, bias, inputBias } = named(params.inputs, inputs);
   const { batch, channels, length, at } = sequenceIndex(params.layout, x!.shape);
   const width = w!.shape[1]!;
   for (let b = 0; b < batch; b++) {
     for (let d = 0; d < channels; d++) {
+      const more = inputBias ? inputBias.data[d]! : 0;
       for (let t = 0; t < length; t++) {
         let z = bias ? bias.data[d]! : 0;
         for (let j = Math.max(0, width - 1 - t); j < width; j++)
-          z += w!.data[d * width + j]! * x!.data[at(b, d, t - width + 1 + j)]!;
+          z += w!.data[d * width + j]! * (x!.data[at(b, d, t - width + 1 + j)]! + more);
         y!.data[at(b, d, t)] = params.silu ? z * sigmoid(z) : z;
       }
     }

@@ -34,6 +34,7 @@ function plan(call: WasmCall<AnyParams>): Plan | string {
     params.inputs,
     inputs.map((_, i) => i),
   ) as Record<string, number>;
+  if (at["inputBias"] !== undefined) return "no kernel with a bias of the input";
   const [time, channel] = params.layout === "bld" ? [1, 2] : [2, 1];
   const x = inputs[at["x"]!]!;
   const [batch, channels, length] = [x.shape[0]!, x.shape[channel]!, x.shape[time]!];
