@@ -48,7 +48,7 @@ export class FrozenHyena {
   readonly dim: number;
   readonly #activation: ActivationName;
   readonly #filters: readonly FftConvFilter[];
-  /** `[W, D]` and `[W, 1]`, W the channels of all projections. */
+  /** `[W, D]` and `[W]`, W the channels of all projections. */
   readonly #into: Tensor;
   readonly #intoBias: Tensor | undefined;
   /** `[W, taps]` and `[W]`. */
@@ -85,13 +85,13 @@ export class FrozenHyena {
       }),
     );
     this.#into = cast(inProj.weight.value, dtype);
-    this.#intoBias = inProj.bias && cast(unsqueeze(inProj.bias.value, -1), dtype);
+    this.#intoBias = inProj.bias && single(inProj.bias.value);
     this.#taps = single(shortFilter.weight.value);
     this.#tapsBias = shortFilter.bias && single(shortFilter.bias.value);
     this.#outOf = cast(outProj.weight.value, dtype);
     this.#outOfBias = outProj.bias && cast(outProj.bias.value, dtype);
-    realize(this.#filters.map((f) => f.spectrum));
-    realize([this.#into, this.#outOf, this.#taps]);
+    const kept = [this.#into, this.#intoBias, this.#taps, this.#tapsBias, this.#outOf, this.#outOfBias];
+    realize([...this.#filters.map((f) => f.spectrum), ...kept.filter((t) => t !== undefined)]);
   }
 
   /** `[B, T, inner]` to `[B, T, D]`. */
@@ -118,10 +118,10 @@ export class FrozenHyena {
         got: show(x.shape),
       });
     const all = (matrix: Tensor): Tensor => broadcastTo(unsqueeze(matrix, 0), [x.shape[0]!, ...matrix.shape]);
-    const plus = (y: Tensor, bias: Tensor | undefined): Tensor => (bias ? add(y, bias) : y);
-    const raw = plus(matmul(all(this.#into), transpose(cast(x, this.dtype))), this.#intoBias);
+    const raw = matmul(all(this.#into), transpose(cast(x, this.dtype)));
     const short = shortConv(raw, this.#taps, {
       layout: "bdl",
+      ...(this.#intoBias ? { inputBias: this.#intoBias } : {}),
       ...(this.#tapsBias ? { bias: this.#tapsBias } : {}),
     });
     const count = this.#filters.length;
