@@ -87,7 +87,8 @@ test("few queries share long keys between blocks, and one query its keys between
   // 2 sequences of 4 key heads; 16 query heads are 4 rows of each.
   expect(gridOf(decode(1, 8192, 16))).toEqual([8, 32, 1]);
   expect(entries(decode(1, 8192, 16))).toEqual(["attention", "attention_parts"]);
-  expect(gridOf(decode(1, 8192, 16, { left: 100 }))).toEqual([32, 8, 1]);
+  expect(gridOf(decode(1, 8192, 16, { left: 100 }))).toEqual([32, 1, 1]);
+  expect(gridOf(decode(1, 8192, 16, { left: 1000 }))).toEqual([32, 3, 1]);
   expect(gridOf(decode(1, 400, 4))).toEqual([8, 1, 1]);
   expect(entries(decode(1, 400, 4))).toEqual(["attention"]);
 });
