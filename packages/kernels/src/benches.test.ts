@@ -29,6 +29,8 @@ const FOR_GPUS = [
   "mean-cross-entropy-grad",
   "packed-attention",
   "packed-attention-grad",
+  "packed-hyena",
+  "packed-hyena-grad",
   "rounded-copies",
   "sine-network",
   "sine-network-grad",

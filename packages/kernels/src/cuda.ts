@@ -32,6 +32,7 @@ import { linearCuda, linearWeightGradCuda } from "./matmul/cuda.ts";
 import { onlineConvCuda } from "./online-conv/cuda.ts";
 import { resolventCuda, resolventSumsCuda } from "./resolvent/cuda.ts";
 import { packedAttentionCuda, packedAttentionGradCuda } from "./packed-attention/cuda.ts";
+import { packedHyenaCuda, packedHyenaGradCuda } from "./packed-hyena/cuda.ts";
 import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
 import { rotaryCuda } from "./rotary/cuda.ts";
 import { roundedCopiesCuda } from "./rounded-copies/cuda.ts";
@@ -82,6 +83,8 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "mean-cross-entropy-grad": meanCrossEntropyGradCuda,
   "packed-attention": packedAttentionCuda,
   "packed-attention-grad": packedAttentionGradCuda,
+  "packed-hyena": packedHyenaCuda,
+  "packed-hyena-grad": packedHyenaGradCuda,
   "rms-norm": rmsNormCuda,
   "rms-norm-grad": rmsNormGradCuda,
   rotary: rotaryCuda,

@@ -11,6 +11,7 @@ export * from "./chunked-conv/op.ts";
 export * from "./resolvent/op.ts";
 export * from "./matmul/op.ts";
 export * from "./gate/op.ts";
+export * from "./packed-hyena/op.ts";
 export * from "./sine-network/op.ts";
 export * from "./packed-attention/op.ts";
 export * from "./rounded-copies/op.ts";

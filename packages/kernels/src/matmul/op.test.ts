@@ -1,7 +1,19 @@
 import { expect, test } from "vitest";
-import { ones, tensor, withDevice } from "@everlong/core";
+import {
+  add,
+  cast,
+  iota,
+  mul,
+  ones,
+  sin,
+  stack,
+  tensor,
+  vmap,
+  withDevice,
+  type Tensor,
+} from "@everlong/core";
 import { checkOp } from "@everlong/testing";
-import { ACTIVATIONS, linear, linearOp, type LinearInput } from "./op.ts";
+import { ACTIVATIONS, linear, linearOp, linearWeightGradOp, type LinearInput } from "./op.ts";
 import { erf } from "./erf.ts";
 
 const all: readonly LinearInput[] = ["x", "w", "bias"];
@@ -59,4 +71,43 @@ test("erf at published values (Abramowitz & Stegun, table 7.1)", () => {
   // both branches meet
   expect(erf(2.5 + 1e-12) - erf(2.5 - 1e-12)).toBeLessThan(1e-14);
   expect([erf(0), erf(Infinity), erf(NaN)]).toEqual([0, 1, NaN]);
+});
+
+test("half-precision layers: examples with weights of their own equal calls of their own", () =>
+  withDevice("reference", async () => {
+    const part = (shape: number[], from: number): Tensor =>
+      cast(sin(mul(add(iota([...shape], shape.length - 1), from), 1.7)), "bf16");
+    for (const activation of ["none", "silu"] as const) {
+      const one = (x: Tensor, w: Tensor, bias: Tensor): Tensor =>
+        linearOp([x, w, bias], { activation, inputs: all })[0]!;
+      const xs = [0, 1, 2].map((s) => part([4, 8], s));
+      const ws = [0, 1, 2].map((s) => part([6, 8], 10 + s));
+      const bs = [0, 1, 2].map((s) => part([6], 20 + s));
+      const together = vmap(one)(stack(xs), stack(ws), stack(bs));
+      const apart = stack(xs.map((x, i) => one(x, ws[i]!, bs[i]!)));
+      const [a, b] = [await cast(together, "f32").data(), await cast(apart, "f32").data()];
+      // The product is rounded before its bias joins.
+      for (let i = 0; i < a.length; i++) expect(Math.abs(a[i]! - b[i]!)).toBeLessThanOrEqual(0.02);
+    }
+  }));
+
+checkOp(linearWeightGradOp, {
+  cases: [
+    {
+      inputs: [
+        [9, 5],
+        [9, 7],
+      ],
+      params: { bias: true },
+    },
+    {
+      inputs: [
+        [4, 3],
+        [4, 6],
+      ],
+      params: { bias: false },
+    },
+  ],
+  strict: false,
+  secondOrder: true,
 });

@@ -32,6 +32,7 @@ function plan({
   const { dtype } = qkv!;
   if (dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;
   if (size !== 8 && size !== 16) return `heads of ${size} features: only 8 and 16`;
+  if (!(params.scale > 0)) return "a scale that is not positive";
   if (batch > 65_535) return "more than 65,535 sequences";
   const together = heads % 2 === 0 ? 2 : 1;
   const padded = Math.max(16, Math.ceil(time / 16) * 16);

@@ -6,7 +6,7 @@
 // Matrices lie in shared memory as planes of 8 features, a row of a plane 16 bytes: every access below touches all banks evenly.
 
 constexpr int PLANES = SIZE / 8, THREADS = 64 * HEADS;
-constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f;
+constexpr float LOG2E = 1.4426950408889634f, LN2 = 0.6931471805599453f, HIDDEN = -1e30f;
 
 struct __align__(16) Eight { E at[8]; };
 
@@ -105,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_att
     u32 a[PLANES][2];
     #pragma unroll
     for (int p = 0; p < PLANES; p++) { a[p][0] = two(q + p * plane, q0 + g); a[p][1] = two(q + p * plane, q0 + g + 8); }
-    float top[2] = {-1e30f, -1e30f}, sum[2] = {0.f, 0.f}, out[PLANES][4] = {};
+    float top[2] = {HIDDEN, HIDDEN}, sum[2] = {0.f, 0.f}, out[PLANES][4] = {};
     for (int k0 = from; k0 < to; k0 += 32) {
       float s[4][4];
       float high[2] = {top[0], top[1]};
@@ -116,20 +116,22 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_att
         s[m][0] = s[m][1] = s[m][2] = s[m][3] = 0.f;
         #pragma unroll
         for (int p = 0; p < PLANES; p++) multiply8(s[m], a[p][0], a[p][1], two(k + p * plane, key + g));
-        const bool whole = key + 7 <= q0 + right && key >= q0 + 15 - left && key + 8 <= time;
-        #pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const int at = key + 2 * t + (e & 1), row = q0 + g + (e >> 1) * 8;
-          const bool seen = whole || (at <= row + right && at >= row - left && at < time);
-          s[m][e] = seen ? s[m][e] * scale : -1e30f;
-          high[e >> 1] = fmaxf(high[e >> 1], s[m][e]);
+        // Most tiles are seen whole: the test is the same for all lanes.
+        if (!(key + 7 <= q0 + right && key >= q0 + 15 - left && key + 8 <= time)) {
+          #pragma unroll
+          for (int e = 0; e < 4; e++) {
+            const int at = key + 2 * t + (e & 1), row = q0 + g + (e >> 1) * 8;
+            if (!(at <= row + right && at >= row - left && at < time)) s[m][e] = HIDDEN;
+          }
         }
+        #pragma unroll
+        for (int e = 0; e < 4; e++) high[e >> 1] = fmaxf(high[e >> 1], s[m][e]);
       }
       #pragma unroll
       for (int r = 0; r < 2; r++) {
         high[r] = fmaxf(high[r], __shfl_xor_sync(~0u, high[r], 1));
         high[r] = fmaxf(high[r], __shfl_xor_sync(~0u, high[r], 2));
-        const float shrink = exp2_(top[r] - high[r]);
+        const float shrink = exp2_((top[r] - high[r]) * scale);
         top[r] = high[r];
         sum[r] *= shrink;
         #pragma unroll
@@ -139,12 +141,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_att
       for (int m = 0; m < 4; m += 2) {
         const int key = k0 + m * 8;
         if (key >= to) continue;
-        const bool both = key + 8 < to;
+        if (key + 8 >= to) { s[m + 1][0] = s[m + 1][1] = s[m + 1][2] = s[m + 1][3] = HIDDEN; }
+        // Of a row that has seen nothing yet this makes ones, which the first key that it sees brings to nothing.
         #pragma unroll
         for (int e = 0; e < 4; e++) {
-          // What is hidden stays 0 although its row may have seen nothing yet.
-          s[m][e] = s[m][e] > -1e29f ? exp2_(s[m][e] - top[e >> 1]) : 0.f;
-          s[m + 1][e] = both && s[m + 1][e] > -1e29f ? exp2_(s[m + 1][e] - top[e >> 1]) : 0.f;
+          const float shift = -top[e >> 1] * scale;
+          s[m][e] = exp2_(fmaf(s[m][e], scale, shift));
+          s[m + 1][e] = exp2_(fmaf(s[m + 1][e], scale, shift));
           sum[e >> 1] += s[m][e] + s[m + 1][e];
         }
         const u32 weights[4] = {pair(s[m][0], s[m][1]), pair(s[m][2], s[m][3]), pair(s[m + 1][0], s[m + 1][1]), pair(s[m + 1][2], s[m + 1][3])};
@@ -166,7 +169,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_att
       E* const y = pointer<E>(w, 3) + ((batch * time + row) * heads + head + own) * SIZE;
       #pragma unroll
       for (int p = 0; p < PLANES; p++) *(u32*)(y + p * 8 + 2 * t) = pair(out[p][2 * r] * inverse, out[p][2 * r + 1] * inverse);
-      if (t == 0) pointer<float>(w, 4)[(batch * heads + head + own) * time + row] = LN2 * (top[r] + log2f(sum[r]));
+      if (t == 0) pointer<float>(w, 4)[(batch * heads + head + own) * time + row] = LN2 * (top[r] * scale + log2f(sum[r]));
     }
   }
 }
@@ -243,12 +246,18 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
           multiply8(dp, va[p][0], va[p][1], two(dy + p * plane, column + g));
         }
         const float2 l = *(const float2*)(lse + column + 2 * t), d = *(const float2*)(delta + column + 2 * t);
+        if (!whole) {
+          #pragma unroll
+          for (int e = 0; e < 4; e++) {
+            const int key = k0 + g + (e >> 1) * 8, row = column + 2 * t + (e & 1);
+            if (!(key <= row + right && key >= row - left && key < time && row < time)) s[e] = HIDDEN;
+          }
+        }
+        // The scale of the slopes waits for the sums.
         #pragma unroll
         for (int e = 0; e < 4; e++) {
-          const int key = k0 + g + (e >> 1) * 8, row = column + 2 * t + (e & 1);
-          const bool seen = whole || (key <= row + right && key >= row - left && key < time && row < time);
-          s[e] = seen ? exp2_(s[e] * log_scale - (e & 1 ? l.y : l.x)) : 0.f;
-          dp[e] = s[e] * (dp[e] - (e & 1 ? d.y : d.x)) * scale;
+          s[e] = exp2_(fmaf(s[e], log_scale, -(e & 1 ? l.y : l.x)));
+          dp[e] = s[e] * (dp[e] - (e & 1 ? d.y : d.x));
         }
         weights[2 * m] = pair(s[0], s[1]); weights[2 * m + 1] = pair(s[2], s[3]);
         slopes[2 * m] = pair(dp[0], dp[1]); slopes[2 * m + 1] = pair(dp[2], dp[3]);
@@ -274,7 +283,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
     for (int p = 0; p < PLANES; p++)
       #pragma unroll
       for (int r = 0; r < 2; r++) {
-        *(float2*)(stage + (g + 8 * r) * SIZE + p * 8 + 2 * t) = make_float2(dk[p][2 * r], dk[p][2 * r + 1]);
+        *(float2*)(stage + (g + 8 * r) * SIZE + p * 8 + 2 * t) = make_float2(dk[p][2 * r] * scale, dk[p][2 * r + 1] * scale);
         *(float2*)(stage + (16 + g + 8 * r) * SIZE + p * 8 + 2 * t) = make_float2(dv[p][2 * r], dv[p][2 * r + 1]);
       }
     __syncwarp();
@@ -299,7 +308,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(cons
     #pragma unroll
     for (int e = 0; e < SIZE; e += 4) {
       const float4 u = *(const float4*)(first + e), v = *(const float4*)(first + padded * SIZE + e);
-      x[e] = u.x + v.x; x[e + 1] = u.y + v.y; x[e + 2] = u.z + v.z; x[e + 3] = u.w + v.w;
+      x[e] = (u.x + v.x) * scale; x[e + 1] = (u.y + v.y) * scale; x[e + 2] = (u.z + v.z) * scale; x[e + 3] = (u.w + v.w) * scale;
     }
     turn(x, angles, -1.f);
     write_row(pointer<E>(w, 6) + (batch * time + at) * 3 * heads * SIZE + (head + h) * SIZE, 8, x);

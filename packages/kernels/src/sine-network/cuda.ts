@@ -1,4 +1,4 @@
-// CUDA sources of the sine network: a block makes all layers of 16 positions.
+// CUDA sources of the sine network: a block makes all layers of 8 positions.
 
 import { cudaFile } from "../cuda-file.ts";
 import {
@@ -11,7 +11,7 @@ import {
 } from "../cuda-step.ts";
 import { trained, type SineNetworkParams } from "./params.ts";
 
-const ROWS = 16;
+const ROWS = 8;
 /** Weights that a launch holds words for. */
 const LAYERS = 8;
 
@@ -57,8 +57,12 @@ function plan({ inputs, params }: CudaCall<SineNetworkParams>): Plan | string {
 }
 
 const kernel = (entry: string): CudaStep["kernel"] => {
-  const head = `constexpr int ROWS = ${ROWS}, LAYERS = ${LAYERS};`;
-  return { key: `${entry} ${head}`, entry, source: () => `${head}\n${cudaFile("sine-network/kernel.cu")}` };
+  const head = `#define MMA "bf16"\nconstexpr int ROWS = ${ROWS}, LAYERS = ${LAYERS};`;
+  return {
+    key: `${entry} ${head}`,
+    entry,
+    source: () => [head, cudaFile("tensor-cores.cu"), cudaFile("sine-network/kernel.cu")].join("\n"),
+  };
 };
 
 const tooLarge = (bytes: number, target: CudaTarget): string | undefined =>
@@ -88,6 +92,7 @@ export const sineNetworkCuda: CudaSource<SineNetworkParams> = {
             grid: [p.blocks, 1, 1],
             block: [256, 1, 1],
             sharedBytes,
+            blockFunction: "sine_network_block",
           },
         ],
       }
@@ -134,6 +139,7 @@ export const sineNetworkGradCuda: CudaSource<SineNetworkParams> = {
             grid: [p.blocks, 1, 1],
             block: [256, 1, 1],
             sharedBytes,
+            blockFunction: "sine_network_grad_block",
           },
           {
             kernel: kernel("sine_network_sums"),
@@ -149,6 +155,7 @@ export const sineNetworkGradCuda: CudaSource<SineNetworkParams> = {
             ],
             grid: [blocksFor(total, 256), 1, 1],
             block: [256, 1, 1],
+            blockFunction: "sine_network_sums_block",
           },
         ],
         temps: [4 * total * p.blocks],

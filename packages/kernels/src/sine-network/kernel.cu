@@ -10,7 +10,8 @@ __device__ __forceinline__ int outputs_of(const Sizes& s, int i) { return i == s
 
 /** Weights of a layer in shared memory, rows one apart more than their length: neither rows nor columns meet in a bank. */
 __device__ __forceinline__ void load_weight(float* to, const float* from, int n, int k) {
-  for (int i = threadIdx.x; i < n * k; i += THREADS) to[i / k * (k + 1) + i % k] = from[i];
+  #pragma unroll 8
+  for (int i = threadIdx.x; i < n * k; i += THREADS) to[i / k * (k + 1) + i % k] = read_once(from + i);
 }
 
 /** out[r][o] = x[r] . w[o] + bias[o] for the block's rows; `x` has rows of k. */
@@ -26,10 +27,10 @@ __device__ __forceinline__ void layer(const float* x, const float* w, const floa
 }
 
 // Words: z, frequency, time, decay (0: no window), y, rows, features, width, channels, layers, shift, weights [LAYERS], biases [LAYERS].
-extern "C" __global__ void __launch_bounds__(THREADS) sine_network(const __grid_constant__ Words<11 + 2 * LAYERS> w) {
+__device__ __forceinline__ void sine_network_block(const Words<11 + 2 * LAYERS>& w, u32 block) {
   extern __shared__ float memory[];
   const Sizes s = {integer(w, 5), integer(w, 6), integer(w, 7), integer(w, 8), integer(w, 9)};
-  const int row0 = blockIdx.x * ROWS, widest = max_(s.features, s.width);
+  const int row0 = block * ROWS, widest = max_(s.features, s.width);
   float* x = memory;
   float* next = x + ROWS * widest;
   float* const weight = next + ROWS * widest;
@@ -52,13 +53,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) sine_network(const __grid_
     }
   }
 }
+extern "C" __global__ void __launch_bounds__(THREADS) sine_network(const __grid_constant__ Words<11 + 2 * LAYERS> w) { sine_network_block(w, blockIdx.x); }
 
 // Words: z, frequency, time, decay (0: no window), dy, dz, sums [blocks, total], total, rows, features, width, channels, layers, shift,
 // weights [LAYERS], biases [LAYERS]. Sums of a block: of the frequency's gradient, then of each layer's weight and bias (where it has one).
-extern "C" __global__ void __launch_bounds__(THREADS) sine_network_grad(const __grid_constant__ Words<14 + 2 * LAYERS> w) {
+__device__ __forceinline__ void sine_network_grad_block(const Words<14 + 2 * LAYERS>& w, u32 block) {
   extern __shared__ float memory[];
   const Sizes s = {integer(w, 8), integer(w, 9), integer(w, 10), integer(w, 11), integer(w, 12)};
-  const int row0 = blockIdx.x * ROWS, hidden = s.layers - 1, wide = max_(s.channels, s.width);
+  const int row0 = block * ROWS, hidden = s.layers - 1, wide = max_(s.channels, s.width);
   // Features; what goes into each activation; what comes out; the gradients behind and before a layer; a weight.
   float* const z = memory;
   float* const before = z + ROWS * s.features;
@@ -67,7 +69,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sine_network_grad(const __
   float* const dx = da + ROWS * wide;
   float* const weight = dx + ROWS * max_(s.features, s.width);
   const float* const frequency = pointer<const float>(w, 1);
-  float* const sums = pointer<float>(w, 6) + (i64)blockIdx.x * integer(w, 7);
+  float* const sums = pointer<float>(w, 6) + (i64)block * integer(w, 7);
   for (int i = threadIdx.x; i < ROWS * s.features; i += THREADS) z[i] = row0 + i / s.features < s.rows ? pointer<const float>(w, 0)[(i64)row0 * s.features + i] : 0.f;
   for (int i = threadIdx.x; i < ROWS * s.channels; i += THREADS) {
     const int r = row0 + i / s.channels, c = i % s.channels;
@@ -132,11 +134,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) sine_network_grad(const __
   }
   if (threadIdx.x < s.width) sums[threadIdx.x] = slope;
 }
+extern "C" __global__ void __launch_bounds__(THREADS) sine_network_grad(const __grid_constant__ Words<14 + 2 * LAYERS> w) { sine_network_grad_block(w, blockIdx.x); }
 
 // Adds the blocks' sums up and hands them out. Words: sums, blocks, total, number of results, first sum of each [2 LAYERS + 1], results
 // [2 LAYERS + 1].
-extern "C" __global__ void __launch_bounds__(THREADS) sine_network_sums(const __grid_constant__ Words<4 + 2 * (2 * LAYERS + 1)> w) {
-  const int i = blockIdx.x * THREADS + threadIdx.x, total = integer(w, 2);
+__device__ __forceinline__ void sine_network_sums_block(const Words<4 + 2 * (2 * LAYERS + 1)>& w, u32 block) {
+  const int i = block * THREADS + threadIdx.x, total = integer(w, 2);
   if (i >= total) return;
   float sum = 0.f;
   #pragma unroll 8
@@ -145,3 +148,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) sine_network_sums(const __
   while (which + 1 < integer(w, 3) && i >= integer(w, 4 + which + 1)) which++;
   pointer<float>(w, 4 + 2 * LAYERS + 1 + which)[i - integer(w, 4 + which)] = sum;
 }
+extern "C" __global__ void __launch_bounds__(THREADS) sine_network_sums(const __grid_constant__ Words<4 + 2 * (2 * LAYERS + 1)> w) { sine_network_sums_block(w, blockIdx.x); }

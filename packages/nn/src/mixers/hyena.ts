@@ -23,6 +23,7 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
+import { isMixed, packedHyena } from "@everlong/kernels";
 import type { LongFilter, LongFilterLayer } from "../distillation/distill.ts";
 import { modalBytes, type ModalRecurrence } from "../distillation/modal-recurrence.ts";
 import { gaussian } from "../initial.ts";
@@ -312,8 +313,12 @@ export class Hyena implements Mixer, LongFilterLayer {
     const real = mask && unsqueeze(mask, -1);
     const masked = (t: Tensor): Tensor => (real ? where(real, t, 0) : t);
     const raw = masked(repeatChannels(this.inProj.forward(x), this.groups));
-    const parts = split(masked(this.shortFilter.forward(raw)), this.order + 1, -1);
+    const joint = masked(this.shortFilter.forward(raw));
     const filters = this.#filters(time);
+    // Generation wants the inputs of the convolutions.
+    const packed = "capacity" in options ? undefined : this.#packed(joint, filters[0]!, key);
+    if (packed) return { y: this.outProj.forward(activate(this.activation, packed)), raw, inputs: [] };
+    const parts = split(joint, this.order + 1, -1);
     const inputs: Tensor[] = [];
     let v = parts[this.order]!;
     for (let o = 0; o < this.order - 1; o++) {
@@ -330,6 +335,14 @@ export class Hyena implements Mixer, LongFilterLayer {
     }
     if (this.ordProjW) v = mul(v, parts[0]!);
     return { y: this.outProj.forward(activate(this.activation, v)), raw, inputs };
+  }
+
+  /** The recurrence in one call, under mixed precision and where it is no more than a gated convolution. */
+  #packed(joint: Tensor, { ahead, behind, skip }: HyenaTaps, key: Tensor | undefined): Tensor | undefined {
+    const { block, aliased, wrapped, transform } = this.#form;
+    const plain = block === undefined && wrapped === undefined && !aliased && !transform && !behind;
+    const gated = this.order === 2 && !this.ordProjW && !this.outerMixing && !(key && this.dropout > 0);
+    return isMixed() && plain && gated ? packedHyena(joint, ahead, skip) : undefined;
   }
 
   /** Bytes of the slots of every long convolution, and of the short one's inputs. */
