@@ -39,8 +39,11 @@ export function comparisonSection(
       line(`${r.shorthand}  ${r.setting}`, cellScore(r, figure), cellScore(other, figure)),
     );
     const head = `<thead><tr><th class="text"></th><th>${escapeHtml(name)}</th><th>here</th><th>change</th></tr></thead>`;
-    return `<h3>Against ${escapeHtml(name)}</h3>
-<p class="soft">${shared.length} settings in common, figure "${figure}"${only.length > 0 ? `; only there: ${escapeHtml(only.join(", "))}` : ""}.</p>
+    const rest = only.length > 0 ? `; only there: ${escapeHtml(only.join(", "))}` : "";
+    const top = `<h3>Against ${escapeHtml(name)}</h3>
+<p class="soft">${shared.length} settings in common, figure "${figure}"${rest}.</p>`;
+    if (shared.length === 0) return top;
+    return `${top}
 <div class="scroll"><table>${head}<tbody>${totals.join("")}</tbody></table></div>
 <p class="soft">Settings that changed most:</p>
 <div class="scroll"><table>${head}<tbody>${rows.join("")}</tbody></table></div>`;

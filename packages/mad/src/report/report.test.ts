@@ -109,6 +109,22 @@ describe("the page", () => {
     expect(page).toContain("diverged");
   });
 
+  test("judges by the figure that is asked for, and compares only what is in common", () => {
+    const other = benchmarkPage(results, {
+      ...options,
+      figure: "batches",
+      compare: [{ name: "elsewhere", results: [finished("H-Sg", recall[0]!, 0.5)] }],
+    });
+    expect(other).toContain("accuracy, mean over batches");
+    expect(other).not.toContain(">macro accuracy<");
+    // The best run's accuracy is 0.9, mad-lab's of it 0.81.
+    expect(other).toMatch(/in-context-recall<\/b>: mA-Sg 0\.810/);
+    expect(page).toMatch(/in-context-recall<\/b>: mA-Sg 0\.900/);
+    expect(other).toContain("0 settings in common");
+    expect(other).toContain("only there: H-Sg");
+    expect(other).not.toContain("<th>elsewhere</th>");
+  });
+
   test("a task's example row holds its question", () => {
     for (const task of TASKS) {
       const html = exampleRow(task.name);
