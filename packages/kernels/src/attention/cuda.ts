@@ -113,14 +113,11 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
   const count = sizes.batch * heads;
   const half = sizes.dtype !== "f32";
   const rows = half && queries >= 8 * TILE && (!lists || lists.queries % (2 * TILE) === 0) ? 2 : 1;
-  // One warp has the queries of few of them: more and smaller blocks hide its latency.
-  const few = queries <= 16;
-  const tiles = fitTiles(sizes, target, rows, [1, 0], !few && (half || !wideHeads(sizes)) ? 64 : 32);
+  const tiles = fitTiles(sizes, target, rows, [1, 0], half || !wideHeads(sizes) ? 64 : 32);
   if (typeof tiles === "string") return tiles;
   const blocks = tilesOf(queries, TILE * rows, lists?.queries) * count;
   // Few queries of few heads: blocks share the keys that are seen.
-  const resident = !few ? 2 : wideHeads(sizes) ? 3 : 4;
-  const idle = Math.floor((resident * target.processors) / blocks);
+  const idle = Math.floor((2 * target.processors) / blocks);
   const { left, right } = call.params;
   const seen = left < 0 || right < 0 ? keys : Math.min(keys, left + right + queries);
   const parts = lists ? 1 : Math.max(1, Math.min(idle, Math.floor(seen / KEYS_OF_PART), MOST_PARTS));

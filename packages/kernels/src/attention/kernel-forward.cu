@@ -2,16 +2,7 @@
 //
 // Defined before: PARTS (whether each block walks a part of the keys only; kernel-parts.cu puts the parts together).
 
-// Few queries: halves in steps of 32 keys, three or four blocks a processor.
-#if HALF && BLOCK == 32
-#define BLOCKS , (KEY_DIM + VALUE_DIM > 128 ? 3 : 4)
-constexpr bool FEW = true;
-#else
-#define BLOCKS
-constexpr bool FEW = false;
-#endif
-
-extern "C" __global__ void __launch_bounds__(THREADS BLOCKS) attention(const __grid_constant__ Args w) {
+extern "C" __global__ void __launch_bounds__(THREADS) attention(const __grid_constant__ Args w) {
   extern __shared__ __align__(16) u8 memory[];
   E* const q_tile = (E*)memory;
   E* const k_tiles = q_tile + OWN * K_ROW;
@@ -38,8 +29,6 @@ extern "C" __global__ void __launch_bounds__(THREADS BLOCKS) attention(const __g
     load<BLOCK, VALUE_DIM>(v_tiles + stage * BLOCK * V_ROW, v, s.first, s.end);
   };
   auto work = [&](const Step& step, int stage) {
-    // A warp without queries only copies.
-    if (FEW && top >= owned.end) return;
     float s[MT][N8][4];
     clear(s);
     multiply_rows<KEY_DIM>(s, q_tile, k_tiles + stage * BLOCK * K_ROW, lane.own);
