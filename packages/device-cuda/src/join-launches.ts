@@ -1,9 +1,10 @@
 // Launches of the same kernels that do not depend on each other become one, at the place of the last: an optimiser's update of many small
 // parameters costs one launch then.
 
-import { type Program, operandsOf, writtenBy } from "@everlong/core";
+import { operandsOf, writtenBy, type Program, type StepOperand } from "@everlong/core";
 import type { CudaProduct, CudaStep } from "@everlong/kernels/cuda";
 import type { Lowered } from "./lowered.ts";
+import { bytesOf } from "./space.ts";
 
 /** Bytes of a kernel's parameters. */
 const MOST_PARAMETERS = 4096;
@@ -32,13 +33,23 @@ export function regionOf(program: Program, buffer: number): Region {
   return { space: donor === undefined ? `output ${role.index}` : `input ${donor}`, from: 0, to: bytes };
 }
 
+/** The part of its buffer that an operand spans. */
+function spanOf(program: Program, { buffer, dtype, view }: StepOperand): Region {
+  const { space, from } = regionOf(program, buffer);
+  const bytes = bytesOf(dtype);
+  let [low, high] = [view.offset, view.offset];
+  view.shape.forEach((n, axis) => {
+    const reach = (n - 1) * view.strides[axis]!;
+    if (reach < 0) low += reach;
+    else high += reach;
+  });
+  return { space, from: from + low * bytes, to: from + (high + 1) * bytes };
+}
+
 function footprintOf(program: Program, index: number): Footprint {
-  const region = (buffer: number): Region => regionOf(program, buffer);
   const step = program.steps[index]!;
-  return {
-    all: operandsOf(step).map((o) => region(o.buffer)),
-    written: writtenBy(step).map((o) => region(o.buffer)),
-  };
+  const spans = (operands: readonly StepOperand[]): Region[] => operands.map((o) => spanOf(program, o));
+  return { all: spans(operandsOf(step)), written: spans(writtenBy(step)) };
 }
 
 /** Whether any of some regions shares memory with any of others. */
@@ -52,7 +63,7 @@ const conflict = (a: Footprint, b: Footprint): boolean =>
 function joinable(lowered: Lowered | string | undefined): readonly CudaStep[] | undefined {
   if (lowered === undefined || typeof lowered === "string" || lowered.steps.length === 0) return undefined;
   const isJoinable = (s: CudaStep | CudaProduct): s is CudaStep =>
-    !("library" in s) && s.blockFunction !== undefined;
+    !("library" in s) && s.blockFunction !== undefined && s.grid[1] === 1 && s.grid[2] === 1;
   return lowered.steps.every(isJoinable) ? (lowered.steps as readonly CudaStep[]) : undefined;
 }
 

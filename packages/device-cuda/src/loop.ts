@@ -14,6 +14,8 @@ import {
 } from "./space.ts";
 
 const THREADS = 256;
+/** Loops of no more blocks than these, and of so few words, may run as one launch with others. */
+const [MOST_JOINED, MOST_WORDS] = [256, 100];
 type Stored = Exclude<DType, "f64">;
 
 /** How an operand is walked by the elements of one thread: neighbours, one element, or elements apart. */
@@ -86,8 +88,8 @@ export function planLoop(step: LoopStep): CudaStep | undefined {
   });
   const source = (): string => `
 template <typename T, int N> struct __align__(sizeof(T) * N) Vector { T at[N]; };
-extern "C" __global__ void __launch_bounds__(${THREADS}) loop(const __grid_constant__ Words<${constantAt + emitted.words.length}> w) {
-  const ${type} i = ((${type})blockIdx.x * ${THREADS} + threadIdx.x) * ${width};
+__device__ __forceinline__ void loop_block(const Words<${constantAt + emitted.words.length}>& w, u32 block) {
+  const ${type} i = ((${type})block * ${THREADS} + threadIdx.x) * ${width};
   ${splitPosition(rank, "i", 0, type, "x")}
   if (x0 >= ${get}(w, 0)) return;
   ${prologue.join("\n  ")}
@@ -96,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(${THREADS}) loop(const __grid_const
     ${lines.join("\n    ")}
   }
   ${epilogue.join("\n  ")}
-}`;
+}
+extern "C" __global__ void __launch_bounds__(${THREADS}) loop(const __grid_constant__ Words<${constantAt + emitted.words.length}> w) { loop_block(w, blockIdx.x); }`;
   const words: CudaWord[] = [
     ...space.shape,
     ...space.strides.flat(),
@@ -104,6 +107,7 @@ extern "C" __global__ void __launch_bounds__(${THREADS}) loop(const __grid_const
     ...outputs.map((o, i) => addressWord(o.operand, { output: i })),
     ...emitted.words,
   ];
+  const blocks = blocksFor(elementCount(space.shape) / width, THREADS);
   const key = [
     "loop",
     rank,
@@ -117,8 +121,9 @@ extern "C" __global__ void __launch_bounds__(${THREADS}) loop(const __grid_const
   return {
     kernel: { key, entry: "loop", source },
     args: words,
-    grid: [blocksFor(elementCount(space.shape) / width, THREADS), 1, 1],
+    grid: [blocks, 1, 1],
     block: [THREADS, 1, 1],
+    ...(blocks <= MOST_JOINED && words.length <= MOST_WORDS ? { blockFunction: "loop_block" } : {}),
   };
 }
 

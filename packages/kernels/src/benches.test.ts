@@ -32,6 +32,7 @@ const FOR_GPUS = [
   "packed-hyena",
   "packed-hyena-grad",
   "rounded-copies",
+  "scaled-all",
   "sine-network",
   "sine-network-grad",
 ];

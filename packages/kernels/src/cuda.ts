@@ -36,6 +36,7 @@ import { packedHyenaCuda, packedHyenaGradCuda } from "./packed-hyena/cuda.ts";
 import { rmsNormCuda, rmsNormGradCuda } from "./rms-norm/cuda.ts";
 import { rotaryCuda } from "./rotary/cuda.ts";
 import { roundedCopiesCuda } from "./rounded-copies/cuda.ts";
+import { scaledAllCuda } from "./scaled-all/cuda.ts";
 import { selectiveScanCuda, selectiveScanGradCuda } from "./selective-scan/cuda.ts";
 import { sgdCuda } from "./sgd/cuda.ts";
 import { shortConvCuda, shortConvGradCuda } from "./short-conv/cuda.ts";
@@ -89,6 +90,7 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "rms-norm-grad": rmsNormGradCuda,
   rotary: rotaryCuda,
   "rounded-copies": roundedCopiesCuda,
+  "scaled-all": scaledAllCuda,
   "selective-scan": selectiveScanCuda,
   "selective-scan-grad": selectiveScanGradCuda,
   sgd: sgdCuda,

@@ -12,6 +12,7 @@ export * from "./resolvent/op.ts";
 export * from "./matmul/op.ts";
 export * from "./gate/op.ts";
 export * from "./packed-hyena/op.ts";
+export * from "./scaled-all/op.ts";
 export * from "./sine-network/op.ts";
 export * from "./packed-attention/op.ts";
 export * from "./rounded-copies/op.ts";

@@ -1,7 +1,7 @@
 // Gradient clipping by global norm.
 
-import { add, div, minimum, mul, type Tensor } from "@everlong/core";
-import { globalNorm } from "@everlong/kernels";
+import { add, div, minimum, type Tensor } from "@everlong/core";
+import { globalNorm, scaledAll } from "@everlong/kernels";
 
 export { globalNorm };
 
@@ -13,5 +13,5 @@ export function clipByGlobalNorm(
   const norm = globalNorm(gradients);
   // The small constant keeps a zero gradient finite, as in torch.
   const scale = minimum(div(limit, add(norm, 1e-6)), 1);
-  return { clipped: gradients.map((g) => mul(g, scale)), norm };
+  return { clipped: scaledAll(gradients, scale), norm };
 }

@@ -33,6 +33,7 @@ export const embeddingCuda: CudaSource<unknown> = {
           args: [{ input: 0 }, { input: 1 }, { output: 0 }, groups, inputs[0]!.shape[0]!, width / some],
           grid: [blocksFor(groups, 256), 1, 1],
           block: [256, 1, 1],
+          blockFunction: "embedding_block",
         },
       ],
     };
@@ -64,10 +65,11 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
         rows,
         width,
         Math.max(1, Math.ceil(count / segments)),
+        ...(few ? [segments] : []),
       ],
-      grid: [few ? 1 : rows, segments, blocksFor(width, 128)],
+      grid: few ? [segments * blocksFor(width, 128), 1, 1] : [rows, segments, blocksFor(width, 128)],
       block: [128, 1, 1],
-      ...(few ? { sharedBytes: rows * 128 * 4 } : {}),
+      ...(few ? { sharedBytes: rows * 128 * 4, blockFunction: "embedding_grad_few_block" } : {}),
     };
     if (segments === 1) return { steps: [sums] };
     const combine: CudaStep = {
@@ -75,6 +77,7 @@ export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
       args: [{ temp: 0 }, { output: 0 }, rows * width, segments],
       grid: [blocksFor(rows * width, 32), 1, 1],
       block: [1024, 1, 1],
+      blockFunction: "embedding_combine_block",
     };
     return { steps: [sums, combine], temps: [4 * segments * rows * width] };
   },

@@ -4,8 +4,8 @@
 struct __align__(sizeof(E) * WIDTH) Some { E at[WIDTH]; };
 
 // Words: table, ids, y, groups of neighbours, rows, groups of a row.
-extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constant__ Words<6> w) {
-  const Index i = (Index)blockIdx.x * 256 + threadIdx.x, width = (Index)wide(w, 5);
+__device__ __forceinline__ void embedding_block(const Words<6>& w, u32 block) {
+  const Index i = (Index)block * 256 + threadIdx.x, width = (Index)wide(w, 5);
   if (i >= (Index)wide(w, 3)) return;
   const Index at = i / width;
   const i64 rows = wide(w, 4);
@@ -13,6 +13,8 @@ extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constan
   id = id < 0 ? 0 : id >= rows ? rows - 1 : id;
   pointer<Some>(w, 2)[i] = pointer<const Some>(w, 0)[id * width + (i - at * width)];
 }
+
+extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constant__ Words<6> w) { embedding_block(w, blockIdx.x); }
 
 // A block sums, for one row of the table and 128 columns, what a segment of the ids sends there, in order: the same bits every time.
 // Words: ids, dy, sums [segments, rows, width], count, rows, width, ids a segment.
@@ -37,12 +39,12 @@ extern "C" __global__ void __launch_bounds__(128) embedding_grad(const __grid_co
 }
 
 // The same for tables of few rows, which a block holds whole: a thread owns a column and walks the ids of a segment.
-// Words: ids, dy, sums [segments, rows, width], count, rows, width, ids a segment.
-extern "C" __global__ void __launch_bounds__(128) embedding_grad_few(const __grid_constant__ Words<7> w) {
+// Words: ids, dy, sums [segments, rows, width], count, rows, width, ids a segment, segments.
+__device__ __forceinline__ void embedding_grad_few_block(const Words<8>& w, u32 block) {
   extern __shared__ float table[];
-  const int rows = integer(w, 4);
-  const i64 width = wide(w, 5), count = wide(w, 3), column = (i64)blockIdx.z * 128 + threadIdx.x;
-  const i64 from = (i64)blockIdx.y * wide(w, 6), to = from + wide(w, 6) < count ? from + wide(w, 6) : count;
+  const int rows = integer(w, 4), segment = block % (u32)wide(w, 7);
+  const i64 width = wide(w, 5), count = wide(w, 3), column = (i64)(block / (u32)wide(w, 7)) * 128 + threadIdx.x;
+  const i64 from = (i64)segment * wide(w, 6), to = from + wide(w, 6) < count ? from + wide(w, 6) : count;
   if (column >= width) return;
   float* const own = table + threadIdx.x;
   for (int r = 0; r < rows; r++) own[r * 128] = 0.f;
@@ -58,13 +60,14 @@ extern "C" __global__ void __launch_bounds__(128) embedding_grad_few(const __gri
     #pragma unroll
     for (int j = 0; j < 8; j++) own[(id[j] < 0 ? 0 : id[j] >= rows ? rows - 1 : id[j]) * 128] += x[j];
   }
-  for (int r = 0; r < rows; r++) pointer<float>(w, 2)[((i64)blockIdx.y * rows + r) * width + column] = own[r * 128];
+  for (int r = 0; r < rows; r++) pointer<float>(w, 2)[((i64)segment * rows + r) * width + column] = own[r * 128];
 }
+extern "C" __global__ void __launch_bounds__(128) embedding_grad_few(const __grid_constant__ Words<8> w) { embedding_grad_few_block(w, blockIdx.x); }
 
 // Adds segments up, 32 elements a block of 32 x 32 threads. Words: partials, sums, elements, segments.
-extern "C" __global__ void __launch_bounds__(1024) embedding_combine(const __grid_constant__ Words<4> w) {
+__device__ __forceinline__ void embedding_combine_block(const Words<4>& w, u32 block) {
   __shared__ float cells[32][33];
-  const i64 n = wide(w, 2), i = (i64)blockIdx.x * 32 + threadIdx.x % 32;
+  const i64 n = wide(w, 2), i = (i64)block * 32 + threadIdx.x % 32;
   const int tx = threadIdx.x % 32, ty = threadIdx.x / 32, segments = integer(w, 3);
   float sum = 0.f;
   if (i < n)
@@ -72,6 +75,7 @@ extern "C" __global__ void __launch_bounds__(1024) embedding_combine(const __gri
   cells[ty][tx] = sum;
   __syncthreads();
   sum = warp_sum(cells[tx][ty]);
-  const i64 to = (i64)blockIdx.x * 32 + ty;
+  const i64 to = (i64)block * 32 + ty;
   if (tx == 0 && to < n) pointer<float>(w, 1)[to] = sum;
 }
+extern "C" __global__ void __launch_bounds__(1024) embedding_combine(const __grid_constant__ Words<4> w) { embedding_combine_block(w, blockIdx.x); }

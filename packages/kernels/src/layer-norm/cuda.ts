@@ -39,6 +39,7 @@ function heldStep(
     args,
     grid: [blocks, 1, 1],
     block: [256, 1, 1],
+    blockFunction: `${entry}_block`,
   };
 }
 
@@ -120,6 +121,7 @@ export const normGradSource = (rms: boolean): CudaSource<NormGradParams> => ({
         added ?? 0,
         sums ? { temp: 0 } : 0,
         rows,
+        blocks,
       ];
       const steps = [heldStep("norm_rows_grad", dtype, n, flags, args, blocks)];
       if (!sums) return { steps };
@@ -133,7 +135,6 @@ export const normGradSource = (rms: boolean): CudaSource<NormGradParams> => ({
           n / 16,
         ),
         block: [1024, 1, 1] as const,
-        blockFunction: "norm_sums_block",
       };
       return { steps: [...steps, all], temps: [4 * 2 * n * blocks] };
     }

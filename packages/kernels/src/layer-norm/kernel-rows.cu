@@ -30,8 +30,8 @@ __device__ __forceinline__ void load_columns(float (&x)[PER], const float* from)
 }
 
 // Words: x, weight, bias, y, mean, rstd, rows, eps.
-extern "C" __global__ void __launch_bounds__(256) norm_rows(const __grid_constant__ Words<8> w) {
-  const i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32;
+__device__ __forceinline__ void norm_rows_block(const Words<8>& w, u32 block) {
+  const i64 row = (i64)block * 8 + threadIdx.x / 32;
   if (row >= wide(w, 6)) return;
   float x[PER], scale[PER], shift[PER];
   load_row(x, pointer<const E>(w, 0) + row * N);
@@ -55,13 +55,15 @@ extern "C" __global__ void __launch_bounds__(256) norm_rows(const __grid_constan
   store_row(pointer<E>(w, 3) + row * N, x);
 }
 
-// Words: x, weight, mean, rstd, dy, dx, added, sums [blocks, 2, N] (of the weight's and the bias's gradient), rows.
-extern "C" __global__ void __launch_bounds__(256) norm_rows_grad(const __grid_constant__ Words<9> w) {
+extern "C" __global__ void __launch_bounds__(256) norm_rows(const __grid_constant__ Words<8> w) { norm_rows_block(w, blockIdx.x); }
+
+// Words: x, weight, mean, rstd, dy, dx, added, sums [blocks, 2, N] (of the weight's and the bias's gradient), rows, blocks.
+__device__ __forceinline__ void norm_rows_grad_block(const Words<10>& w, u32 block) {
   __shared__ float cells[8][N];
   float weight[PER], scale[PER] = {}, shift[PER] = {};
   if (WEIGHT) load_columns(weight, pointer<const float>(w, 1));
   const i64 rows = wide(w, 8);
-  for (i64 row = (i64)blockIdx.x * 8 + threadIdx.x / 32; row < rows; row += (i64)gridDim.x * 8) {
+  for (i64 row = (i64)block * 8 + threadIdx.x / 32; row < rows; row += wide(w, 9) * 8) {
     float x[PER], dy[PER], more[PER];
     load_row(x, pointer<const E>(w, 0) + row * N);
     load_row(dy, pointer<const E>(w, 4) + row * N);
@@ -84,7 +86,7 @@ extern "C" __global__ void __launch_bounds__(256) norm_rows_grad(const __grid_co
     store_row(pointer<E>(w, 5) + row * N, x);
   }
   if (!WEIGHT && !BIAS) return;
-  float* const sums = pointer<float>(w, 7) + (i64)blockIdx.x * 2 * N;
+  float* const sums = pointer<float>(w, 7) + (i64)block * 2 * N;
   #pragma unroll
   for (int which = 0; which < 2; which++) {
     __syncthreads();
@@ -99,6 +101,8 @@ extern "C" __global__ void __launch_bounds__(256) norm_rows_grad(const __grid_co
     }
   }
 }
+
+extern "C" __global__ void __launch_bounds__(256) norm_rows_grad(const __grid_constant__ Words<10> w) { norm_rows_grad_block(w, blockIdx.x); }
 
 // Adds the blocks' sums up, 32 of the 2 N columns a block of 32 x 32 threads. Words: sums [blocks, 2, N], dweight, dbias (0: not asked for), blocks.
 __device__ __forceinline__ void norm_sums_block(const Words<4>& w, u32 block) {

@@ -14,7 +14,9 @@ const SCRATCH_BYTES = CHANNELS * 16 * 128 * 4;
 interface Plan {
   readonly sizes: readonly [batch: number, time: number, channels: number, taps: number];
   readonly input: (name: PackedHyenaInput) => CudaWord;
-  readonly grid: readonly [number, number, 1];
+  /** Blocks along the batch, and in all. */
+  readonly rows: number;
+  readonly blocks: number;
   readonly kernel: (entry: string) => CudaStep["kernel"];
   readonly empty: boolean;
 }
@@ -33,7 +35,8 @@ function plan({ inputs, params }: CudaCall<PackedHyenaParams>): Plan | string {
   return {
     sizes: [batch, time, channels, inputs[at("k")]!.shape[0]!],
     input: (name) => (at(name) < 0 ? 0 : { input: at(name) }),
-    grid: [channels / CHANNELS, blocksFor(batch, ROWS), 1],
+    rows: blocksFor(batch, ROWS),
+    blocks: (channels / CHANNELS) * blocksFor(batch, ROWS),
     empty: batch * time * channels === 0,
     kernel: (entry) => ({
       key: `${entry} ${head}`,
@@ -54,9 +57,10 @@ export const packedHyenaCuda: CudaSource<PackedHyenaParams> = {
         {
           kernel: p.kernel("packed_hyena"),
           args: [p.input("u"), p.input("k"), p.input("skip"), { output: 0 }, ...p.sizes],
-          grid: p.grid,
+          grid: [p.blocks, 1, 1],
           block: [256, 1, 1],
           sharedBytes: SIGNAL_BYTES + TABLE_BYTES,
+          blockFunction: "packed_hyena_block",
         },
       ],
     };
@@ -73,15 +77,16 @@ export const packedHyenaGradCuda: CudaSource<PackedHyenaParams> = {
     const sharedBytes = 2 * SIGNAL_BYTES + TABLE_BYTES + SCRATCH_BYTES;
     if (sharedBytes > target.sharedLimit)
       return `needs ${sharedBytes} bytes of shared memory a block, the GPU has ${target.sharedLimit}`;
-    const rows = p.grid[1];
+    const { rows } = p;
     return {
       steps: [
         {
           kernel: p.kernel("packed_hyena_grad"),
           args: [...(["u", "k", "skip", "dy"] as const).map(p.input), { output: 0 }, { temp: 0 }, ...p.sizes],
-          grid: p.grid,
+          grid: [p.blocks, 1, 1],
           block: [256, 1, 1],
           sharedBytes,
+          blockFunction: "packed_hyena_grad_block",
         },
         {
           kernel: p.kernel("packed_hyena_sums"),
@@ -95,6 +100,7 @@ export const packedHyenaGradCuda: CudaSource<PackedHyenaParams> = {
           ],
           grid: [blocksFor(taps * channels, 256), 1, 1],
           block: [256, 1, 1],
+          blockFunction: "packed_hyena_sums_block",
         },
       ],
       temps: [4 * rows * TIME * channels],

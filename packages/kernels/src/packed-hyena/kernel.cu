@@ -85,11 +85,12 @@ __device__ __forceinline__ void multiply_rows(u32* signals, int at, const Eight&
 }
 
 // Words: u, k, skip (0: none), y, batch, time, channels, taps.
-extern "C" __global__ void __launch_bounds__(THREADS, 2) packed_hyena(const __grid_constant__ Words<8> w) {
+__device__ __forceinline__ void packed_hyena_block(const Words<8>& w, u32 block) {
+  const u32 groups = integer(w, 6) / CHANNELS;
   extern __shared__ __align__(16) unsigned char memory[];
   u32* const z = (u32*)memory;
   u32* const tables = z + CHANNELS * SIGNAL;
-  const Place p = {pointer<const E>(w, 0), 0, integer(w, 5), integer(w, 6), integer(w, 4), (int)blockIdx.x * CHANNELS, (int)blockIdx.y * ROWS};
+  const Place p = {pointer<const E>(w, 0), 0, integer(w, 5), integer(w, 6), integer(w, 4), (int)(block % groups) * CHANNELS, (int)(block / groups) * ROWS};
   const int warp = threadIdx.x >> 5;
   make_table(tables + warp * TABLE, pointer<const float>(w, 1), pointer<const float>(w, 2), integer(w, 7), p.channels, p.channel0 + warp);
   #pragma unroll 2
@@ -126,16 +127,18 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) packed_hyena(const __gr
     }
   }
 }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) packed_hyena(const __grid_constant__ Words<8> w) { packed_hyena_block(w, blockIdx.x); }
 
 // Words: u, k, skip (0: none), dy, du, sums [blocks along the batch, 128, C] of the taps' gradients, batch, time, channels, taps.
-extern "C" __global__ void __launch_bounds__(THREADS, 1) packed_hyena_grad(const __grid_constant__ Words<10> w) {
+__device__ __forceinline__ void packed_hyena_grad_block(const Words<10>& w, u32 block) {
+  const u32 groups = integer(w, 8) / CHANNELS;
   extern __shared__ __align__(16) unsigned char memory[];
   // The gated input, and the gradient behind the output gate.
   u32* const z = (u32*)memory;
   u32* const g = z + CHANNELS * SIGNAL;
   u32* const tables = g + CHANNELS * SIGNAL;
   float* const scratch = (float*)(tables + CHANNELS * TABLE);
-  const Place p = {pointer<const E>(w, 0), 0, integer(w, 7), integer(w, 8), integer(w, 6), (int)blockIdx.x * CHANNELS, (int)blockIdx.y * ROWS};
+  const Place p = {pointer<const E>(w, 0), 0, integer(w, 7), integer(w, 8), integer(w, 6), (int)(block % groups) * CHANNELS, (int)(block / groups) * ROWS};
   const E* const dy = pointer<const E>(w, 3);
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   make_table(tables + warp * TABLE, pointer<const float>(w, 1), pointer<const float>(w, 2), integer(w, 9), p.channels, p.channel0 + warp);
@@ -185,7 +188,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) packed_hyena_grad(const
         if (d <= 14) sum += own[(d + 1) * 128 + r * 8 + c];
         if (d <= 15) sum += own[d * 128 + (r + 8) * 8 + c];
       }
-      pointer<float>(w, 5)[((i64)blockIdx.y * TIME + lag) * p.channels + p.channel0 + warp] = sum;
+      pointer<float>(w, 5)[((i64)(block / groups) * TIME + lag) * p.channels + p.channel0 + warp] = sum;
     }
   }
   {
@@ -225,10 +228,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) packed_hyena_grad(const
     }
   }
 }
+extern "C" __global__ void __launch_bounds__(THREADS, 1) packed_hyena_grad(const __grid_constant__ Words<10> w) { packed_hyena_grad_block(w, blockIdx.x); }
 
 // Adds the blocks' sums up. Words: sums, dk, dskip (0: none), blocks, taps, channels.
-extern "C" __global__ void __launch_bounds__(THREADS) packed_hyena_sums(const __grid_constant__ Words<6> w) {
-  const int i = blockIdx.x * THREADS + threadIdx.x, channels = integer(w, 5);
+__device__ __forceinline__ void packed_hyena_sums_block(const Words<6>& w, u32 block) {
+  const int i = block * THREADS + threadIdx.x, channels = integer(w, 5);
   if (i >= integer(w, 4) * channels) return;
   float sum = 0.f;
   #pragma unroll 4
@@ -237,3 +241,4 @@ extern "C" __global__ void __launch_bounds__(THREADS) packed_hyena_sums(const __
   // The skip acts on lag 0.
   if (w.word[2] && i < channels) pointer<float>(w, 2)[i] = sum;
 }
+extern "C" __global__ void __launch_bounds__(THREADS) packed_hyena_sums(const __grid_constant__ Words<6> w) { packed_hyena_sums_block(w, blockIdx.x); }
