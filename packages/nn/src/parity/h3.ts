@@ -4,6 +4,7 @@ import { narrow, random, reshape, slice, stack, zeros, type Tensor } from "@ever
 import { LanguageModel } from "../backbones/language-model.ts";
 import type { LayerSpec } from "../backbones/block.ts";
 import { Mlp } from "../channel/mlp.ts";
+import { loadState, stateDict } from "../layer.ts";
 import { H3 } from "../mixers/h3.ts";
 import type { MixerState } from "../mixer.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
@@ -79,6 +80,13 @@ const diagonalState = (module: H3, state: MixerState): Tensor => {
 
 function h3({ args, shapes }: ParityRequest): ParityModule {
   const module = makeH3(args, required(args, "d_model"), random.key(0));
+  // The original's steps know neither its band limit nor its forced real modes.
+  const unlimited = { ...args, bandlimit: null, force_real: null };
+  const stepping = (): H3 => {
+    const other = makeH3(unlimited, module.dim, random.key(0));
+    loadState(other, stateDict(module));
+    return other;
+  };
   return {
     module,
     rename: renameH3,
@@ -92,9 +100,10 @@ function h3({ args, shapes }: ParityRequest): ParityModule {
         kernel_diag: module.kernel.kernel(taps),
       };
       const half = shapes.get("out.y_prefill")?.[1];
+      const stepped = half === undefined && !shapes.has("out.y_step") ? undefined : stepping();
       if (half !== undefined) {
-        const { y, state } = module.prefill(narrow(u!, 1, 0, half), { capacity: time });
-        out["y_prefill"] = y;
+        out["y_prefill"] = module.forward(narrow(u!, 1, 0, half));
+        const { state } = stepped!.prefill(narrow(u!, 1, 0, half), { capacity: time });
         out["state_shift_prefill"] = state["shift"]!;
         out["state_diag_prefill"] = diagonalState(module, state);
       }
@@ -108,7 +117,7 @@ function h3({ args, shapes }: ParityRequest): ParityModule {
         };
         const steps: Tensor[] = [];
         for (let t = 0; t < time; t++) {
-          const next = module.step(slice(u!, [null, t]), state);
+          const next = stepped!.step(slice(u!, [null, t]), state);
           steps.push(next.y);
           state = next.state;
         }

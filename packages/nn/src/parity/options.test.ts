@@ -177,6 +177,24 @@ test("H3's forced real modes", async () => {
   await same(kernel({ force_real: true }), kernel({}));
 });
 
+test("H3's steps know no band limit, as there; its convolutions do", async () => {
+  const u = X.transpose(1, 2);
+  const step = (args: Record<string, unknown>): readonly [Tensor, Tensor] => {
+    const request: ParityRequest = {
+      args: { d_model: 4, d_state: 8, dt_min: 0.2, dt_max: 0.2, ...args },
+      json: {},
+      shapes: new Map([["out.y_step", [...u.shape]]]),
+    };
+    const out = parityModules["src.models.ssm.h3.H3"]!(request).call({ u });
+    return [out["y"]!, out["y_step"]!];
+  };
+  const [free, steps] = step({});
+  const [limited, again] = step({ bandlimit: 0.1 });
+  await same(steps, free);
+  await same(again, steps);
+  expect(relativeError(await valuesOf(limited), await valuesOf(free))).toBeGreaterThan(1e-4);
+});
+
 test("partial filters longer than the input come round, as in a transform of 2L points", async () => {
   const u = random.normal(random.key(9), [1, 1, 3]);
   const k = random.normal(random.key(10), [1, 5]);
