@@ -91,6 +91,37 @@ test("an output lies in the memory of its donor", () => {
   expect(groupsOf(roles, work, [0])).toEqual([]);
 });
 
+test("updates of different parts of a buffer become one; of overlapping parts they do not", () => {
+  const part = (from: number, length: number): StepOperand => ({
+    buffer: 0,
+    dtype: "f32",
+    view: { ...contiguousView([length]), offset: from },
+  });
+  const groups = (parts: readonly StepOperand[]): number[][] => {
+    const steps = parts.map((o) => ({ kind: "fused", inputs: [], outputs: [o] }) as unknown as Step);
+    const program: Program = {
+      buffers: [{ bytes: 4 * BYTES, dtype: "f32", role: output(0) }],
+      steps,
+      arenaBytes: 0,
+      inputs: 0,
+      outputs: 1,
+      sites: [],
+      donated: [],
+    };
+    const lowered = parts.map((): Lowered => ({
+      name: "",
+      inputs: [],
+      outputs: [],
+      steps: ["first", "second"].map((key) => ({ ...launch(key, 1), blockFunction: "block" })),
+      temps: [16],
+      flops: 0,
+    }));
+    return joinedSteps(program, lowered);
+  };
+  expect(groups([part(0, 8), part(8, 8), part(16, 8)])).toEqual([[0, 1, 2]]);
+  expect(groups([part(0, 9), part(8, 8), part(16, 8)])).toEqual([[1, 2]]);
+});
+
 test("different kernels stay apart, and a launch's parameters are limited", () => {
   const roles = Array.from({ length: 300 }, (_, i) => input(i));
   const mixed = groupsOf(
