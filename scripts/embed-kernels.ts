@@ -90,19 +90,24 @@ function recurrences(): void {
   }
 }
 
+/** Tasks, widths and lengths of the models that are trained: kernels of norms and convolutions are made for theirs. */
+const TRAINED = [
+  ["in-context-recall", 128, 128],
+  ["compression", 128, 128],
+  ["in-context-recall", 64, 64],
+  ["in-context-recall", 256, 256],
+  ["in-context-recall", 128, 512],
+  ["in-context-recall", 128, 1024],
+] as const;
+
 /** Training and measuring small models, as `mad run` does. */
 async function trainings(): Promise<void> {
   for (const layer of ["mh-attention", "hyena", "mamba"]) {
     const layers = [layer, "swiglu", layer, "swiglu"].map((name) => ({ layer: name }));
-    for (const task of ["in-context-recall", "compression"]) {
-      const setting = makeSetting(task, {}, { trainCount: 256, testCount: 256 });
-      const cell = makeCell({ name: layer, layers }, setting, {
-        epochs: 2,
-        norm: "layer",
-        learningRates: [5e-4],
-        weightDecays: [0.1],
-      });
-      await trainCell(cell, { together: "off" });
+    for (const [task, dim, seqLen] of TRAINED) {
+      const setting = makeSetting(task, { seqLen }, { trainCount: 256, testCount: 256 });
+      const recipe = { epochs: 2, dim, norm: "layer", learningRates: [5e-4], weightDecays: [0.1] } as const;
+      await trainCell(makeCell({ name: layer, layers }, setting, recipe), { together: "off" });
     }
   }
 }
