@@ -312,3 +312,10 @@ describe("built functions have the gradients that finite differences see", () =>
     await gradcheck(fn, inputs, { order: 2, tolerance: 1e-6 });
   });
 });
+
+test("relu has slope 0 at 0 and keeps NaN", async () => {
+  const x = tensor([0, -0, 1e-300, -2, 3, Number.NEGATIVE_INFINITY, Number.NaN]);
+  const [g] = gradients(sum(relu(x)), [x]);
+  expect(Array.from(await g!.data(), Number).slice(0, 6)).toEqual([0, 0, 1, 0, 1, 0]);
+  expect(Array.from(await relu(x).data(), Number)).toEqual([0, 0, 1e-300, 0, 3, 0, Number.NaN]);
+});

@@ -136,7 +136,8 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 
 /** Limits values to `low..high`. */
 export const clamp = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
-export const relu = (x: Tensor): Tensor => maximum(x, 0);
+/** The larger of `x` and 0, with slope 0 at 0; NaN stays NaN. */
+export const relu = (x: Tensor): Tensor => where(lessEqual(x, 0), 0, x);
 /** `x * sigmoid(x)` (Elfwing et al. 2017). */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x));
 /** `log(1 + exp(x))` without overflow. */
