@@ -6,6 +6,8 @@ import { RowMaker, type Sequences } from "./cuda-rows.ts";
 import {
   columnBackStep,
   columnStep,
+  fromChannel,
+  further,
   longParts,
   nowhere,
   peakBytes,
@@ -78,8 +80,15 @@ interface Residues {
 }
 
 /** How many items a block should take, so that all multiprocessors are busy to the end. */
-function itemsFor(groups: number, channels: number, factor: number, target: CudaTarget): number {
-  const at = target.processors * (factor < 8 ? 12 : 64 / factor);
+function itemsFor(
+  groups: number,
+  channels: number,
+  factor: number,
+  full: boolean,
+  target: CudaTarget,
+): number {
+  // Of the kernel of one warp a transform, that for more registers (two rows, gates) runs in 8 warps a multiprocessor, the other in 12.
+  const at = target.processors * (factor >= 8 ? 64 / factor : full ? 8 : 12);
   const cost = (items: number): number =>
     Math.ceil((channels * Math.ceil(groups / items)) / at) * (items + OVERHEAD);
   let best = 1;
@@ -180,38 +189,50 @@ function shortSteps(
   temps: number[],
 ): [CudaStep[], Sums] {
   const groups = Math.ceil(call.batch / (plan.paired ? 2 : 1));
-  const items = itemsFor(groups, call.channels, plan.factor, target);
+  const full = plan.paired || call.preGate !== undefined || call.postGate !== undefined;
+  const items = itemsFor(groups, call.channels, plan.factor, full, target);
   const sums = newSums(call.channels, plan.points, Math.ceil(groups / items), temps);
   return [[backwardStep(call, plan, { ...sums, items, before: 0 })], sums];
 }
 
 /** Passes over columns of both, over rows, and over columns back. */
 function longSteps(call: RowCall, plan: TensorPlan, target: CudaTarget, temps: number[]): [CudaStep[], Sums] {
-  const { u, dy, preGate, postGate, du, dpre, dpost, gains } = call;
-  const long: LongCall = { ...call, plan };
-  const parts = longParts(long, 2);
   const temp = (bytes: number): CudaWord => ({ temp: temps.push(bytes) - 1 });
-  const [uPeaks, dyPeaks] = [temp(peakBytes(long)), temp(peakBytes(long))];
-  const [uRows, dyRows] = [temp(rowBytes(long) * parts[0]!.count), temp(rowBytes(long) * parts[0]!.count)];
-  const exponents = temp(4 * call.channels * parts[0]!.count);
-  const lines = call.channels * plan.split;
-  const items = itemsFor(parts[0]!.count, lines, plan.factor, target);
+  const rounds = longParts({ ...call, plan }, 2);
+  const largest = rounds[0]!;
+  const [uPeaks, dyPeaks] = [temp(peakBytes(call.batch, largest)), temp(peakBytes(call.batch, largest))];
+  const [uRows, dyRows] = [temp(rowBytes(plan, largest)), temp(rowBytes(plan, largest))];
+  const exponents = temp(4 * largest.channels * largest.count);
+  const items = itemsFor(largest.count, largest.channels * plan.split, plan.factor, true, target);
   const partsOf = (count: number): number => Math.ceil(count / items);
-  const all = parts.reduce((n, { count }) => n + partsOf(count), 0);
-  const sums = newSums(lines, plan.points / plan.split, all, temps);
-  const [uGated, dyGated] = [
-    { of: u, gate: preGate },
-    { of: dy, gate: postGate },
-  ];
-  const steps = [...peakSteps(long, uGated, uPeaks), ...peakSteps(long, dyGated, dyPeaks)];
-  let before = 0;
-  for (const part of parts) {
+  // All rounds of a channel follow each other.
+  const ofOne = rounds.filter((r) => r.channel === 0);
+  const all = ofOne.reduce((n, { count }) => n + partsOf(count), 0);
+  const sums = newSums(call.channels * plan.split, plan.points / plan.split, all, temps);
+  const steps = rounds.flatMap((round) => {
+    const { channel, channels, first, count } = round;
+    const here = <S extends Sequences | undefined>(s: S): S => fromChannel(s, channel);
+    const [u, dy] = [here(call.u), here(call.dy)];
+    const long: LongCall = { ...call, plan, channels };
+    const [uGated, dyGated] = [
+      { of: u, gate: here(call.preGate) },
+      { of: dy, gate: here(call.postGate) },
+    ];
     const [uPlane, dyPlane] = [rowsIn(uRows, long), rowsIn(dyRows, long)];
-    const back = (rows: CudaWord, peaks: CudaWord, of: Sequences | undefined, gate: Sequences | undefined) =>
-      of ? [columnBackStep(long, { rows, peaks, gains }, { of, gate }, part)] : [];
-    steps.push(
-      columnStep(long, uGated, uPeaks, uRows, part, { peaks: dyPeaks, exponents }),
-      columnStep(long, dyGated, dyPeaks, dyRows, part),
+    const gains = further(call.gains, 4 * channel);
+    const back = (
+      rows: CudaWord,
+      peaks: CudaWord,
+      of: Sequences | undefined,
+      gate: Sequences | undefined,
+    ): CudaStep[] =>
+      of ? [columnBackStep(long, { rows, peaks, gains }, { of: here(of), gate }, round)] : [];
+    const before = ofOne.filter((r) => r.first < first).reduce((n, r) => n + partsOf(r.count), 0);
+    return [
+      ...peakSteps(long, uGated, uPeaks, round),
+      ...peakSteps(long, dyGated, dyPeaks, round),
+      columnStep(long, uGated, uPeaks, uRows, round, { peaks: dyPeaks, exponents }),
+      columnStep(long, dyGated, dyPeaks, dyRows, round),
       backwardStep(
         {
           ...call,
@@ -219,24 +240,31 @@ function longSteps(call: RowCall, plan: TensorPlan, target: CudaTarget, temps: n
           dy: dyPlane,
           preGate: undefined,
           postGate: undefined,
-          du: (du ?? dpre) && dyPlane,
+          du: (call.du ?? call.dpre) && dyPlane,
           dpre: undefined,
-          dpost: dpost && uPlane,
+          dpost: call.dpost && uPlane,
           dtype: "f16",
-          batch: 2 * part.count,
-          channels: lines,
+          batch: 2 * count,
+          channels: channels * plan.split,
           length: plan.points / plan.split,
+          spectrum: further(call.spectrum, 4 * plan.points * channel),
+          gains,
         },
         { ...plan, paired: true },
-        { ...sums, items, before },
+        {
+          sums: further(sums.sums, 4 * plan.points * all * channel),
+          exponents: further(sums.exponents, 4 * plan.split * all * channel),
+          parts: all,
+          items,
+          before,
+        },
         { count: plan.split, twisted: !plan.paired, exponents },
       ),
-      ...back(dyRows, dyPeaks, du, preGate),
-      ...back(dyRows, dyPeaks, dpre, u),
-      ...back(uRows, uPeaks, dpost, dy),
-    );
-    before += partsOf(part.count);
-  }
+      ...back(dyRows, dyPeaks, call.du, uGated.gate),
+      ...back(dyRows, dyPeaks, call.dpre, u),
+      ...back(uRows, uPeaks, call.dpost, dy),
+    ];
+  });
   return [steps, sums];
 }
 

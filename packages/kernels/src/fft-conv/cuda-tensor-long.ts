@@ -5,17 +5,20 @@ import type { Sequences } from "./cuda-rows.ts";
 import { columnGrid, longKernel, type TensorPlan } from "./cuda-tensor-plan.ts";
 
 /** Blocks that a grid's third axis has at most, with room. */
-export const MOST_ROWS = 32_768;
+const MOST_ROWS = 32_768;
 
-/** Bytes of the rows of long transforms; larger batches go through in parts. */
-const MOST_SCRATCH = 4 * 1024 ** 3;
+/**
+ * Bytes of scratch of one round of launches. Rounds small enough for the second-level cache are slower: their launches are too short (H100,
+ * 131,072 points: 3.0 ms in one round, 3.1 to 3.4 ms in rounds of 12 to 48 MB).
+ */
+const ROUND = 4 * 1024 ** 3;
 
 /** In place of a sequence that is not there. */
 export const nowhere: Sequences = { word: 0, batch: 0, channel: 0 };
 
 export const stridesOf = ({ batch, channel }: Sequences): readonly number[] => [batch, channel];
 
-/** Half-precision sequences of a long transform. */
+/** Half-precision sequences of a long transform; in the launches of a round, from its first channel on. */
 export interface LongCall {
   readonly plan: TensorPlan;
   readonly dtype: "f16" | "bf16";
@@ -30,27 +33,47 @@ export interface GatedSequences {
   readonly gate: Sequences | undefined;
 }
 
-/** Transforms that go through together, `first` of them done before. */
+/** Transforms that go through together: some channels, and of each `count` transforms after the first `first`. */
 export interface LongPart {
   readonly first: number;
   readonly count: number;
+  readonly channel: number;
+  readonly channels: number;
 }
 
 /** Rows of the batch that share a transform. */
 export const rowsPer = ({ paired }: TensorPlan): number => (paired ? 2 : 1);
 
-/** Bytes of the rows of one transform of every channel. */
-export const rowBytes = ({ plan, channels }: LongCall): number => 4 * channels * plan.points;
+/** Bytes of the rows of a round's transforms. */
+export const rowBytes = (plan: TensorPlan, { count, channels }: LongPart): number =>
+  4 * plan.points * count * channels;
 
-/** The transforms of a call in parts whose `copies` scratch buffers are not too large. */
-export function longParts(call: LongCall, copies: number): LongPart[] {
-  const groups = Math.ceil(call.batch / rowsPer(call.plan));
-  const most = Math.max(1, Math.min(groups, MOST_ROWS, Math.floor(MOST_SCRATCH / (copies * rowBytes(call)))));
-  return Array.from({ length: Math.ceil(groups / most) }, (_, i) => ({
-    first: i * most,
-    count: Math.min(most, groups - i * most),
-  }));
+/** A call in rounds, each with `copies` scratch buffers: channel by channel where all transforms of one fit. The first round is the largest. */
+export function longParts({ plan, batch, channels }: LongCall, copies: number): LongPart[] {
+  const groups = Math.ceil(batch / rowsPer(plan));
+  const most = Math.max(1, Math.floor(ROUND / (copies * 4 * plan.points)));
+  const [count, wide] = most < groups ? [most, 1] : [groups, Math.min(channels, Math.floor(most / groups))];
+  const parts: LongPart[] = [];
+  for (let channel = 0; channel < channels; channel += wide)
+    for (let first = 0; first < groups; first += count)
+      parts.push({
+        first,
+        count: Math.min(count, groups - first),
+        channel,
+        channels: Math.min(wide, channels - channel),
+      });
+  return parts;
 }
+
+/** An address further on. */
+export const further = (word: CudaWord, bytes: number): CudaWord =>
+  typeof word === "number" || "f32" in word || "table" in word
+    ? word
+    : { ...word, byteOffset: (word.byteOffset ?? 0) + bytes };
+
+/** Sequences from a channel on. */
+export const fromChannel = <S extends Sequences | undefined>(s: S, channel: number): S =>
+  s && { ...s, word: further(s.word, 2 * channel * s.channel) };
 
 /** Rows of long transforms as sequences: two to a transform, the real and the imaginary part. */
 export const rowsIn = (word: CudaWord, { plan, channels }: LongCall): Sequences => ({
@@ -64,16 +87,24 @@ const flagsOf = ({ dtype }: LongCall, gate: Sequences | undefined): { BRAIN: num
   PRE: gate ? 1 : 0,
 });
 
-/** Bytes of the peaks of all rows. */
-export const peakBytes = ({ batch, channels }: LongCall): number => 128 * batch * channels;
+/** Bytes of the peaks of rows of some channels. */
+export const peakBytes = (batch: number, { channels }: LongPart): number => 128 * batch * channels;
 
-export function peakSteps(call: LongCall, { of, gate }: GatedSequences, peaks: CudaWord): CudaStep[] {
+/** Peaks of the rows of a round. */
+export function peakSteps(
+  call: LongCall,
+  { of, gate }: GatedSequences,
+  peaks: CudaWord,
+  { first, count }: LongPart,
+): CudaStep[] {
   const { plan, batch, channels, length } = call;
   const other = gate ?? nowhere;
-  return Array.from({ length: Math.ceil(batch / MOST_ROWS) }, (_, i) => ({
+  const begin = first * rowsPer(plan);
+  const rows = Math.min(batch - begin, count * rowsPer(plan));
+  return Array.from({ length: Math.ceil(rows / MOST_ROWS) }, (_, i) => ({
     kernel: longKernel("row_peaks", plan, flagsOf(call, gate)),
-    args: [of.word, other.word, peaks, ...stridesOf(of), ...stridesOf(other), length, i * MOST_ROWS],
-    grid: [32, channels, Math.min(MOST_ROWS, batch - i * MOST_ROWS)],
+    args: [of.word, other.word, peaks, ...stridesOf(of), ...stridesOf(other), length, begin + i * MOST_ROWS],
+    grid: [32, channels, Math.min(MOST_ROWS, rows - i * MOST_ROWS)],
     block: [256, 1, 1],
   }));
 }

@@ -6,6 +6,8 @@ import { RowMaker, type Sequences } from "./cuda-rows.ts";
 import {
   columnBackStep,
   columnStep,
+  fromChannel,
+  further,
   longParts,
   nowhere,
   peakBytes,
@@ -43,14 +45,13 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
   const { u, preGate = nowhere, postGate = nowhere, y, channels, residues } = call;
   const warp = factor < 8;
   const rows = paired ? 2 : 1;
-  const gated = call.preGate !== undefined || call.postGate !== undefined;
   const planes = planeBytes(factor);
-  const early = !gated && paired && factor === 128;
-  // Beside the planes: the gates, or where a block has a multiprocessor to itself three quarters of the next rows.
-  const extra = gated ? (rows * planes) / 2 : early ? (rows * planes * 3) / 8 : 0;
+  const early = paired && factor === 128;
+  // Beside the planes: three quarters of the next rows where a block has a multiprocessor to itself.
+  const extra = early ? (rows * planes * 3) / 8 : 0;
   const roomy = planes + extra + 1024 <= target.sharedLimit;
   const flags = {
-    ...(warp ? {} : { FACTOR: factor, EARLY: early && roomy ? 12 : 0, NEAR: roomy ? 1 : 0 }),
+    ...(warp ? {} : { FACTOR: factor, EARLY: early && roomy ? 12 : 0 }),
     PAIRED: paired ? 1 : 0,
     BRAIN: call.dtype === "bf16" ? 1 : 0,
     PRE: call.preGate ? 1 : 0,
@@ -101,15 +102,18 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
 
 /** The passes of a transform of many rows: columns, rows, columns back. */
 function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, temps: number[]): CudaStep[] {
-  const long: LongCall = { ...call, plan };
-  const parts = longParts(long, 1);
-  const peaks = { temp: temps.push(peakBytes(long)) - 1 };
-  const rows = { temp: temps.push(rowBytes(long) * parts[0]!.count) - 1 };
-  const plane = rowsIn(rows, long);
-  const from = { of: call.u, gate: call.preGate };
-  return [
-    ...peakSteps(long, from, peaks),
-    ...parts.flatMap((part) => [
+  const parts = longParts({ ...call, plan }, 1);
+  const peaks = { temp: temps.push(peakBytes(call.batch, parts[0]!)) - 1 };
+  const rows = { temp: temps.push(rowBytes(plan, parts[0]!)) - 1 };
+  return parts.flatMap((part) => {
+    const { channel, channels } = part;
+    const long: LongCall = { ...call, plan, channels };
+    const plane = rowsIn(rows, long);
+    const from = { of: fromChannel(call.u, channel), gate: fromChannel(call.preGate, channel) };
+    const to = { of: fromChannel(call.y, channel), gate: fromChannel(call.postGate, channel) };
+    const gains = further(call.gains, 4 * channel);
+    return [
+      ...peakSteps(long, from, peaks, part),
       columnStep(long, from, peaks, rows, part),
       convolveStep(
         {
@@ -120,16 +124,18 @@ function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, tem
           y: plane,
           dtype: "f16",
           batch: 2 * part.count,
-          channels: call.channels * plan.split,
+          channels: channels * plan.split,
           length: plan.points / plan.split,
+          spectrum: further(call.spectrum, 4 * plan.points * channel),
+          gains,
           residues: { count: plan.split, twisted: !plan.paired },
         },
         { ...plan, paired: true },
         target,
       ),
-      columnBackStep(long, { rows, peaks, gains: call.gains }, { of: call.y, gate: call.postGate }, part),
-    ]),
-  ];
+      columnBackStep(long, { rows, peaks, gains }, to, part),
+    ];
+  });
 }
 
 /** Where gains and spectra lie in a kept spectrum, in bytes. */

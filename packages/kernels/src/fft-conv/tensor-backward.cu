@@ -138,7 +138,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) backward_block(con
         add_product(sum.z, sum.w, p[1], q[1], a[1], b[1], unit.weight);
         store_shared_wide(at, sum);
         if constexpr (DU || DPRE || DPOST) {
-          const uint4 f = __ldg(spectrum + (k2 * C + c) * 32);
+          const uint4 f = load_passing(spectrum + (k2 * C + c) * 32);
           const Matrix m = matrix(table + CLASSES + 32 * (C + c) + lane);
           if constexpr (DU || DPRE) {
             times(a[0], b[0], f.x, f.y ^ back);

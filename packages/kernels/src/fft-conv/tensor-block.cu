@@ -3,8 +3,9 @@
 //
 // A block of M / 8 warps holds one transform and takes some rows of the batch one after the other.
 //
-// Behind the planes may lie (`#define NEAR 1`) the gate before, later that after, or (`#define EARLY n`) n sixteenths of the next rows, which
-// travel meanwhile. A thread reads there only what it has copied itself.
+// The next rows travel while the last ones are written: real rows with the gate before, which lies in the imaginary plane until that is needed.
+// Behind the planes may lie (`#define EARLY n`) n sixteenths of the next rows, which travel earlier. A thread reads there only what it has
+// copied itself.
 
 constexpr int WARPS = M / 8, THREADS = 4 * M, BLOCKS = 512 / THREADS;
 
@@ -32,19 +33,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
   const int own_row = tid / SLOTS, own_group = tid % SLOTS;
   auto own = [&](int i) { return plane + (16 * i + own_row) * 2 * M + slot(own_group, turned(own_row, i >> 1 & 1, i >> 2 & 1, i >> 3)); };
   auto row_of = [&](const Rows& r, int row) { return r.at + row * r.batch + channel * r.channel; };
-  auto behind = [&](int row, int i) { return plane + 2 * PLANE + ((row * (EARLY ? EARLY : 16) + i) * THREADS + tid) * 8; };
-  auto copy_row = [&](const Rows& r, bool whole, int item, int row, int first, int last, bool near) {
+  auto behind = [&](int row, int i) { return plane + 2 * PLANE + ((row * EARLY + i) * THREADS + tid) * 8; };
+  auto copy_row = [&](const Rows& r, bool whole, int item, int row, int first, int last, bool early, u32 to = 0) {
     const int b = item * ROWS + row;
     const u16* from = row_of(r, b < batch ? b : 0);
     const int here = b < batch ? length : 0;
     if (M < 128 && whole && here == N)
       #pragma unroll
-      for (int i = first; i < last; i++) copy_async(near ? behind(row, i) : own(i) + row * PLANE, from + 16 * M * i + 4 * tid, true);
+      for (int i = first; i < last; i++) copy_async(early ? behind(row, i) : own(i) + row * PLANE + to, from + 16 * M * i + 4 * tid, true);
     else if (whole)
       #pragma unroll
-      for (int i = first; i < last; i++) { const int n = 16 * M * i + 4 * tid; copy_async(near ? behind(row, i) : own(i) + row * PLANE, from + (n < here ? n : 0), n < here); }
+      for (int i = first; i < last; i++) { const int n = 16 * M * i + 4 * tid; copy_async(early ? behind(row, i) : own(i) + row * PLANE + to, from + (n < here ? n : 0), n < here); }
     else
-      for (int i = first; i < last; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(near ? behind(row, i) : own(i) + row * PLANE, v.x, v.y); }
+      for (int i = first; i < last; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(early ? behind(row, i) : own(i) + row * PLANE + to, v.x, v.y); }
   };
   auto fill_early = [&](int item) {
     #pragma unroll
@@ -54,28 +55,52 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
     #pragma unroll
     for (int row = 0; row < ROWS; row++) {
       copy_row(u, u_whole, item, row, EARLY, 16, false);
-      if constexpr (PRE && NEAR) copy_row(pre, pre_whole, item, row, 0, 16, true);
+      if constexpr (PRE && !PAIRED) copy_row(pre, pre_whole, item, 0, 0, 16, false, PLANE);
     }
   };
-  auto gate_before = [&](int item, int row, int i) {
-    return NEAR ? load_shared(behind(row, i)) : four_elements(row_of(pre, min_(item * ROWS + row, batch - 1)), 16 * M * i + 4 * tid, length, pre_whole);
+  // A thread's share of a gate, all of it under way at once.
+  auto read_gate = [&](const Rows& r, bool whole, int item, int row, uint2 (&to)[16]) {
+    const u16* from = row_of(r, min_(item * ROWS + row, batch - 1));
+    if (whole) {
+      #pragma unroll
+      for (int i = 0; i < 16; i++) { const int n = 16 * M * i + 4 * tid; to[i] = make_uint2(0, 0); if (n < length) to[i] = __ldcs((const uint2*)(from + n)); }
+    } else {
+      #pragma unroll
+      for (int i = 0; i < 16; i++) to[i] = four_elements(from, 16 * M * i + 4 * tid, length, false);
+    }
   };
   if constexpr (EARLY > 0) fill_early(begin);
   fill(begin);
   for (int item = begin; item < end; item++) {
     float scale[ROWS];
     copies_done();
-    if constexpr (SCALED || EARLY > 0) {
+    if constexpr (CONVERTED) {
+      #pragma unroll
+      for (int row = 0; row < ROWS; row++) {
+        uint2 gate[16] = {}, v[16];
+        u32 peak = 0;
+        if constexpr (PRE && PAIRED) read_gate(pre, pre_whole, item, row, gate);
+        else if constexpr (PRE)
+          #pragma unroll
+          for (int i = 0; i < 16; i++) gate[i] = load_shared(own(i) + PLANE);
+        #pragma unroll
+        for (int i = 0; i < 16; i++) { v[i] = load_shared(i < EARLY ? behind(row, i) : own(i) + row * PLANE); peak = raise(peak, v[i], gate[i]); }
+        peak = warp_peak(peak);
+        if (lane == 0) peaks[row][warp] = peak;
+        __syncthreads();
+        scale[row] = scale_of(__reduce_max_sync(~0u, peaks[row][lane % WARPS]));
+        #pragma unroll
+        for (int i = 0; i < 16; i++) { const uint2 x = converted(v[i], gate[i], scale[row]); store_shared(own(i) + row * PLANE, x.x, x.y); }
+      }
+    } else if constexpr (SCALED || EARLY > 0) {
       #pragma unroll
       for (int row = 0; row < ROWS; row++) {
         u32 peak = 0;
         #pragma unroll
         for (int i = 0; i < 16; i++) {
-          uint2 gate = {0, 0};
-          if constexpr (PRE) gate = gate_before(item, row, i);
           const uint2 v = load_shared(i < EARLY ? behind(row, i) : own(i) + row * PLANE);
           if (i < EARLY) store_shared(own(i) + row * PLANE, v.x, v.y);
-          if constexpr (SCALED) peak = raise(peak, v, gate);
+          if constexpr (SCALED) peak = raise(peak, v, v);
         }
         if constexpr (SCALED) {
           peak = warp_peak(peak);
@@ -85,26 +110,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
     }
     if (EARLY > 0 && item + 1 < end) fill_early(item + 1);
     __syncthreads();
-    if constexpr (SCALED) {
+    if constexpr (SCALED && !CONVERTED) {
       #pragma unroll
       for (int row = 0; row < ROWS; row++) scale[row] = scale_of(__reduce_max_sync(~0u, peaks[row][lane % WARPS]));
     }
-    if constexpr (CONVERTED) {
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) {
-        #pragma unroll
-        for (int i = 0; i < 16; i++) {
-          uint2 gate = {0, 0};
-          if constexpr (PRE) gate = gate_before(item, row, i);
-          const uint2 v = converted(load_shared(own(i) + row * PLANE), gate, scale[row]);
-          store_shared(own(i) + row * PLANE, v.x, v.y);
-        }
-      }
-      __syncthreads();
-    }
-    if constexpr (POST && NEAR)
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) copy_row(post, post_whole, item, row, 0, 16, true);
 
     #pragma unroll 1
     for (int part = 0; part < 2; part++) {
@@ -141,7 +150,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
     for (int part = 0; part < 2; part++) columns_inverse(transform, table, twiddles, plane, warp + WARPS * part, lane);
     __syncthreads();
 
-    if constexpr (POST && NEAR) copies_done();
     #pragma unroll
     for (int row = 0; row < ROWS; row++) {
       const int b = item * ROWS + row;
@@ -149,12 +157,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(con
       u16* to = (u16*)row_of(y, b);
       const Factor factor = factor_of(SCALED ? gain / scale[row] : 1.f);
       const bool full = M < 128 && y_whole && length == N;
+      uint2 gate[16] = {};
+      if constexpr (POST) read_gate(post, post_whole, item, row, gate);
       #pragma unroll
       for (int i = 0; i < 16; i++) {
         const int n = 16 * M * i + 4 * tid;
-        uint2 v = load_shared(own(i) + row * PLANE), gate = {0, 0};
-        if constexpr (POST) gate = NEAR ? load_shared(behind(row, i)) : four_elements(row_of(post, b), n, length, post_whole);
-        if constexpr (SCALED) v = finished(v, gate, factor);
+        uint2 v = load_shared(own(i) + row * PLANE);
+        if constexpr (SCALED) v = finished(v, gate[i], factor);
         if (full) __stcs((uint2*)(to + n), v); else store_elements(to, n, length, y_whole, v);
       }
     }

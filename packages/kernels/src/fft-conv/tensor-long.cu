@@ -123,7 +123,7 @@ __device__ __forceinline__ bool even(const Rows& r, int length) { return ((((u64
 __device__ __forceinline__ void load_columns(u32 (&v)[16], const u16* row, const Place& at, int length, bool whole) {
   if (whole) {
     #pragma unroll
-    for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; v[p] = *(const u32*)(row + (n < length ? n : 0)); }
+    for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; v[p] = __ldcs((const u32*)(row + (n < length ? n : 0))); }
     #pragma unroll
     for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; if (n >= length) v[p] = 0; }
   } else {
@@ -249,7 +249,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_back_ha
       float a = (r ? im[0][p] : re[0][p]) * factor, c = (r ? im[1][p] : re[1][p]) * factor;
       if constexpr (POST) { a *= first(gate[p]); c *= second(gate[p]); }
       const u32 v = stored(a, c);
-      if (y_whole) { if (n < length) *(u32*)(to + n) = v; }
+      if (y_whole) { if (n < length) __stcs((u32*)(to + n), v); }
       else { if (n < length) to[n] = (u16)v; if (n + 1 < length) to[n + 1] = (u16)(v >> 16); }
     }
   }
