@@ -1,6 +1,17 @@
-// Long convolutions on the GPU, f16 in and out, beside PyTorch, FlashFFTConv where it is installed, and a copy of the same bytes.
+// Long convolutions on the GPU and their gradients, f16 in and out, beside PyTorch, FlashFFTConv where it is installed, what it took elsewhere, and
+// a copy of as many bytes as a call has to read and write.
 
-import { cast, compile, device, mul, narrow, random, type DType, type Tensor } from "@everlong/core";
+import {
+  cast,
+  compile,
+  device,
+  gradients,
+  mul,
+  narrow,
+  random,
+  type DType,
+  type Tensor,
+} from "@everlong/core";
 import type { CudaDevice } from "@everlong/device-cuda";
 import { fftConv, fftConvFilter, type FftConvFilter } from "@everlong/kernels";
 import { convolveExactly } from "./exact-convolution.ts";
@@ -19,15 +30,42 @@ interface Setting {
   readonly gated?: boolean;
   /** With the filter's spectrum made before. */
   readonly kept?: boolean;
+  /** The gradients of the sequences, the filter and the gates instead. */
+  readonly backward?: boolean;
 }
+
+/**
+ * Milliseconds of FlashFFTConv on an H100: circular f16 convolutions of the sizes below, measured, and gated ones from its README (which are
+ * given for 64 x 768 rows).
+ */
+const ELSEWHERE: Readonly<Record<"plain" | "gated", Readonly<Record<number, number>>>> = {
+  plain: {
+    1024: 0.227,
+    4096: 1.34,
+    8192: 3.16,
+    32_768: 5.46,
+    131_072: 8.55,
+    1_048_576: 10.9,
+    4_194_304: 19.6,
+  },
+  gated: { 1024: 0.29, 4096: 1.43, 8192: 3.58, 32_768: 26.3 / 4, 1_048_576: 1768.9 / 128 },
+};
+
+/** Sequences that a call reads and writes. */
+const streamsOf = ({ gated, backward }: Setting): number => (backward ? (gated ? 7 : 3) : gated ? 4 : 2);
 
 const gpu = (): CudaDevice => device("cuda") as CudaDevice;
 
 /** Waits in place: polling would round the time up. */
 const finish = (): void => gpu().engine.driver.synchronize(gpu().engine.stream);
 
-const nameOf = ({ length, batch, channels, mode, dtype = "f16", gated, kept }: Setting): string =>
-  `${mode} [${batch}, ${channels}, ${length}] ${dtype}${gated ? ", gated" : ""}${kept ? ", filter kept" : ""}`;
+const nameOf = ({ length, batch, channels, mode, dtype = "f16", gated, kept, backward }: Setting): string =>
+  [
+    `${mode} [${batch}, ${channels}, ${length}] ${dtype}`,
+    ...(gated ? ["gated"] : []),
+    ...(kept ? ["filter kept"] : []),
+    ...(backward ? ["gradients"] : []),
+  ].join(", ");
 
 /** Normal deviates made on the GPU. */
 function drawn(shape: readonly number[], seed: number, dtype: DType, scale = 1): Tensor {
@@ -64,12 +102,61 @@ function copyPeer(bytes: number): Peer {
   };
 }
 
+/** What a call took on another machine. */
+function publishedPeer(ms: number | undefined): Peer {
+  const run = (): Promise<number> => Promise.resolve(ms! * CALLS);
+  return {
+    name: "FlashFFTConv, published",
+    prepare: () => Promise.resolve(ms === undefined ? "no figure for this size" : { run, close: () => {} }),
+  };
+}
+
+const relative = (off: number, size: number): number => Math.sqrt(off / size);
+
+const rowOf = async (t: Tensor, b: number, channel: number): Promise<Float32Array> =>
+  (await cast(narrow(narrow(t, 0, b, b + 1), 1, channel, channel + 1), "f32").data()) as Float32Array;
+
+/** Lags at which the filter's gradient is compared. */
+const LAGS = 64;
+
+/** The larger relative error of du, on the first and last rows of a channel, and dk, at some lags. */
+async function gradientErrorOf(setting: Setting, inputs: Inputs, found: readonly Tensor[]): Promise<number> {
+  const { channels, batch, length, mode } = setting;
+  const channel = channels - 1;
+  const circular = mode === "circular";
+  const taps = (await narrow(inputs.k, 0, channel, channel + 1).data()) as Float32Array;
+  const dk = (await narrow(found[1]!, 0, channel, channel + 1).data()) as Float32Array;
+  const lags = Array.from({ length: LAGS }, (_, i) => Math.floor(((i + 0.5) * length) / LAGS));
+  const sums = lags.map(() => 0);
+  let [off, size] = [0, 0];
+  for (let b = 0; b < batch; b++) {
+    const [pre, post] = await Promise.all(inputs.gates.map((g) => rowOf(g, b, channel)));
+    const z = Float64Array.from(await rowOf(inputs.u[0]!, b, channel), (x, t) => x * (pre?.[t] ?? 1));
+    const dc = Float64Array.from(await rowOf(inputs.dy, b, channel), (x, t) => x * (post?.[t] ?? 1));
+    lags.forEach((lag, i) => {
+      for (let t = circular ? 0 : lag; t < length; t++)
+        sums[i]! += dc[t]! * z[t < lag ? t - lag + length : t - lag]!;
+    });
+    if (b > 0 && b < batch - 1) continue;
+    // The adjoint goes backwards in time.
+    const dz = convolveExactly(dc.toReversed(), taps, circular).toReversed();
+    const du = await rowOf(found[0]!, b, channel);
+    for (let t = 0; t < length; t++) {
+      const want = dz[t]! * (pre?.[t] ?? 1);
+      off += (du[t]! - want) ** 2;
+      size += want ** 2;
+    }
+  }
+  const wrong = lags.reduce((n, lag, i) => n + (dk[lag]! - sums[i]!) ** 2, 0);
+  const all = sums.reduce((n, x) => n + x * x, 0);
+  return Math.max(relative(off, size), relative(wrong, all));
+}
+
 /** The relative error of `y` on the first and last rows of a channel. */
 async function errorOf(setting: Setting, inputs: Inputs, y: Tensor): Promise<number> {
   const { channels, batch, length, mode } = setting;
   const channel = channels - 1;
-  const row = async (t: Tensor, b: number): Promise<ArrayLike<number>> =>
-    (await cast(narrow(narrow(t, 0, b, b + 1), 1, channel, channel + 1), "f32").data()) as Float32Array;
+  const row = (t: Tensor, b: number): Promise<Float32Array> => rowOf(t, b, channel);
   const taps = (await narrow(inputs.k, 0, channel, channel + 1).data()) as Float32Array;
   let [off, size] = [0, 0];
   for (const b of [0, batch - 1]) {
@@ -82,7 +169,7 @@ async function errorOf(setting: Setting, inputs: Inputs, y: Tensor): Promise<num
       size += want[t]! ** 2;
     }
   }
-  return Math.sqrt(off / size);
+  return relative(off, size);
 }
 
 interface Inputs {
@@ -90,13 +177,25 @@ interface Inputs {
   readonly u: readonly Tensor[];
   readonly k: Tensor;
   readonly gates: readonly Tensor[];
+  readonly dy: Tensor;
 }
 
 function convolutionCase(setting: Setting): BenchCase {
-  const { length, batch, channels, mode, dtype = "f16", gated = false, kept = false } = setting;
+  const {
+    length,
+    batch,
+    channels,
+    mode,
+    dtype = "f16",
+    gated = false,
+    kept = false,
+    backward = false,
+  } = setting;
   const shape = [batch, channels, length];
   const bytes = 2 * batch * channels * length;
-  const work = `fftconv ${mode} ${gated ? "gated" : "plain"} ${length} ${batch} ${channels} ${CALLS}`;
+  const kind = gated ? "gated" : "plain";
+  const work = `${backward ? "fftconv-gradients" : "fftconv"} ${mode} ${kind} ${length} ${batch} ${channels} ${CALLS}`;
+  const published = mode === "circular" && !backward ? ELSEWHERE[kind][length] : undefined;
   return {
     name: nameOf(setting),
     unit: "ms",
@@ -104,9 +203,10 @@ function convolutionCase(setting: Setting): BenchCase {
     tolerance: dtype === "bf16" ? 3e-3 : 1.5e-3,
     repeats: 5,
     peers: [
-      copyPeer(bytes),
+      copyPeer((bytes * streamsOf(setting)) / 2),
       cudaConvolutionPeer("torch", `torch ${work}`),
       cudaConvolutionPeer("FlashFFTConv", `flash ${work}`),
+      publishedPeer(published),
     ],
     prepare: async () => {
       const sets = bytes < 1e8 ? 3 : bytes < 5e8 ? 2 : 1;
@@ -114,25 +214,29 @@ function convolutionCase(setting: Setting): BenchCase {
         u: Array.from({ length: sets }, (_, i) => drawn(shape, i + 1, dtype)),
         k: drawn([channels, length], 11, "f32", 1 / Math.sqrt(length)),
         gates: gated ? [drawn(shape, 12, dtype), drawn(shape, 13, dtype)] : [],
+        dy: backward ? drawn(shape, 14, dtype) : drawn([1], 14, dtype),
       };
       const filter = kept ? fftConvFilter(inputs.k, length, { mode, dtype }) : undefined;
       // Made now, and not again within every call.
       const operand = filter ? (compile((s: Tensor) => mul(s, 1))(filter.spectrum) as Tensor) : inputs.k;
-      const fn = compile((u: Tensor, k: Tensor, ...g: Tensor[]) => {
+      const fn = compile((u: Tensor, k: Tensor, dy: Tensor, ...g: Tensor[]) => {
         const gates = gated ? { preGate: g[0]!, postGate: g[1]! } : {};
         const ready: FftConvFilter | undefined = filter && { ...filter, spectrum: k };
-        return ready ? fftConv(u, ready, gates) : fftConv(u, k, { mode, ...gates });
+        const y = ready ? fftConv(u, ready, gates) : fftConv(u, k, { mode, ...gates });
+        return backward ? gradients([y], [u, k, ...g], [dy]) : [y];
       });
-      const once = (i: number): Tensor => fn(inputs.u[i % sets]!, operand, ...inputs.gates) as Tensor;
+      const once = (i: number): Tensor[] =>
+        fn(inputs.u[i % sets]!, operand, inputs.dy, ...inputs.gates) as Tensor[];
       return {
         run: () => {
-          for (let i = 0; i < CALLS; i++) once(i)[Symbol.dispose]();
+          for (let i = 0; i < CALLS; i++) for (const t of once(i)) t[Symbol.dispose]();
           finish();
         },
-        error: () => errorOf(setting, inputs, once(0)),
+        error: () =>
+          backward ? gradientErrorOf(setting, inputs, once(0)) : errorOf(setting, inputs, once(0)[0]!),
         close: () => {
           fn.dispose();
-          for (const t of [...inputs.u, inputs.k, operand, ...inputs.gates]) t[Symbol.dispose]();
+          for (const t of [...inputs.u, inputs.k, operand, inputs.dy, ...inputs.gates]) t[Symbol.dispose]();
         },
       };
     },
@@ -147,16 +251,31 @@ const SIZES: readonly (readonly [length: number, batch: number, channels: number
   [32_768, 16, 768],
   [131_072, 8, 384],
   [1_048_576, 8, 48],
+  [4_194_304, 8, 16],
 ];
 
 export const cudaConvolutionCases = (): BenchCase[] =>
   [
     ...SIZES.flatMap(([length, batch, channels]): Setting[] => {
       const circular = { length, batch, channels, mode: "circular" } as const;
-      return [circular, { ...circular, kept: true }, { ...circular, mode: "causal" }];
+      return [
+        circular,
+        { ...circular, kept: true },
+        { ...circular, mode: "causal" },
+        { ...circular, backward: true },
+      ];
     }),
-    { length: 1024, batch: 64, channels: 768, mode: "circular", gated: true } as const,
-    { length: 4096, batch: 64, channels: 768, mode: "causal", gated: true } as const,
+    ...[1024, 4096, 8192].flatMap((length): Setting[] => {
+      const gated = { length, batch: 64, channels: 768, mode: "circular", gated: true } as const;
+      return [gated, { ...gated, mode: "causal" }];
+    }),
+    { length: 32_768, batch: 16, channels: 768, mode: "circular", gated: true } as const,
+    { length: 1_048_576, batch: 8, channels: 48, mode: "circular", gated: true } as const,
+    { length: 1024, batch: 64, channels: 768, mode: "causal", backward: true } as const,
+    { length: 4096, batch: 64, channels: 768, mode: "causal", backward: true } as const,
+    { length: 4096, batch: 64, channels: 768, mode: "causal", kept: true } as const,
+    { length: 4096, batch: 64, channels: 768, mode: "causal", gated: true, backward: true } as const,
+    { length: 6000, batch: 63, channels: 768, mode: "causal", backward: true } as const,
     { length: 4096, batch: 64, channels: 768, mode: "circular", dtype: "bf16" } as const,
     { length: 1536, batch: 63, channels: 768, mode: "causal" } as const,
     { length: 6000, batch: 63, channels: 768, mode: "causal" } as const,
