@@ -21,6 +21,7 @@ test("case names are unique; shapes fit their ops; every cost is counted", () =>
 const LOOPS = ["chunked-conv", "chunked-conv-filter-grad"];
 /** Ops that spare launches, or passes over half-precision values, where only GPUs have either; CPUs run their parts. */
 const FOR_GPUS = [
+  "fft-conv-backward",
   "gate",
   "gate-grad",
   "global-norm",
