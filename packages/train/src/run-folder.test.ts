@@ -43,7 +43,10 @@ test("the lock of a process that was killed is taken over; that of another machi
   const lock = (host: string): void =>
     writeFileSync(join(path, "lock"), JSON.stringify({ pid: gone, host, since: "then" }));
   lock(hostname());
+  writeFileSync(join(path, `best.safetensors.${gone}.partial`), "half");
   const folder = new RunFolder(path);
+  // What it was writing is gone too.
+  expect(readdirSync(path)).toEqual(["lock", "log.jsonl"].filter((f) => existsSync(join(path, f))));
   expect(JSON.parse(readFileSync(join(path, "lock"), "utf8"))).toMatchObject({ pid: process.pid });
   folder.close();
   expect(existsSync(join(path, "lock"))).toBe(false);

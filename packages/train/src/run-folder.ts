@@ -1,7 +1,7 @@
 // A folder for one run: its lock, log, TensorBoard events and checkpoint. A run killed at any moment leaves a folder from
 // which it goes on.
 
-import { existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { checkOptions, ConfigError, DataError } from "@everlong/core";
@@ -40,6 +40,9 @@ export class RunFolder {
     mkdirSync(path, { recursive: true });
     takeLock(this.#file("lock"), path);
     try {
+      // What killed processes were writing; whoever holds the lock is the only one that writes.
+      for (const name of readdirSync(path))
+        if (name.endsWith(".partial")) rmSync(this.#file(name), { force: true });
       this.log = new RunLog(this.#file("log.jsonl"));
       this.#events = options.tensorboard ? new TensorBoardLog(path) : undefined;
     } catch (error) {

@@ -1,7 +1,7 @@
 // The benchmark's promise: killed at any moment and started again, it ends with what an undisturbed run ends with.
 
 import { spawn, spawnSync, type ChildProcess } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -85,6 +85,34 @@ test.each(["off", "on"])(
     expect([report.trained, report.scores.length]).toEqual([0, 2]);
   },
 );
+
+test("a single run goes on from its folder too, log and result as if it had never stopped", async () => {
+  const begin = (out: string): ChildProcess => {
+    const sizes = ["--vocab-size", "8", "--seq-len", "16", "--train-rows", "640", "--test-rows", "64"];
+    const recipe = ["--batch", "16", "--dim", "32", "--epochs", "12", "--checkpoint-every", "0"];
+    const args = ["--conditions=everlong-source", MAIN, "mad", "run", "--layers", "mA", "M"];
+    return spawn(process.execPath, [...args, ...sizes, ...recipe, "--out", out], { stdio: "ignore" });
+  };
+  const [calm, rough] = [join(folder, "calm"), join(folder, "rough")];
+  expect(await ended(begin(calm))).toBe(0);
+  const log = (out: string): string =>
+    existsSync(join(out, "log.jsonl")) ? readFileSync(join(out, "log.jsonl"), "utf8") : "";
+  let kills = 0;
+  for (const lines of [2, 5, 9]) {
+    const child = begin(rough);
+    const end = ended(child);
+    while (child.exitCode === null && log(rough).split("\n").length <= lines) await sleep(2);
+    child.kill("SIGKILL");
+    if ((await end) === null) kills++;
+  }
+  expect(kills).toBe(3);
+  expect(await ended(begin(rough))).toBe(0);
+  const result = (out: string): unknown =>
+    (JSON.parse(readFileSync(join(out, "result.json"), "utf8")) as CellResult).runs;
+  expect(result(rough)).toEqual(result(calm));
+  expect(log(rough)).toBe(log(calm));
+  expect(readdirSync(rough).toSorted().join()).toBe(readdirSync(calm).toSorted().join());
+});
 
 test("a search goes on where it was, and refuses other options", () => {
   const search = (store: string, ...more: string[]): ReturnType<typeof spawnSync> =>
