@@ -37,6 +37,7 @@ checkOp(meanCrossEntropyOp, {
     { inputs: [[2, 3, 33], targets([2, 3], 33)], params: { ignoreIndex: 2, labelSmoothing: 0.1 } },
     { inputs: [[5, 17], mixed], params: { ignoreIndex: -100, labelSmoothing: 0.3 } },
   ],
+  dtypes: ["f32", "bf16"],
   strict: false,
   secondOrder: true,
 });

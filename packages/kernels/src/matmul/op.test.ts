@@ -108,6 +108,7 @@ checkOp(linearWeightGradOp, {
       params: { bias: false },
     },
   ],
+  dtypes: ["f32", "bf16"],
   strict: false,
   secondOrder: true,
 });
