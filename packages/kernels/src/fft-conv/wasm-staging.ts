@@ -4,8 +4,8 @@
 
 import type { FunctionBuilder, FunctionRef, I32, ModuleBuilder, Value, Vec } from "@everlong/wasm";
 
-/** Groups of channels that share a cache line. */
-export const clusterOf = (width: number): number => 4 / width;
+/** Groups of channels taken together: two cache lines, since every row of channels is on a page of its own where they are many. */
+export const clusterOf = (width: number): number => 8 / width;
 
 /** The moves of a module; `gather` and `scatter` take one group or several, whose sequences are `distance` bytes apart. */
 export interface Staging {
@@ -195,19 +195,27 @@ function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
     module.target.width === 2
       ? ([defineWideRows(module, into, false), defineWideRows(module, into, true)] as const)
       : undefined;
-  const cluster = clusterOf(module.target.width);
-  const columns = [1, cluster].map((g) => [
-    defineColumns(module, into, false, g),
-    defineColumns(module, into, true, g),
-  ]) as [[FunctionRef, FunctionRef], [FunctionRef, FunctionRef]];
+  interface Columns {
+    readonly groups: number;
+    readonly plain: FunctionRef;
+    readonly gated: FunctionRef;
+  }
+  const columnsOf = (groups: number): Columns => ({
+    groups,
+    plain: defineColumns(module, into, false, groups),
+    gated: defineColumns(module, into, true, groups),
+  });
+  const one = columnsOf(1);
+  const several: Columns[] = [];
+  for (let groups = clusterOf(module.target.width); groups > 1; groups /= 2) several.push(columnsOf(groups));
   const group = module.define(into ? "gatherGroup" : "scatterGroup", { params: [...PARAMS] }, (f, ...p) => {
     const [lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count] = p;
     const isFull = f.i32.eq(present, f.lanes);
     const either = (one: () => void, other: () => void): void => f.if(gate, other, one);
     const asColumns = (pitch: I32, gatePitch: I32): void =>
       either(
-        () => f.call(columns[0][0], tensor, pitch, 0, 0, count, lanes, 0),
-        () => f.call(columns[0][1], tensor, pitch, gate, gatePitch, count, lanes, 0),
+        () => f.call(one.plain, tensor, pitch, 0, 0, count, lanes, 0),
+        () => f.call(one.gated, tensor, pitch, gate, gatePitch, count, lanes, 0),
       );
     const asRows = (): void => {
       if (wide) {
@@ -254,13 +262,23 @@ function defineMove(module: ModuleBuilder, into: boolean): FunctionRef {
     const [lanes, tensor, channel, time, gate, gateChannel, gateTime, present, count, distance] = p;
     const noGate = f.i32.eqz(gate);
     const columnsFit = f.i32.and(f.i32.eq(channel, 4), f.i32.or(noGate, f.i32.eq(gateChannel, 4)));
-    f.if(f.i32.and(columnsFit, f.i32.eq(present, cluster * f.lanes)), () => {
-      f.if(
-        gate,
-        () => f.call(columns[1][1], tensor, time, gate, gateTime, count, lanes, distance),
-        () => f.call(columns[1][0], tensor, time, 0, 0, count, lanes, distance),
-      );
-      f.return();
+    f.if(columnsFit, () => {
+      for (const { groups, plain, gated } of several) {
+        const wide = groups * f.lanes;
+        f.if(f.i32.geU(present, wide), () => {
+          f.if(
+            gate,
+            () => {
+              f.call(gated, tensor, time, gate, gateTime, count, lanes, distance);
+              f.advance(gate, 4 * wide);
+            },
+            () => f.call(plain, tensor, time, 0, 0, count, lanes, distance),
+          );
+          f.advance(tensor, 4 * wide);
+          f.advance(lanes, f.i32.mul(distance, groups));
+          f.advance(present, -wide);
+        });
+      }
     });
     f.loop(0, present, f.lanes, (first) => {
       const left = f.i32.sub(present, first);

@@ -156,7 +156,7 @@ function planOf(
   const flag = (x: boolean): number => (x ? 1 : 0);
   const lanes = 4 * target.width;
   // very long sequences would need too much scratch memory side by side
-  const cluster = columns && channels > lanes && size <= 2 ** 20 ? clusterOf(target.width) : 1;
+  const cluster = columns && channels > lanes && size <= 2 ** 19 ? clusterOf(target.width) : 1;
   // blocks are as long as what their transforms hold
   const sequenceBoth = length > size || cut.count > 1;
   const behind = adjoint ? origin : taps - 1 - origin;

@@ -12,7 +12,7 @@ import { samplingOf, tableOf } from "./sampling.ts";
 import { LOW_ARGS, buildLowFrequency, lowScratch, samplingWords, type LowArg } from "./wasm-kernel.ts";
 
 /** Beyond this many points clusters would need too much scratch memory side by side. */
-const CLUSTERED = 2 ** 20;
+const CLUSTERED = 2 ** 19;
 
 /** `(u, k, preGate?, postGate?) -> y`, see `lowFrequencyConvOp`. */
 export const lowFrequencyConvWasm: WasmSource<LowFrequencyConvParams> = {
