@@ -91,9 +91,9 @@ export class LoweringDevice implements Device {
         const storage = program.buffers.map((b): TypedArray => {
           if (b.role.kind === "input") return (inputs[b.role.index] as HostBuffer).data.slice();
           if (b.role.kind === "constant") return b.role.data;
-          return DTYPES[b.dtype].array(b.bytes / DTYPES[b.dtype].bytes);
+          return this.fresh(b.dtype, b.bytes);
         });
-        if (this.computes) for (const step of program.steps) runStepReference(step, storage);
+        if (this.computes) for (const step of program.steps) this.runStep(step, storage);
         const results: Buffer[] = [];
         program.buffers.forEach((b, i) => {
           if (b.role.kind === "output") results[b.role.index] = new HostBuffer(this, storage[i]!);
@@ -103,6 +103,15 @@ export class LoweringDevice implements Device {
       describe: () => "",
       dispose: () => {},
     };
+  }
+
+  /** Memory for a buffer of a program. */
+  protected fresh(dtype: DType, bytes: number): TypedArray {
+    return DTYPES[dtype].array(bytes / DTYPES[dtype].bytes);
+  }
+
+  protected runStep(step: Step, storage: TypedArray[]): void {
+    runStepReference(step, storage);
   }
 
   private collect(program: Program): void {

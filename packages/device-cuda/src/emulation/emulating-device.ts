@@ -1,0 +1,146 @@
+// A device that lowers to CUDA and runs the kernels on the CPU, compiled by g++ (`cuda-on-cpu.h`): indices, barriers, table and argument words
+// of fused ops' kernels are checked where there is no GPU. Other steps, and those whose kernels hold inline assembly (tensor cores, the copy engine) take the
+// values of their reference. Slow: a fiber a thread.
+
+import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { DeviceError, DTYPES, type DType, type Step, type TypedArray } from "@everlong/core";
+import type { CudaStep, CudaTarget, CudaWord } from "@everlong/kernels/cuda";
+import { wholeSource } from "../kernel-cache.ts";
+import type { Lowered } from "../lowered.ts";
+import { H100, LoweringDevice } from "../lowering-device.ts";
+import { lower } from "../lowering.ts";
+
+const HEADER = fileURLToPath(new URL("./cuda-on-cpu.h", import.meta.url));
+const WORD = 8;
+/** Bytes of the stacks of a block's fibers; as in the header. */
+const STACKS = 1024 * 64 * 1024;
+/** Compiled once, with the same options as the kernels. */
+const OPTIONS = ["-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off"];
+
+/** The prelude's conversions, which are assembly on a GPU. */
+const CONVERSIONS: readonly (readonly [RegExp, string])[] = [
+  [/asm\("cvt\.f32\.f16 .*?\(x\.bits\)\);/g, "y = emulation::from_half(x.bits);"],
+  [/asm\("cvt\.rn\.f16\.f32 .*?\(x\)\);/g, "d.bits = emulation::to_half(x);"],
+  [/asm\("cvt\.rn\.bf16\.f32 .*?\(x\)\);/g, "d.bits = emulation::to_bfloat(x);"],
+  [/asm\("cvt\.rzi\.s32\.f32 .*?\(x\)\);/g, "y = emulation::to_int(x);"],
+];
+
+type Launch = (words: DataView, sizes: Uint32Array, sharedBytes: number, stacks: Uint8Array) => number;
+interface Koffi {
+  load(path: string): { func(signature: string): Launch };
+  address(value: ArrayBufferView): bigint;
+}
+
+/** Without the vendor's library. */
+const launchesOf = (steps: Lowered["steps"]): CudaStep[] =>
+  steps.flatMap((s) => ("library" in s ? launchesOf(s.otherwise) : [s]));
+
+export class EmulatingDevice extends LoweringDevice {
+  /** Launches that ran on the CPU. */
+  launches = 0;
+  private readonly folder: string;
+  private readonly koffi: Koffi = createRequire(import.meta.url)("koffi") as Koffi;
+  private readonly stacks = new Uint8Array(new ArrayBuffer(STACKS));
+  private readonly built = new Map<string, Launch | undefined>();
+
+  /** @param folder for compiled kernels, which are found again */
+  constructor(folder: string, target: CudaTarget = H100) {
+    super({ target });
+    this.folder = folder;
+    mkdirSync(folder, { recursive: true });
+    const header = join(folder, "cuda-on-cpu.h");
+    if (existsSync(`${header}.gch`)) return;
+    copyFileSync(HEADER, header);
+    execFileSync("g++", [...OPTIONS, "-x", "c++-header", "-o", `${header}.gch`, header], { stdio: "pipe" });
+  }
+
+  /** Fresh memory is full of NaN, so that reading what nobody wrote shows. */
+  protected override fresh(dtype: DType, bytes: number): TypedArray {
+    const memory = DTYPES[dtype].array(bytes / DTYPES[dtype].bytes);
+    new Uint8Array(memory.buffer).fill(0xff);
+    return memory;
+  }
+
+  protected override runStep(step: Step, storage: TypedArray[]): void {
+    // Generated loops are many, and each would be compiled.
+    const lowered = step.kind === "fused" ? lower(step, this.target) : undefined;
+    if (lowered === undefined || typeof lowered === "string") return super.runStep(step, storage);
+    const launches = launchesOf(lowered.steps);
+    const kernels = launches.map((l) => this.kernel(l));
+    if (kernels.includes(undefined)) return super.runStep(step, storage);
+    const temps = lowered.temps.map((bytes) => new Uint8Array(new ArrayBuffer(bytes)).fill(0xff));
+    launches.forEach((launch, i) => {
+      const tables = (launch.tables ?? []).map((table) => {
+        const memory = new DataView(new ArrayBuffer(table.bytes));
+        const { fill } = table;
+        fill(memory);
+        return memory;
+      });
+      const words = this.words(launch.args, lowered, { storage, temps, tables });
+      const sizes = Uint32Array.from([...launch.grid, ...launch.block]);
+      if (kernels[i]!(words, sizes, launch.sharedBytes ?? 0, this.stacks) !== 0)
+        throw new DeviceError("cuda", `threads of ${launch.kernel.entry} wait for each other for ever`);
+      this.launches++;
+    });
+  }
+
+  private words(
+    args: readonly CudaWord[],
+    lowered: Lowered,
+    memory: {
+      readonly storage: readonly TypedArray[];
+      readonly temps: readonly Uint8Array[];
+      readonly tables: readonly DataView[];
+    },
+  ): DataView {
+    const words = new DataView(new ArrayBuffer(WORD * args.length));
+    const place = (word: Exclude<CudaWord, number | { readonly f32: number }>): ArrayBufferView => {
+      if ("table" in word) return memory.tables[word.table]!;
+      if ("temp" in word) return memory.temps[word.temp]!;
+      const operand = "input" in word ? lowered.inputs[word.input] : lowered.outputs[word.output];
+      return memory.storage[operand!.buffer]!;
+    };
+    args.forEach((word, i) => {
+      if (typeof word === "number") words.setBigInt64(WORD * i, BigInt(word), true);
+      else if ("f32" in word) words.setFloat32(WORD * i, word.f32, true);
+      else {
+        const offset = "table" in word ? 0 : (word.byteOffset ?? 0);
+        words.setBigUint64(WORD * i, this.koffi.address(place(word)) + BigInt(offset), true);
+      }
+    });
+    return words;
+  }
+
+  /** The compiled kernel, or undefined where it holds assembly. */
+  private kernel({ kernel, args }: CudaStep): Launch | undefined {
+    if (!this.built.has(kernel.key)) this.built.set(kernel.key, this.compile(kernel, args));
+    return this.built.get(kernel.key);
+  }
+
+  private compile(kernel: CudaStep["kernel"], args: readonly CudaWord[]): Launch | undefined {
+    let source = wholeSource(kernel);
+    for (const [assembly, call] of CONVERSIONS) source = source.replace(assembly, call);
+    if (/\basm\b/.test(source)) return undefined;
+    source = source.replace(
+      /extern __shared__ (?:__align__\(\d+\) )?([\w ]+?)\s*(\w+)\[\];/g,
+      "\n#define $2 (($1*)emulation::dynamic_shared)\n",
+    );
+    const text = `#include "cuda-on-cpu.h"
+${source}
+extern "C" int run(void* words, unsigned int* sizes, uint64_t shared, void* stacks) {
+  return emulation::launch([&] { ${kernel.entry}(*(Words<${args.length}>*)words); }, sizes, shared, stacks);
+}
+`;
+    const name = join(this.folder, createHash("sha256").update(text).digest("hex").slice(0, 24));
+    if (!existsSync(`${name}.so`)) {
+      writeFileSync(`${name}.cpp`, text);
+      execFileSync("g++", [...OPTIONS, "-shared", "-o", `${name}.so`, `${name}.cpp`], { stdio: "pipe" });
+    }
+    return this.koffi.load(`${name}.so`).func("int run(void *, void *, uint64_t, void *)");
+  }
+}
