@@ -3,21 +3,25 @@
 
 import {
   broadcastTo,
+  cast,
+  Complex,
   concat,
+  iota,
+  irfft,
+  less,
   narrow,
   pad,
   permute,
   reshape,
   squeeze,
-  tensor,
   unsqueeze,
+  zerosLike,
   type Tensor,
 } from "@everlong/core";
 import { fftConv } from "../fft-conv/fft-conv.ts";
 import { axesOf } from "../fft-conv/sequences.ts";
 import { named, wideDtype } from "../inputs.ts";
 import type { LowFrequencyConvParams } from "./op.ts";
-import { sumOfWaves } from "./reference.ts";
 
 export function lowFrequencyByWaves(inputs: readonly Tensor[], params: LowFrequencyConvParams): Tensor[] {
   const { u, k, preGate, postGate } = named(params.inputs, inputs);
@@ -31,7 +35,9 @@ export function lowFrequencyByWaves(inputs: readonly Tensor[], params: LowFreque
     [0, 0],
     [0, n - taps],
   ]);
-  const waves = tensor(sumOfWaves(n, bins - 1), [1, n], { dtype: wideDtype(u!.dtype), device: k!.device });
+  // Recorded arithmetic: decompositions hold no values of their own.
+  const kept = cast(less(iota([1, length + 1], 1, { device: k!.device }), bins), wideDtype(u!.dtype));
+  const waves = irfft(new Complex(kept, zerosLike(kept)), { n });
   const filtered = (): Tensor =>
     squeeze(fftConv(unsqueeze(wide, 0), broadcastTo(waves, [channels, n]), { mode: "circular" }), 0);
   const period = bins > length ? wide : filtered();

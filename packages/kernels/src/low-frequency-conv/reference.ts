@@ -6,7 +6,7 @@ import { named } from "../inputs.ts";
 import type { LowFrequencyConvParams } from "./op.ts";
 
 /** `1/n sum over |b| <= last of exp(2 pi i b t / n)` for t < n, a Dirichlet kernel. */
-export function sumOfWaves(n: number, last: number): Float64Array {
+function sumOfWaves(n: number, last: number): Float64Array {
   return Float64Array.from({ length: n }, (_, t) =>
     t === 0
       ? (2 * last + 1) / n
