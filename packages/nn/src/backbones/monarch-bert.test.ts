@@ -43,7 +43,20 @@ test("lookups do not train the token of padding; the head does", async () => {
   expect(await row(hidden, 3)).toBe(0);
   expect(await row(hidden, 8)).toBeGreaterThan(1e-6);
   expect(await row((model) => narrow(model.forward(a), 2, 3, 4), 3)).toBeGreaterThan(1e-6);
-  expect(make({ gated: false }).bert.encoder.layer[0]!.mlp.gatedLayers.outputs).toBe(32);
+  expect(make({ gated: false }).bert.encoder.layer[0]!.mlp.wo.weight.shape).toEqual([4, 2, 8]);
+});
+
+test("dense maps are matrices, whose product is that of one block", async () => {
+  const [dense, one] = [make({ blocks: "dense", inner: 12 }), make({ blocks: 1, inner: 12 })];
+  expect(dense.bert.encoder.layer[1]!.mlp.gatedLayers.weight.shape).toEqual([24, 8]);
+  expect(dense.bert.encoder.layer[1]!.mlp.gatedLayers.bias).toBeUndefined();
+  const other = make({ blocks: "dense", inner: 12, key: random.key(5) });
+  expect(await distance(dense.forward(ids(2, 9)), other.forward(ids(2, 9)))).toBeGreaterThan(1e-3);
+  const state = [...stateDict(one)].map(
+    ([name, value]) => [name, name.includes(".mlp.") && value.rank === 3 ? value.squeeze(0) : value] as const,
+  );
+  loadState(other, state);
+  expect(await distance(other.forward(ids(2, 9)), one.forward(ids(2, 9)))).toBeLessThan(1e-12);
 });
 
 test("every position sees both sides; a masked token's loss is finite", async () => {

@@ -34,8 +34,8 @@ export interface MonarchBertOptions {
   readonly layers?: number;
   /** Inner width of the channel mixers. Default 4 D. */
   readonly inner?: number;
-  /** Blocks of their maps. Default 4. */
-  readonly blocks?: number;
+  /** Blocks of their maps; "dense" makes them plain matrices. Default 4. */
+  readonly blocks?: number | "dense";
   /** Channel mixers are gated linear units. Default true. */
   readonly gated?: boolean;
   /** The token of padding, whose embedding lookups do not train. Default none. */

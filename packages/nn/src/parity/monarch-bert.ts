@@ -26,6 +26,7 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
       "hyena_w_mod",
       "hyena_wd",
       "hyena_lr_pos_emb",
+      "use_monarch_mlp",
       "monarch_mlp_nblocks",
       "use_positional_encodings",
       "use_glu_mlp",
@@ -43,7 +44,6 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
     ],
     only: {
       monarch_mixer_sequence_mixing: [true],
-      use_monarch_mlp: [true],
       hidden_act: ["gelu"],
     },
   });
@@ -55,7 +55,7 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
     maxLength: numberOr(args, "long_conv_l_max", maxLength),
     layers: required(args, "num_hidden_layers"),
     inner: required(args, "intermediate_size"),
-    blocks: numberOr(args, "monarch_mlp_nblocks", 4),
+    blocks: booleanOr(args, "use_monarch_mlp", true) ? numberOr(args, "monarch_mlp_nblocks", 4) : "dense",
     gated: booleanOr(args, "use_glu_mlp", true),
     paddingToken: numberOr(args, "pad_token_id", 0),
     segments: numberOr(args, "type_vocab_size", 2),
