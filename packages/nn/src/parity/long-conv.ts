@@ -1,7 +1,9 @@
 // Long convolutions with free filters as safari and its standalone file construct them.
 
-import { ConfigError, random, transpose, type Tensor } from "@everlong/core";
+import { ConfigError, ShapeError, random, transpose, type Tensor } from "@everlong/core";
 import type { LongKernelSettings } from "../filters/long-kernel.ts";
+import { activate, activationName, isGated } from "../layers/activation.ts";
+import { Linear } from "../layers/linear.ts";
 import { H3Conv } from "../mixers/h3-conv.ts";
 import { LongConv } from "../mixers/long-conv.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
@@ -52,6 +54,18 @@ const transposedIf =
 const rename = (key: string): string | undefined =>
   key === "D" ? "skip" : key.replace("output_linear.0.", "output_linear.");
 
+const outputMap = (inputs: number, dim: number, activation: string): Linear =>
+  new Linear({ key: random.key(0), inputs, outputs: isGated(activationName(activation)) ? 2 * dim : dim });
+
+/** `[B, C D, T]` to `[B, D, T / 2]`: a gate of later times on earlier ones before the output map. */
+function gatedOverTime(y: Tensor, map: Linear | undefined, activation: string | null): Tensor {
+  const time = y.shape[2]!;
+  if (time % 2 !== 0)
+    throw new ShapeError("parity", "a gate over time needs an even length", { got: `${time}` });
+  const z = activate("glu", y);
+  return map ? transpose(activate(activationName(activation!), map.forward(transpose(z)))) : z;
+}
+
 function longConv({ args, json }: ParityRequest): ParityModule {
   checkArguments(args, {
     used: [
@@ -69,34 +83,47 @@ function longConv({ args, json }: ParityRequest): ParityModule {
     only: { block_fft_conv: [false], block_fft_conv_args: [] },
   });
   const activation = activationOr(args, "activation", "gelu");
+  const outputActivation = args["postact"] === null ? null : stringOr(args, "postact", "glu");
+  const transposed = booleanOr(args, "transposed", true);
   // The original halves whichever axis comes last, and its output map fits only where that is time.
-  if (activation.startsWith("glu"))
-    throw new ConfigError("parity", `unsupported: argument "activation" ${activation}`);
+  const halvesTime = activation === "glu" && transposed;
+  if (activation.startsWith("glu") && !halvesTime && !(activation === "glu" && outputActivation === null))
+    throw new ConfigError("parity", `unsupported: argument "activation" ${activation}`, {
+      hint: "The output map fits halved times only: transposed true, or postact null.",
+    });
   const { lengths, rate } = callNumbers(json);
   const twoSided = booleanOr(args, "bidirectional", false);
   const folded = !booleanOr(args, "causal", true);
-  if (twoSided && folded)
-    throw new ConfigError("parity", 'unsupported: argument "causal" with "bidirectional"', { got: "false" });
+  // Either side of filters that are neither causal nor one-sided is twice as long; the period stays.
+  const stretch = twoSided && folded ? 2 : 1;
+  const [dim, channels] = [required(args, "d_model"), numberOr(args, "channels", 1)];
   const module = new LongConv({
     key: random.key(0),
-    dim: required(args, "d_model"),
-    maxLength: numberOr(args, "l_max", 1024),
-    channels: numberOr(args, "channels", 1),
+    dim,
+    maxLength: stretch * numberOr(args, "l_max", 1024),
+    channels,
     sides: twoSided ? "two-sided" : folded ? "folded" : "causal",
-    activation,
-    outputActivation: args["postact"] === null ? null : stringOr(args, "postact", "glu"),
+    activation: halvesTime ? "identity" : activation,
+    outputActivation: halvesTime ? null : outputActivation,
     filter: filterSettings(args),
     compat: "short-period",
   });
-  const apply = transposedIf(booleanOr(args, "transposed", true), (x) =>
-    module.forward(x, lengths ? { mask: prefixMask(lengths, x) } : {}, rate),
+  const convolved = transposedIf(transposed, (x) =>
+    module.forward(x, lengths ? { mask: prefixMask(lengths, x) } : {}, stretch * rate),
   );
+  const outputLinear =
+    halvesTime && outputActivation !== null
+      ? outputMap(channels * dim, dim, outputActivation)
+      : module.outputLinear;
+  const apply = (u: Tensor): Tensor => {
+    const y = convolved(u);
+    return halvesTime ? gatedOverTime(y, outputLinear, outputActivation) : y;
+  };
   const normed =
-    booleanOr(args, "weight_norm", false) && module.outputLinear
-      ? new WeightNormed(module.outputLinear)
-      : undefined;
+    booleanOr(args, "weight_norm", false) && outputLinear ? new WeightNormed(outputLinear) : undefined;
+  const map = normed ?? outputLinear;
   return {
-    module: normed ? { skip: module.skip, kernel: module.kernel, outputLinear: normed } : module,
+    module: { skip: module.skip, kernel: module.kernel, ...(map ? { outputLinear: map } : {}) },
     rename,
     call: ({ u }) => {
       normed?.apply();

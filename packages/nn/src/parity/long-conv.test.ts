@@ -1,0 +1,70 @@
+import {
+  add,
+  concat,
+  mul,
+  narrow,
+  ones,
+  random,
+  sigmoid,
+  transpose,
+  zeros,
+  type Tensor,
+} from "@everlong/core";
+import { relativeError, valuesOf } from "@everlong/testing";
+import { expect, test } from "vitest";
+import type { ParityModule } from "../parity-entry.ts";
+import { parityModules } from "./modules.ts";
+
+const long = { d_model: 3, l_max: 5, lam: 0 };
+
+function built(args: Readonly<Record<string, unknown>>, json: object = {}): ParityModule {
+  const request = { args: { ...long, ...args }, json: { ...json }, shapes: new Map() };
+  return parityModules["src.models.sequence.long_conv.LongConv"]!(request);
+}
+
+const run = (args: Readonly<Record<string, unknown>>, u: Tensor): Tensor => built(args).call({ u })["y"]!;
+
+async function same(a: Tensor, b: Tensor): Promise<void> {
+  expect(a.shape).toEqual(b.shape);
+  expect(relativeError(await valuesOf(a), await valuesOf(b))).toBeLessThan(1e-12);
+}
+
+test("a gate between convolution and output map halves the last axis", async () => {
+  const u = random.normal(random.key(2), [2, 3, 8]);
+  const bare = { channels: 2, activation: null, postact: null };
+  const y = run(bare, u);
+  const halved = mul(narrow(y, 2, 0, 4), sigmoid(narrow(y, 2, 4, 8)));
+  await same(run({ ...bare, activation: "glu" }, u), halved);
+
+  const { module, call } = built({ channels: 2, activation: "glu", postact: "id" });
+  const { outputLinear } = module as unknown as { outputLinear: { forward(x: Tensor): Tensor } };
+  await same(call({ u })["y"]!, transpose(outputLinear.forward(transpose(halved))));
+  expect(run({ activation: "glu" }, u).shape).toEqual([2, 3, 4]);
+
+  const turned = transpose(u);
+  const wide = run({ ...bare, transposed: false }, turned);
+  await same(
+    run({ ...bare, transposed: false, activation: "glu" }, turned),
+    mul(narrow(wide, 2, 0, 3), sigmoid(narrow(wide, 2, 3, 6))),
+  );
+  expect(() => run({ activation: "glu" }, narrow(u, 2, 0, 7))).toThrow(/even length: got 7/);
+  expect(() => built({ activation: "glu", transposed: false })).toThrow(/unsupported: .* glu/);
+});
+
+test("filters of both sides are twice as long where the kernel is not causal", async () => {
+  // A period of 5 + 7 positions: of 10 taps ahead the last three wrap; taps behind end where 7 + 10 positions do.
+  const { module, call } = built({ bidirectional: true, causal: false, activation: null, postact: null });
+  const { kernel, skip } = module as unknown as Record<"kernel" | "skip", { value: Tensor }> & {
+    kernel: { kernel: { value: Tensor } };
+  };
+  const taps = kernel.kernel.value;
+  expect(taps.shape).toEqual([2, 3, 10]);
+  const impulse = concat([zeros([1, 3, 3]), ones([1, 3, 1]), zeros([1, 3, 3])], 2);
+  const y = call({ u: impulse })["y"]!.reshape([3, 7]);
+  const tap = (set: number, j: number): Tensor => narrow(narrow(taps, 0, set, set + 1), 2, j, j + 1);
+  const at = (t: number): Tensor => narrow(y, 1, t, t + 1).reshape([1, 3, 1]);
+  await same(at(3), add(tap(0, 0), skip.value.reshape([1, 3, 1])));
+  await same(at(6), tap(0, 3));
+  // Lag -3 is lag 9 of the period, and place 9 also holds tap 7 from the end of those behind.
+  await same(at(0), add(tap(0, 9), tap(1, 7)));
+});
