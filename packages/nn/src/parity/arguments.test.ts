@@ -72,9 +72,8 @@ test.each([
     "attn_cfg.alibi",
   ],
   ["src.models.ssm_seq.SSMLMHeadModel", { ssm_cfg: { mode: "ema" } }, "ssm_cfg.mode"],
-  ["models.s4.s4.S4Block", { gate: 2 }, "gate"],
-  ["models.s4.s4.S4Block", { bottleneck: 2 }, "bottleneck"],
-  ["src.models.sequence.long_conv.LongConv", { activation: "glu" }, "activation"],
+  ["models.s4.s4.S4Block", { gates: 2 }, "gates"],
+  ["src.models.sequence.long_conv.LongConv", { activation: "glu", transposed: false }, "activation"],
   ["src.models.sequence.long_conv.LongConv", { block_fft_conv: true }, "block_fft_conv"],
 ])("%s refuses %o", (cls, more, name) => {
   expect(() => parityModules[cls]!(request({ ...LEAST[cls], ...more }))).toThrow(
