@@ -201,8 +201,12 @@ class MisplacedMean {
   }
 }
 
+/** The original's slices end where inputs do: at most as many positions as there are. */
+const slicedLength = (shapes: ParityRequest["shapes"], length: number): number =>
+  Math.min(length, shapes.get("in.x")?.[1] ?? length);
+
 /** hyena-dna's decoder: several variants in one case, each with a state of its own. */
-export function sequenceDecoder({ args, json }: ParityRequest): ParityModule {
+export function sequenceDecoder({ args, json, shapes }: ParityRequest): ParityModule {
   checkArguments(args, { used: ["d_model", "d_output", "l_output", "mode", "use_lengths", "lengths"] });
   const variants = (json["variants"] ?? [{ i: 0, ...args }]) as readonly Arguments[];
   const heads = variants.map((v): SequenceHead | MisplacedMean => {
@@ -215,7 +219,7 @@ export function sequenceDecoder({ args, json }: ParityRequest): ParityModule {
       dim: required(args, "d_model"),
       ...(typeof args["d_output"] === "number" ? { outputs: args["d_output"] } : {}),
       readout: mode === "pool" ? "mean" : (mode as Readout),
-      positions: typeof length !== "number" ? "all" : length === 0 ? "one" : length,
+      positions: typeof length !== "number" ? "all" : length === 0 ? "one" : slicedLength(shapes, length),
     });
   });
   return {

@@ -68,3 +68,14 @@ test("filters of both sides are twice as long where the kernel is not causal", a
   // Lag -3 is lag 9 of the period, and place 9 also holds tap 7 from the end of those behind.
   await same(at(0), add(tap(0, 9), tap(1, 7)));
 });
+
+test.each(["last", "first", "sum"])("a decoder reads at most the positions there are: %s", async (mode) => {
+  const x = random.normal(random.key(4), [2, 3, 5]);
+  const heads = (l_output: number | null): Tensor => {
+    const args = { d_model: 5, mode, l_output };
+    const request = { args, json: {}, shapes: new Map([["in.x", [2, 3, 5]]]) };
+    return parityModules["standalone_hyenadna.SequenceDecoder"]!(request).call({ x })["0"]!;
+  };
+  await same(heads(4), heads(null));
+  expect(heads(2).shape).toEqual([2, 2, 5]);
+});
