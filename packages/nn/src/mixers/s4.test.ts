@@ -1,5 +1,17 @@
-import { abs, concat, max, random, sub, tensor, zeros, type Tensor } from "@everlong/core";
-import { expect, test } from "vitest";
+import {
+  abs,
+  concat,
+  max,
+  mul,
+  random,
+  sigmoid,
+  stack,
+  sub,
+  tensor,
+  zeros,
+  type Tensor,
+} from "@everlong/core";
+import { describe, expect, test } from "vitest";
 import { roundHalfEven } from "../ssm/rounding.ts";
 import { S4, type S4Options } from "./s4.ts";
 
@@ -74,4 +86,58 @@ test("dropout under a key only", async () => {
 
 test("lengths round as the originals' do", () => {
   expect([0.5, 1.5, 2.5, 2.6, 3.4].map(roundHalfEven)).toEqual([0, 2, 2, 3, 3]);
+});
+
+describe("a gate and a bottleneck", () => {
+  const x = random.normal(random.key(2), [2, 9, 6]);
+  const gss = { dim: 6, channels: 2, gate: 2, gateActivation: "sigmoid", bottleneck: 3 } as const;
+
+  test("multiply outputs of narrow state spaces by a branch of the input", async () => {
+    const layer = make({ ...gss, outputActivation: null });
+    expect(layer.skip.shape).toEqual([2, 2]);
+    expect([layer.inputLinear, layer.inputGate, layer.outputGate].map((map) => map!.weight.shape)).toEqual([
+      [2, 6],
+      [12, 6],
+      [12, 4],
+    ]);
+    const inside = new S4(
+      { key: random.key(4), dim: 2, channels: 2, outputActivation: null },
+      () => layer.kernel,
+    );
+    inside.skip.value = layer.skip.value;
+    const states = inside.forward(layer.inputLinear!.forward(x));
+    const branch = sigmoid(layer.inputGate!.forward(x));
+    const y = mul(layer.outputGate!.forward(states), branch);
+    expect(y.shape).toEqual([2, 9, 12]);
+    expect(await distance(layer.forward(x), y)).toBeLessThan(1e-12);
+  });
+
+  test("need no map where the widths agree, and end at the layer's width", () => {
+    const layer = make({ dim: 6, channels: 2, gate: 2, gateActivation: "glu" });
+    expect(layer.outputGate).toBeUndefined();
+    expect(layer.inputLinear).toBeUndefined();
+    expect(layer.inputGate!.weight.shape).toEqual([24, 6]);
+    expect(layer.forward(x).shape).toEqual([2, 9, 6]);
+    expect(() => make({ dim: 6, bottleneck: 4 })).toThrow(/bottleneck/);
+    expect(() => make({ dim: 6, gate: 0 })).toThrow(/gate/);
+  });
+
+  test("step, chunk and prefill as the whole", async () => {
+    const layer = make(gss);
+    const none = zeros([2, 2, 2]);
+    let state = { re: none, im: none } as { readonly [name: string]: Tensor };
+    const rows: Tensor[] = [];
+    for (let t = 0; t < 9; t++) {
+      const next = layer.step(x.slice([null, t]), state);
+      rows.push(next.y);
+      state = next.state;
+    }
+    const whole = layer.forward(x);
+    expect(await distance(stack(rows, 1), whole)).toBeLessThan(1e-12);
+    const first = layer.chunk(x.narrow(1, 0, 4));
+    const second = layer.chunk(x.narrow(1, 4, 9), first.state);
+    expect(await distance(concat([first.y, second.y], 1), whole)).toBeLessThan(1e-12);
+    const filled = layer.prefill(x, { capacity: 9 }).state;
+    expect(await distance(filled["re"]!, state["re"]!)).toBeLessThan(1e-12);
+  });
 });

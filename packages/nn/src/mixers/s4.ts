@@ -49,9 +49,18 @@ export interface S4Options {
   readonly channelOrder?: "set-major" | "channel-major";
   /** After the state space; `glu` doubles its outputs and halves them again. Default gelu. */
   readonly activation?: string;
-  /** After that one. Default identity. */
+  /**
+   * A branch of width `gate * D` from the input multiplies the state space's outputs, mapped to that width where theirs
+   * differs (gated state spaces, Mehta et al. 2022, arXiv 2206.13947). Default: none.
+   */
+  readonly gate?: number;
+  /** Of that branch. Default identity. */
+  readonly gateActivation?: string;
+  /** A linear map takes the input to width `D / bottleneck`, where the state spaces act. Default: none. */
+  readonly bottleneck?: number;
+  /** After that one and the gate's product. Default identity. */
   readonly productActivation?: string;
-  /** After the output map; null leaves the map out (the width becomes C D). Default glu. */
+  /** After the output map; null leaves the map out (the width becomes C D, or the gate's). Default glu. */
   readonly outputActivation?: string | null;
   /** Rate of dropout of the state space's outputs and of the activations. Default 0. */
   readonly dropout?: number;
@@ -78,6 +87,9 @@ const OPTIONS = [
   "firstBackwardLag",
   "channelOrder",
   "activation",
+  "gate",
+  "gateActivation",
+  "bottleneck",
   "productActivation",
   "outputActivation",
   "dropout",
@@ -98,19 +110,28 @@ export type MakeSsm = (options: {
 
 /**
  * `y = out(act(k_c * x + d_c x))`: every channel h drives its own state space `s' = A s + B x`, sampled at steps dt, and C
- * outputs read it; `k` is their impulse response. `[B, T, D]` to `[B, T, D]`.
+ * outputs read it; `k` is their impulse response. `[B, T, D]` to `[B, T, D]`. With a bottleneck and a gate,
+ * `y = out(W_y act(k_c * z + d_c z) * gate(W_v x))`, `z = W_z x`.
  */
 export class S4 implements Mixer {
-  /** `[C, D]` (`[D]` in the minimal layout): weight of the input itself. */
+  /** `[C, D]` (`[D]` in the minimal layout), D that of the state spaces: weight of the input itself. */
   readonly skip: Variable;
   readonly kernel: SsmKernel;
+  /** To the width of the state spaces. */
+  readonly inputLinear: Linear | undefined;
+  readonly inputGate: Linear | undefined;
+  /** To the width of the gate, where the state spaces' differs. */
+  readonly outputGate: Linear | undefined;
   readonly outputLinear: Linear | undefined;
   readonly causal: boolean;
   readonly dim: number;
+  /** Channels of the state spaces: D, or D / bottleneck. */
+  readonly inner: number;
   /** Outputs of each channel, doubled for `glu`. */
   readonly channels: number;
   readonly bidirectional: boolean;
   readonly activation: ActivationName;
+  readonly gateActivation: ActivationName;
   readonly productActivation: ActivationName;
   readonly outputActivation: ActivationName;
   readonly dropout: number;
@@ -125,12 +146,20 @@ export class S4 implements Mixer {
   constructor(options: S4Options, make?: MakeSsm) {
     checkOptions("S4", options, OPTIONS);
     const { key, dim, channels = 1, bidirectional = false, outputActivation = "glu" } = options;
-    const { layout = "s4", kernelLength } = options;
-    for (const [name, n] of Object.entries({ dim, channels })) {
+    const { layout = "s4", kernelLength, gate, bottleneck } = options;
+    const inner = dim / (bottleneck ?? 1);
+    for (const [name, n] of Object.entries({
+      dim,
+      channels,
+      gate: gate ?? 1,
+      bottleneck: bottleneck ?? 1,
+      "dim / bottleneck": inner,
+    })) {
       if (!Number.isInteger(n) || n < 1)
         throw new ConfigError("S4", `${name} must be a positive integer`, { got: `${n}` });
     }
     this.activation = activationName(options.activation ?? "gelu");
+    this.gateActivation = activationName(options.gateActivation ?? "identity");
     this.productActivation = activationName(options.productActivation ?? "identity");
     this.outputActivation = activationName(outputActivation ?? "identity");
     const { channelOrder = "set-major" } = options;
@@ -145,11 +174,11 @@ export class S4 implements Mixer {
     this.#tie = options.tieDropout ?? false;
     this.#firstBackwardLag = options.firstBackwardLag ?? -1;
     const outputs = isGated(this.activation) ? 2 * channels : channels;
-    [this.dim, this.channels, this.kernelLength] = [dim, outputs, kernelLength];
+    [this.dim, this.inner, this.channels, this.kernelLength] = [dim, inner, outputs, kernelLength];
     [this.bidirectional, this.causal] = [bidirectional, !bidirectional];
     const [skipKey, kernelKey, outKey] = random.splitKey(key, 3) as [Tensor, Tensor, Tensor];
-    this.skip = parameter(gaussian(skipKey, layout === "minimal" ? [dim] : [outputs, dim], 1));
-    const shape = { key: kernelKey, channels: dim, outputs: outputs * (bidirectional ? 2 : 1) };
+    this.skip = parameter(gaussian(skipKey, layout === "minimal" ? [inner] : [outputs, inner], 1));
+    const shape = { key: kernelKey, channels: inner, outputs: outputs * (bidirectional ? 2 : 1) };
     this.kernel = make ? make(shape) : new DiagonalSsm({ ...options.ssm, ...shape, layout });
     this.chunkLength = options.chunkLength;
     if (this.chunkLength !== undefined) {
@@ -157,15 +186,26 @@ export class S4 implements Mixer {
       if (kernelLength !== undefined || this.kernelDropout > 0)
         throw new ConfigError("S4", "chunkLength goes without kernelLength and kernelDropout");
     }
+    const [inKey, gateKey, mapKey] = random.splitKey(random.foldIn(key, 1), 3) as [Tensor, Tensor, Tensor];
+    if (bottleneck !== undefined) this.inputLinear = new Linear({ key: inKey, inputs: dim, outputs: inner });
+    let width = channels * inner;
+    if (gate !== undefined) {
+      const branch = isGated(this.gateActivation) ? 2 * gate * dim : gate * dim;
+      this.inputGate = new Linear({ key: gateKey, inputs: dim, outputs: branch });
+      if (width !== gate * dim)
+        this.outputGate = new Linear({ key: mapKey, inputs: width, outputs: gate * dim });
+      width = gate * dim;
+    }
     if (outputActivation === null) return;
     const wide = isGated(this.outputActivation) ? 2 * dim : dim;
-    this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
+    this.outputLinear = new Linear({ key: outKey, inputs: width, outputs: wide });
   }
 
   /** @param x `[B, T, D]`, any T. @param rate sampling rate over that of training, inverted: 2 means half as many samples */
   forward(x: Tensor, options: ForwardOptions = {}, rate = 1): Tensor {
     this.#check(x);
-    return this.#finish(this.#convolve(zeroPadding(x, options.mask), rate, options.key), options.key);
+    const real = zeroPadding(x, options.mask);
+    return this.#finish(real, this.#convolve(this.#narrowed(real), rate, options.key), options.key);
   }
 
   /**
@@ -175,13 +215,16 @@ export class S4 implements Mixer {
   chunk(x: Tensor, state?: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#check(x);
     this.#needSteps();
-    const { y, state: after } = this.#inChunks(x, state && new Complex(state["re"]!, state["im"]!));
-    return { y: this.#finish(y), state: { re: after.re, im: after.im } };
+    const { y, state: after } = this.#inChunks(
+      this.#narrowed(x),
+      state && new Complex(state["re"]!, state["im"]!),
+    );
+    return { y: this.#finish(x, y), state: { re: after.re, im: after.im } };
   }
 
   prefill(x: Tensor, options: PrefillOptions): { readonly y: Tensor; readonly state: MixerState } {
     this.#needSteps();
-    const real = lastReal(x, x.shape[1]!, options.mask);
+    const real = this.#narrowed(lastReal(x, x.shape[1]!, options.mask));
     const state = this.kernel.advance(permute(real, [0, 2, 1]));
     return { y: this.forward(x, options), state: { re: state.re, im: state.im } };
   }
@@ -189,25 +232,30 @@ export class S4 implements Mixer {
   /** @param x `[B, D]` */
   step(x: Tensor, state: MixerState): { readonly y: Tensor; readonly state: MixerState } {
     this.#needSteps();
-    const next = this.kernel.step(x, new Complex(state["re"]!, state["im"]!));
-    const skip = reshape(this.skip.value, [this.channels, this.dim]);
-    const y = add(next.y, mul(unsqueeze(x, 1), skip));
-    const rows = reshape(y, [x.shape[0]!, this.channels * this.dim]);
-    return { y: this.#finish(rows), state: { re: next.state.re, im: next.state.im } };
+    const z = this.#narrowed(x);
+    const next = this.kernel.step(z, new Complex(state["re"]!, state["im"]!));
+    const skip = reshape(this.skip.value, [this.channels, this.inner]);
+    const y = add(next.y, mul(unsqueeze(z, 1), skip));
+    const rows = reshape(y, [x.shape[0]!, this.channels * this.inner]);
+    return { y: this.#finish(x, rows), state: { re: next.state.re, im: next.state.im } };
   }
 
   /** Bytes of the states, whatever the length; of the inputs where the future is read. */
   stateBytes(time: number): number {
-    return this.bidirectional ? 4 * time * this.dim : 8 * this.dim * this.kernel.modes;
+    return this.bidirectional ? 4 * time * this.inner : 8 * this.inner * this.kernel.modes;
   }
 
   flops(time: number): number {
-    const rows = this.dim * this.channels;
+    const rows = this.inner * this.channels;
     const transform = 2.5 * 2 * time * Math.log2(2 * time);
-    const out = this.outputLinear
-      ? 2 * time * this.outputLinear.weight.shape[0]! * this.outputLinear.weight.shape[1]!
-      : 0;
-    return rows * (3 * transform + 14 * time) + out + this.kernel.flops(time);
+    const maps = [this.inputLinear, this.inputGate, this.outputGate, this.outputLinear];
+    const weights = maps.reduce((n, map) => n + (map ? map.weight.value.size : 0), 0);
+    return rows * (3 * transform + 14 * time) + 2 * time * weights + this.kernel.flops(time);
+  }
+
+  /** `[.., D]` to the width of the state spaces. */
+  #narrowed(x: Tensor): Tensor {
+    return this.inputLinear ? this.inputLinear.forward(x) : x;
   }
 
   #check(x: Tensor): void {
@@ -245,7 +293,7 @@ export class S4 implements Mixer {
     const length = limit === undefined ? time : Math.min(time, roundHalfEven(limit / rate));
     const site = key && random.foldIn(key, 1);
     const kernel = dropout(this.kernel.kernel(length, rate), this.kernelDropout, site, 0);
-    const rows = this.channels * this.dim;
+    const rows = this.channels * this.inner;
     const side = (from: number): Tensor =>
       permute(reshape(narrow(kernel, 0, from, from + this.channels), [rows, length]), [1, 0]);
     return fftConv(this.channels === 1 ? x : tile(x, this.channels, 2), side(0), {
@@ -264,7 +312,7 @@ export class S4 implements Mixer {
   /** `[.., C D]` to `[.., D C]`. */
   #swapped(y: Tensor): Tensor {
     const lead = y.shape.slice(0, -1);
-    const parts = reshape(y, [...lead, this.channels, this.dim]);
+    const parts = reshape(y, [...lead, this.channels, this.inner]);
     return reshape(permute(parts, [...lead.keys(), lead.length + 1, lead.length]), y.shape);
   }
 
@@ -275,9 +323,17 @@ export class S4 implements Mixer {
     return mul(y, dropout(mask, this.dropout, key, site));
   }
 
-  #finish(rows: Tensor, key?: Tensor): Tensor {
+  /** `x * branch(input)`, `x` mapped to the branch's width. */
+  #gated(x: Tensor, input: Tensor): Tensor {
+    if (!this.inputGate) return x;
+    const y = this.outputGate ? this.outputGate.forward(x) : x;
+    return mul(y, activate(this.gateActivation, this.inputGate.forward(input)));
+  }
+
+  /** @param x the layer's input, @param rows what the state spaces made of it, `[.., C D]` */
+  #finish(x: Tensor, rows: Tensor, key?: Tensor): Tensor {
     const y = this.#channelMajor ? this.#swapped(rows) : rows;
-    const active = activate(this.activation, this.#drop(y, key, 0));
+    const active = this.#gated(activate(this.activation, this.#drop(y, key, 0)), x);
     const z = this.#drop(activate(this.productActivation, active), key, 2);
     return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(z)) : z;
   }

@@ -105,7 +105,7 @@ const between = (transposed: boolean, fn: (x: Tensor) => Tensor): ((x: Tensor) =
   transposed ? (x) => transpose(fn(transpose(x))) : fn;
 
 const renameLayer = (key: string): string =>
-  key.replace(/^layer\./, "").replace("output_linear.0.", "output_linear.");
+  key.replace(/^layer\./, "").replace(/^(output_linear|input_gate)\.0\./, "$1.");
 
 /** Names inside a kernel with a low-rank part. */
 function renameDplr(key: string): string | undefined {
@@ -222,6 +222,9 @@ function s4Layer(
     channelOrder: booleanOr(args, "swap_channels", false) ? "channel-major" : "set-major",
     activation: activationOr(args, "activation", "gelu"),
     productActivation: activationOr(args, "mult_act", "identity"),
+    gateActivation: activationOr(args, "gate_act", "identity"),
+    ...(args["gate"] == null ? {} : { gate: required(args, "gate") }),
+    ...(args["bottleneck"] == null ? {} : { bottleneck: required(args, "bottleneck") }),
     outputActivation,
     ...(typeof length === "number" ? { kernelLength: length } : {}),
     ssm: ssmSettings(args, "legs"),
@@ -236,7 +239,7 @@ function s4Layer(
 
 /** All positions one step at a time from an empty state: outputs `[B, T, D]` and the last state. */
 function stepThrough(module: S4, x: Tensor): { y: Tensor; state: Tensor } {
-  const empty = zeros([x.shape[0]!, module.dim, module.kernel.modes], { device: x.device, dtype: x.dtype });
+  const empty = zeros([x.shape[0]!, module.inner, module.kernel.modes], { device: x.device, dtype: x.dtype });
   let state: MixerState = { re: empty, im: empty };
   const outputs: Tensor[] = [];
   for (let t = 0; t < x.shape[1]!; t++) {
@@ -268,10 +271,9 @@ function withConjugates(state: Tensor): Tensor {
 function s4Block(request: ParityRequest): ParityModule {
   const { args, json, shapes } = request;
   checkArguments(args, {
-    used: [...LAYER_ARGUMENTS.used, "final_act", "postact", "mult_act"],
+    used: [...LAYER_ARGUMENTS.used, "bottleneck", "gate", "gate_act", "final_act", "postact", "mult_act"],
     // The block takes weight_norm and drops it.
-    withoutEffect: [...LAYER_ARGUMENTS.withoutEffect, "initializer", "gate_act", "weight_norm"],
-    only: { bottleneck: [null], gate: [null] },
+    withoutEffect: [...LAYER_ARGUMENTS.withoutEffect, "initializer", "weight_norm"],
   });
   const { lengths, rate } = callNumbers(json);
   // The older name wins where it is given.
