@@ -6,6 +6,7 @@ import { tensor } from "./ops/creation.ts";
 import {
   add,
   cast,
+  clamp,
   exp,
   gelu,
   maximum,
@@ -48,6 +49,16 @@ const noise = (shape: readonly number[], seed = 1): Tensor =>
   tensor(new Random(seed).normals(shape.reduce((a, b) => a * b, 1)), shape);
 
 describe("gradients", () => {
+  test("a clamp passes cotangents at its bounds, where a maximum shares them", async () => {
+    const x = tensor([-3, -1, 0.5, 2, 4, -Infinity, Infinity]);
+    const slopes = (f: (x: Tensor) => Tensor): Promise<unknown> => gradients(sum(f(x)), [x])[0]!.toArray();
+    expect(await slopes((t) => clamp(t, -1, 2))).toEqual([0, 1, 1, 1, 0, 0, 0]);
+    expect(await slopes((t) => clamp(t, 2, -1))).toEqual([0, 0, 0, 0, 0, 0, 0]);
+    expect(await slopes((t) => maximum(t, -1))).toEqual([0, 0.5, 1, 1, 1, 0, 1]);
+    expect(await clamp(x, -1, Infinity).toArray()).toEqual([-1, -1, 0.5, 2, 4, -1, Infinity]);
+    expect(await clamp(x, 2, -1).toArray()).toEqual([-1, -1, -1, -1, -1, -1, -1]);
+  });
+
   test("of what does not depend on a tensor are zeros", async () => {
     const [x, y] = [tensor([1, 2]), tensor([3])];
     const [gx, gy] = gradients(sum(square(x)), [x, y]);

@@ -134,8 +134,9 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   return record1("select", {}, [broadcastTo(cast(condition, "bool"), shape), x, y]);
 }
 
-/** Limits values to `low..high`. */
-export const clamp = (x: Tensor, low: number, high: number): Tensor => minimum(maximum(x, low), high);
+/** Limits values to `low..high`, to `high` where `low` is above it; the slope is 1 at both bounds too. NaN stays NaN. */
+export const clamp = (x: Tensor, low: number, high: number): Tensor =>
+  where(less(x, low), Math.min(low, high), where(greater(x, high), high, x));
 /** The larger of `x` and 0, with slope 0 at 0; NaN stays NaN. */
 export const relu = (x: Tensor): Tensor => where(lessEqual(x, 0), 0, x);
 /** `x * sigmoid(x)` (Elfwing et al. 2017). */
