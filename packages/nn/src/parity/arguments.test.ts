@@ -74,7 +74,11 @@ test.each([
   ["src.models.ssm_seq.SSMLMHeadModel", { ssm_cfg: { mode: "ema" } }, "ssm_cfg.mode"],
   ["models.s4.s4.S4Block", { gates: 2 }, "gates"],
   ["src.models.sequence.long_conv.LongConv", { activation: "glu", transposed: false }, "activation"],
-  ["src.models.sequence.long_conv.LongConv", { block_fft_conv: true }, "block_fft_conv"],
+  [
+    "src.models.sequence.long_conv.LongConv",
+    { block_fft_conv: true, block_fft_conv_args: { activation: "relu" } },
+    "block_fft_conv_args.activation",
+  ],
 ])("%s refuses %o", (cls, more, name) => {
   expect(() => parityModules[cls]!(request({ ...LEAST[cls], ...more }))).toThrow(
     new RegExp(`unsupported: argument "${name}"`),

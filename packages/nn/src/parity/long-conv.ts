@@ -1,11 +1,24 @@
 // Long convolutions with free filters as safari and its standalone file construct them.
 
-import { ConfigError, ShapeError, random, transpose, type Tensor } from "@everlong/core";
+import {
+  ConfigError,
+  ShapeError,
+  add,
+  flip,
+  mul,
+  narrow,
+  pad,
+  random,
+  reshape,
+  transpose,
+  type Tensor,
+} from "@everlong/core";
 import type { LongKernelSettings } from "../filters/long-kernel.ts";
 import { activate, activationName, isGated } from "../layers/activation.ts";
 import { Linear } from "../layers/linear.ts";
 import { H3Conv } from "../mixers/h3-conv.ts";
 import { LongConv } from "../mixers/long-conv.ts";
+import { zeroPadding } from "../mixers/padding.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
 import {
   activationOr,
@@ -17,6 +30,8 @@ import {
   stringOr,
   type Arguments,
 } from "./arguments.ts";
+import { roundHalfEven } from "../ssm/rounding.ts";
+import { OriginalBlockFft, truncatedInverse } from "./block-fft.ts";
 import { prefixMask } from "./prefix-mask.ts";
 import { WeightNormed } from "./weight-normed.ts";
 
@@ -51,19 +66,48 @@ const transposedIf =
   (u: Tensor): Tensor =>
     transposed ? transpose(fn(transpose(u))) : fn(u);
 
-const rename = (key: string): string | undefined =>
-  key === "D" ? "skip" : key.replace("output_linear.0.", "output_linear.");
+function rename(key: string): string | undefined {
+  if (key === "D") return "skip";
+  // The original stores its small matrices twice.
+  if (key.includes(".dft_matrices.")) return undefined;
+  return key
+    .replace(/\.mat_(\d+)$/, (_, rows: string) => `.matrices.${Math.log2(Number(rows)) - 1}`)
+    .replace("output_linear.0.", "output_linear.");
+}
 
 const outputMap = (inputs: number, dim: number, activation: string): Linear =>
   new Linear({ key: random.key(0), inputs, outputs: isGated(activationName(activation)) ? 2 * dim : dim });
 
-/** `[B, C D, T]` to `[B, D, T / 2]`: a gate of later times on earlier ones before the output map. */
-function gatedOverTime(y: Tensor, map: Linear | undefined, activation: string | null): Tensor {
-  const time = y.shape[2]!;
-  if (time % 2 !== 0)
-    throw new ShapeError("parity", "a gate over time needs an even length", { got: `${time}` });
-  const z = activate("glu", y);
-  return map ? transpose(activate(activationName(activation!), map.forward(transpose(z)))) : z;
+/** The two transforms of a convolution through block FFTs. */
+interface BlockFfts {
+  readonly blockFftU: OriginalBlockFft;
+  readonly blockFftK: OriginalBlockFft;
+}
+
+function blockFfts(args: Arguments): BlockFfts | undefined {
+  if (!booleanOr(args, "block_fft_conv", false)) return undefined;
+  const own = (args["block_fft_conv_args"] ?? {}) as Arguments;
+  return { blockFftU: new OriginalBlockFft(own), blockFftK: new OriginalBlockFft(own) };
+}
+
+/** `[B, T, D]` to `[B, T, C D]`: the layer's filters, not its activation and map, through block FFTs of a period. */
+function throughBlocks(x: Tensor, layer: LongConv, ffts: BlockFfts, period: number): Tensor {
+  const [batch, time, dim] = x.shape as [number, number, number];
+  const u = transpose(x);
+  const { channels } = layer;
+  let k = layer.kernel.forward();
+  if (layer.sides === "two-sided") {
+    const [ahead, behind] = [narrow(k, 0, 0, channels), flip(narrow(k, 0, channels, 2 * channels), 2)];
+    k = add(pad(ahead, [[0, time]]), pad(behind, [[time, 0]]));
+  }
+  const y = truncatedInverse(
+    ffts.blockFftU.spectrum(u, period),
+    ffts.blockFftK.spectrum(k, period),
+    period,
+    time,
+  );
+  const skip = mul(reshape(u, [batch, 1, dim, time]), reshape(layer.skip.value, [1, channels, dim, 1]));
+  return transpose(add(y, reshape(skip, y.shape)));
 }
 
 function longConv({ args, json }: ParityRequest): ParityModule {
@@ -77,10 +121,11 @@ function longConv({ args, json }: ParityRequest): ParityModule {
       "postact",
       "transposed",
       "weight_norm",
+      "block_fft_conv",
+      "block_fft_conv_args",
       ...KERNEL_ARGUMENTS,
     ],
     withoutEffect: ["initializer", "dropout", "tie_dropout", "verbose"],
-    only: { block_fft_conv: [false], block_fft_conv_args: [] },
   });
   const activation = activationOr(args, "activation", "gelu");
   const outputActivation = args["postact"] === null ? null : stringOr(args, "postact", "glu");
@@ -97,34 +142,50 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   // Either side of filters that are neither causal nor one-sided is twice as long; the period stays.
   const stretch = twoSided && folded ? 2 : 1;
   const [dim, channels] = [required(args, "d_model"), numberOr(args, "channels", 1)];
+  const taps = numberOr(args, "l_max", 1024);
+  const ffts = blockFfts(args);
+  // What the layer itself does not have is put around its bare convolution.
+  const bare = halvesTime || ffts !== undefined;
   const module = new LongConv({
     key: random.key(0),
     dim,
-    maxLength: stretch * numberOr(args, "l_max", 1024),
+    maxLength: stretch * taps,
     channels,
     sides: twoSided ? "two-sided" : folded ? "folded" : "causal",
-    activation: halvesTime ? "identity" : activation,
-    outputActivation: halvesTime ? null : outputActivation,
+    activation: bare ? "identity" : activation,
+    outputActivation: bare ? null : outputActivation,
     filter: filterSettings(args),
     compat: "short-period",
   });
-  const convolved = transposedIf(transposed, (x) =>
-    module.forward(x, lengths ? { mask: prefixMask(lengths, x) } : {}, stretch * rate),
-  );
   const outputLinear =
-    halvesTime && outputActivation !== null
+    bare && outputActivation !== null
       ? outputMap(channels * dim, dim, outputActivation)
       : module.outputLinear;
-  const apply = (u: Tensor): Tensor => {
-    const y = convolved(u);
-    return halvesTime ? gatedOverTime(y, outputLinear, outputActivation) : y;
+  const convolved = (x: Tensor): Tensor => {
+    const mask = lengths && prefixMask(lengths, x);
+    if (!ffts) return module.forward(x, mask ? { mask } : {}, stretch * rate);
+    const time = x.shape[1]!;
+    return throughBlocks(
+      zeroPadding(x, mask),
+      module,
+      ffts,
+      Math.min(time, roundHalfEven(taps / rate)) + time,
+    );
   };
+  const activated = (y: Tensor): Tensor => {
+    if (halvesTime && y.shape[1]! % 2 !== 0)
+      throw new ShapeError("parity", "a gate over time needs an even length", { got: `${y.shape[1]}` });
+    const z = transposedIf(halvesTime, (t) => activate(activationName(activation), t))(y);
+    return outputLinear ? activate(activationName(outputActivation!), outputLinear.forward(z)) : z;
+  };
+  const apply = transposedIf(transposed, (x) => (bare ? activated(convolved(x)) : convolved(x)));
   const normed =
     booleanOr(args, "weight_norm", false) && outputLinear ? new WeightNormed(outputLinear) : undefined;
   const map = normed ?? outputLinear;
   return {
-    module: { skip: module.skip, kernel: module.kernel, ...(map ? { outputLinear: map } : {}) },
+    module: { skip: module.skip, kernel: module.kernel, ...ffts, ...(map ? { outputLinear: map } : {}) },
     rename,
+    ...(ffts ? { float32Inside: true } : {}),
     call: ({ u }) => {
       normed?.apply();
       return { y: apply(u!), kernel: module.kernel.forward() };
