@@ -85,6 +85,11 @@ test.each([
   );
 });
 
+interface BertParts {
+  readonly attention: { readonly causal: boolean };
+  readonly mlp: { readonly gatedLayers: { readonly weight: { readonly shape: readonly number[] } } };
+}
+
 test("an option of another version of the class has no effect, as there", () => {
   const build = parityModules["src.models.sequence.hyena.HyenaOperator"]!;
   const args = { d_model: 4, l_max: 16, linear_mixer: true };
@@ -94,6 +99,26 @@ test("an option of another version of the class has no effect, as there", () => 
   };
   expect(layers("HazyResearch/safari")).toBe(7);
   expect(layers("HazyResearch/hyena-dna")).toBe(1);
+});
+
+test("m2's BERT has dense channel mixers and reads both sides unless told", () => {
+  const args = {
+    vocab_size: 7,
+    hidden_size: 4,
+    num_hidden_layers: 1,
+    intermediate_size: 6,
+    max_position_embeddings: 8,
+  };
+  const layer = (more: Record<string, unknown>): BertParts => {
+    const { module } = parityModules["src.bert_layers.BertForMaskedLM"]!(request({ ...args, ...more }));
+    return (module as { bert: { encoder: { layer: BertParts[] } } }).bert.encoder.layer[0]!;
+  };
+  expect(layer({}).mlp.gatedLayers.weight.shape).toEqual([12, 4]);
+  expect(layer({ use_monarch_mlp: true, monarch_mlp_nblocks: 2 }).mlp.gatedLayers.weight.shape).toEqual([
+    2, 6, 2,
+  ]);
+  expect(layer({}).attention.causal).toBe(false);
+  expect(layer({ bidirectional: false }).attention.causal).toBe(true);
 });
 
 test("attention after the first such layer is causal whatever the record says", () => {
