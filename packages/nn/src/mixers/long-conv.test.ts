@@ -2,6 +2,7 @@ import { abs, concat, gradients, max, mul, random, sub, sum, tensor, type Tensor
 import { expect, test } from "vitest";
 import { LongKernel } from "../filters/long-kernel.ts";
 import { hintsOf } from "../layer.ts";
+import { activate } from "../layers/activation.ts";
 import { H3Conv } from "./h3-conv.ts";
 import { LongConv, type LongConvOptions } from "./long-conv.ts";
 
@@ -186,4 +187,17 @@ test("wrong options", () => {
   expect(() => of({ sides: "both" })).toThrow(/unknown sides/);
   expect(() => of({ filter: { window: 4, smoothing: "time" } })).toThrow(/must be odd/);
   expect(() => of({ kernel: {} })).toThrow(/unknown option/);
+});
+
+test("a gated activation halves the width before the output map", async () => {
+  const options = { key: random.key(1), dim: 3, maxLength: 6, channels: 2, activation: "glu" };
+  const layer = new LongConv(options);
+  expect(layer.outputLinear!.weight.shape).toEqual([6, 3]);
+  const x = random.normal(random.key(2), [2, 5, 3]);
+  const y = layer.forward(x);
+  expect(y.shape).toEqual([2, 5, 3]);
+  const half = new LongConv({ ...options, outputActivation: null }).forward(x);
+  expect(half.shape).toEqual([2, 5, 3]);
+  expect(await distance(y, activate("glu", layer.outputLinear!.forward(half)))).toBeLessThan(1e-12);
+  expect(() => new LongConv({ ...options, channels: 1 })).toThrow(/even width: got 3 for glu/);
 });

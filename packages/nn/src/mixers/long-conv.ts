@@ -60,7 +60,7 @@ export interface LongConvOptions {
   readonly sides?: LongConvSides;
   /** Where tap 0 of the second set of `two-sided` acts. Default -1. */
   readonly firstBackwardLag?: 0 | -1;
-  /** After the convolution. Default gelu. */
+  /** After the convolution; `glu` and the like halve the width C D, which must be even. Default gelu. */
   readonly activation?: string;
   /** After the output map; null leaves the map out (the width becomes C D). Default glu. */
   readonly outputActivation?: string | null;
@@ -158,9 +158,14 @@ export class LongConv implements Mixer, LongFilterLayer {
       channels: dim,
       taps: maxLength * (sides === "folded" ? 2 : 1),
     });
+    const inner = (channels * dim) / (isGated(this.activation) ? 2 : 1);
+    if (!Number.isInteger(inner))
+      throw new ConfigError("LongConv", "a gated activation needs an even width", {
+        got: `${channels * dim} for ${this.activation}`,
+      });
     if (outputActivation === null) return;
     const wide = isGated(this.outputActivation) ? 2 * dim : dim;
-    this.outputLinear = new Linear({ key: outKey, inputs: channels * dim, outputs: wide });
+    this.outputLinear = new Linear({ key: outKey, inputs: inner, outputs: wide });
   }
 
   /**
@@ -236,7 +241,7 @@ export class LongConv implements Mixer, LongFilterLayer {
   flops(time: number): number {
     const rows = this.dim * this.channels;
     const transform = 2.5 * 2 * time * Math.log2(2 * time);
-    const out = this.outputLinear ? 2 * time * rows * this.outputLinear.weight.shape[0]! : 0;
+    const out = this.outputLinear ? 2 * time * this.outputLinear.weight.value.size : 0;
     return rows * (3 * transform + 14 * time) + out + this.kernel.flops();
   }
 
