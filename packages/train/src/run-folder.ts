@@ -37,7 +37,14 @@ export class RunFolder {
   constructor(path: string, options: RunFolderOptions = {}) {
     checkOptions("RunFolder", options, ["tensorboard"]);
     this.path = path;
-    mkdirSync(path, { recursive: true });
+    try {
+      mkdirSync(path, { recursive: true });
+    } catch (error) {
+      throw new DataError("RunFolder", `cannot make ${path}`, {
+        got: (error as Error).message,
+        cause: error,
+      });
+    }
     takeLock(this.#file("lock"), path);
     try {
       // What killed processes were writing; whoever holds the lock is the only one that writes.
