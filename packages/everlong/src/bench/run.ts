@@ -1,6 +1,6 @@
 // Runs a suite: correctness first, then interleaved timings of ours and the peers.
 
-import { setStrict } from "@everlong/core";
+import { ConfigError, setStrict } from "@everlong/core";
 import { calibrate } from "./calibrate.ts";
 import { isCheck, type BenchCase, type CheckCase, type Machine, type PeerRun, type Suite } from "./suite.ts";
 
@@ -98,11 +98,20 @@ export async function runSuite(
   options: BenchOptions,
   report: (r: BenchReport) => void,
 ): Promise<Machine> {
+  const { only } = options;
+  const cases = suite.cases().filter((c) => !only || c.name.includes(only));
+  if (cases.length === 0) {
+    throw new ConfigError("bench", `no case of suite ${suite.name} has "${only}" in its name`, {
+      expected: suite
+        .cases()
+        .map((c) => c.name)
+        .join(", "),
+    });
+  }
   const machine = await calibrate();
   setStrict(true);
   try {
-    for (const c of suite.cases()) {
-      if (options.only && !c.name.includes(options.only)) continue;
+    for (const c of cases) {
       report(isCheck(c) ? await runCheck(suite.name, c) : await runCase(suite.name, c, machine));
     }
   } finally {
