@@ -16,4 +16,4 @@ export * from "./run-folder.ts";
 export * from "./tensorboard.ts";
 export * from "./checkpoint.ts";
 export * from "./sweep.ts";
-export { PRECISIONS, type Precision } from "./precision.ts";
+export { checkPrecision, PRECISIONS, type Precision } from "./precision.ts";

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, defaultDevice } from "@everlong/core";
 import type { LayerEntry } from "@everlong/nn";
-import type { CheckpointParts } from "@everlong/train";
+import { checkPrecision, type CheckpointParts } from "@everlong/train";
 import { settingData } from "../protocol.ts";
 import { checkLeakage, type Leakage } from "../tasks/leakage.ts";
 import { makeModel, modelFacts, vocabularyOf } from "../train/model.ts";
@@ -48,6 +48,7 @@ export async function trainCell(cell: Cell, options: TrainCellOptions = {}): Pro
   const { onPoint = () => {}, onModel, measureTrain = false } = options;
   const together = onModel || measureTrain ? "off" : (options.together ?? "auto");
   const { setting, recipe } = cell;
+  checkPrecision(recipe.precision, defaultDevice());
   const places = placesOf(cell, options.runs);
   const plugins = await loadPlugins(cell.plugins);
   const more: readonly LayerEntry[] = plugins.flatMap((p) => p.entries);
