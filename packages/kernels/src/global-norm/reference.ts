@@ -1,10 +1,7 @@
 import type { HostArray } from "@everlong/core";
 
 /** The root of the sum of squares, by slice. */
-export function globalNormReference(
-  inputs: readonly HostArray[],
-  [norm]: readonly HostArray[],
-): void {
+export function globalNormReference(inputs: readonly HostArray[], [norm]: readonly HostArray[]): void {
   const slices = norm!.data.length;
   for (let s = 0; s < slices; s++) {
     let sum = 0;
