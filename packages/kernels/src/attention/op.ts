@@ -4,18 +4,15 @@
 import {
   ConfigError,
   ShapeError,
-  broadcastTo,
   cast,
   checkOptions,
   defineOp,
   mul,
   permute,
   promote,
-  reshape,
   show,
   sub,
   sum,
-  unsqueeze,
   zerosLike,
   type BatchContext,
   type Op,
@@ -23,6 +20,7 @@ import {
   type Tensor,
   type TensorType,
 } from "@everlong/core";
+import { foldIntoBatch } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import {
   computeDtype,
@@ -211,23 +209,16 @@ export const blockSparseAttentionGradOp: Op<AttentionGradParams> = defineOp(
 const SHARED: readonly string[] = ["slopes", "blockStarts", "blockColumns"];
 
 /** The mapped axis joins the batch; per-head slopes `[H]` are shared, anything else of them runs once per example. */
-function foldBatch<P extends { readonly inputs: readonly string[] }>({
-  inputs,
-  mapped,
-  size,
-  params,
-  apply,
-}: BatchContext<P>): Tensor[] | undefined {
-  const isShared = params.inputs.map((name) => SHARED.includes(name));
+function foldBatch<P extends { readonly inputs: readonly string[] }>(
+  context: BatchContext<P>,
+): Tensor[] | undefined {
+  const { inputs, params } = context;
   // slopes [B, H] belong to examples of the inner batch
-  const perExample = (name: string | undefined, t: Tensor): boolean => name === "slopes" && t.rank !== 1;
-  if (inputs.some((t, i) => isShared[i] && (mapped[i] || perExample(params.inputs[i], t)))) return undefined;
-  const folded = inputs.map((t, i) => {
-    if (isShared[i]) return t;
-    const wide = mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape]);
-    return reshape(wide, [size * wide.shape[1]!, ...wide.shape.slice(2)]);
-  });
-  return apply(folded).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
+  if (params.inputs.some((name, i) => name === "slopes" && inputs[i]!.rank !== 1)) return undefined;
+  return foldIntoBatch(
+    context,
+    params.inputs.map((name) => SHARED.includes(name)),
+  );
 }
 
 export interface AttentionOptions {

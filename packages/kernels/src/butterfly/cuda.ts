@@ -194,6 +194,14 @@ const alignment =
   (operand) =>
     "input" in operand && operand.input >= matrices ? 16 : 1;
 
+/** A block for every group of channels and example. */
+function transformed(made: Plan | string, entry: string): ReturnType<CudaSource<ButterflyParams>["lower"]> {
+  if (typeof made === "string") return made;
+  const { groups, batch } = made;
+  if (groups * batch === 0) return { steps: [] };
+  return { steps: [made.step({ files: ["kernel.cu"], entry, words: [], grid: [groups, batch] })] };
+}
+
 /** `(x, w0, w1, ...) -> (re, im)`. */
 export const butterflyCuda: CudaSource<ButterflyParams> = {
   alignment: alignment(1),
@@ -207,16 +215,7 @@ export const butterflyCuda: CudaSource<ButterflyParams> = {
       matrices: 1,
       planes: 1,
     });
-    if (typeof made === "string") return made;
-    const { groups, batch } = made;
-    if (groups * batch === 0) return { steps: [] };
-    const step = made.step({
-      files: ["kernel.cu"],
-      entry: "butterfly",
-      words: [],
-      grid: [groups, batch],
-    });
-    return { steps: [step] };
+    return transformed(made, "butterfly");
   },
 };
 
@@ -232,16 +231,7 @@ export const butterflyAdjointCuda: CudaSource<ButterflyAdjointParams> = {
       matrices: 2,
       planes: 1,
     });
-    if (typeof made === "string") return made;
-    const { groups, batch } = made;
-    if (groups * batch === 0) return { steps: [] };
-    const step = made.step({
-      files: ["kernel.cu"],
-      entry: "butterfly_adjoint",
-      words: [],
-      grid: [groups, batch],
-    });
-    return { steps: [step] };
+    return transformed(made, "butterfly_adjoint");
   },
 };
 

@@ -6,11 +6,9 @@ import {
   ConfigError,
   ShapeError,
   add,
-  broadcastTo,
   checkOptions,
   defineOp,
   mul,
-  reshape,
   squeeze,
   sub,
   sum,
@@ -24,6 +22,7 @@ import {
   type Tensor,
   type TensorType,
 } from "@everlong/core";
+import { foldIntoBatch } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import { inOneDtype, need, needCompute } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
@@ -296,18 +295,11 @@ function filterGradByTransforms(inputs: readonly Tensor[], params: ButterflyFilt
 }
 
 /** The mapped axis joins the batch of the first `sequences` inputs; matrices are shared, else the op runs once per example. */
-function foldExamples<P>(
-  { inputs, mapped, size, apply }: BatchContext<P>,
-  sequences: number,
-): Tensor[] | undefined {
-  if (mapped.slice(sequences).some(Boolean)) return undefined;
-  const folded = inputs.map((t, i) => {
-    if (i >= sequences) return t;
-    const wide = mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape]);
-    return reshape(wide, [size * wide.shape[1]!, ...wide.shape.slice(2)]);
-  });
-  return apply(folded).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
-}
+const foldExamples = <P>(context: BatchContext<P>, sequences: number): Tensor[] | undefined =>
+  foldIntoBatch(
+    context,
+    context.inputs.map((_, i) => i >= sequences),
+  );
 
 /** Stages of the smallest transform of at least `length` points: matrices of `largest` rows, then one power of two. */
 export function butterflyRadices(length: number, largest = 16): number[] {

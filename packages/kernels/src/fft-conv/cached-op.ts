@@ -12,7 +12,7 @@ import {
   type TensorType,
 } from "@everlong/core";
 import { inOrder, isHalf, named, need, needCompute, present, wideDtype } from "../inputs.ts";
-import { foldIntoBatch } from "./batch.ts";
+import { foldIntoBatch } from "../batch-rows.ts";
 import { cachedByTransform, spectrumByMoves } from "./decompose.ts";
 import { fftConvFilterGradOp, type FftConvGradParams } from "./op.ts";
 import { plainSpectrum, rowsOfPlain, spectrumShape } from "./plain-spectrum.ts";

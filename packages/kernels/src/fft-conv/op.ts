@@ -5,7 +5,7 @@
 import { ShapeError, defineOp, mul, show, sum, type Op, type Tensor } from "@everlong/core";
 import { inOrder, named, need, present, wideDtype, widened } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
-import { foldIntoBatch } from "./batch.ts";
+import { foldIntoBatch } from "../batch-rows.ts";
 import { fftConvByTransform, filterGradByTransform } from "./decompose.ts";
 import { fftConvBackwardReference, fftConvFilterGradReference, fftConvReference } from "./reference.ts";
 import { axesOf, checkSequences, convolutionCost, type Layout } from "./sequences.ts";

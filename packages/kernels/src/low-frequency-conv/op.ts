@@ -14,7 +14,7 @@ import {
   type Op,
   type Tensor,
 } from "@everlong/core";
-import { foldIntoBatch } from "../fft-conv/batch.ts";
+import { foldIntoBatch } from "../batch-rows.ts";
 import { axesOf, checkSequences, convolutionCost, type Layout } from "../fft-conv/sequences.ts";
 import { inOrder, named, need, present, wideDtype, widened } from "../inputs.ts";
 import { lowFrequencyByWaves } from "./decompose.ts";

@@ -2,7 +2,6 @@
 // separate ops would move the same values five times over (cut, turned, attended to, turned back, joined).
 
 import {
-  broadcastTo,
   cast,
   checkOptions,
   concat,
@@ -23,6 +22,7 @@ import {
   type TensorType,
 } from "@everlong/core";
 import { attentionGradOp, attentionOp, visiblePairs } from "../attention/op.ts";
+import { foldIntoBatch } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import { inOrder, named, need, needFloat, present, wideDtype, widened } from "../inputs.ts";
 import { rotary, rotaryOp } from "../rotary/op.ts";
@@ -171,22 +171,13 @@ function flops({ shape }: TensorType, params: PackedAttentionSettings): number {
 }
 
 /** The mapped axis joins the batch; tables of its own run once per example. */
-function foldBatch<P extends { readonly inputs: readonly string[] }>({
-  inputs,
-  mapped,
-  size,
-  params,
-  apply,
-}: BatchContext<P>): Tensor[] | undefined {
-  const isTable = params.inputs.map((name) => name === "cos" || name === "sin");
-  if (mapped.some((m, i) => m && isTable[i])) return undefined;
-  const folded = inputs.map((t, i) => {
-    if (isTable[i]) return t;
-    const wide = mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape]);
-    return reshape(wide, [size * wide.shape[1]!, ...wide.shape.slice(2)]);
-  });
-  return apply(folded).map((y) => reshape(y, [size, y.shape[0]! / size, ...y.shape.slice(1)]));
-}
+const foldBatch = <P extends { readonly inputs: readonly string[] }>(
+  context: BatchContext<P>,
+): Tensor[] | undefined =>
+  foldIntoBatch(
+    context,
+    context.params.inputs.map((name) => name === "cos" || name === "sin"),
+  );
 
 export interface PackedAttentionOptions {
   /** Query i sees no key after its own position. Default false. */

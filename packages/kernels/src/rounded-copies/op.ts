@@ -1,15 +1,7 @@
 // Many tensors rounded to half precision at once: the weights of a model, before a step that multiplies in half precision.
 
-import {
-  broadcastTo,
-  cast,
-  ConfigError,
-  defineOp,
-  unsqueeze,
-  type DType,
-  type Op,
-  type Tensor,
-} from "@everlong/core";
+import { cast, ConfigError, defineOp, type DType, type Op, type Tensor } from "@everlong/core";
+import { batchLeading } from "../batch-rows.ts";
 import { bytesMoved } from "../cost.ts";
 import { needCompute } from "../inputs.ts";
 import { roundedCopiesReference } from "./reference.ts";
@@ -32,8 +24,7 @@ export const roundedCopiesOp: Op<RoundedCopiesParams> = defineOp<RoundedCopiesPa
   reference: roundedCopiesReference,
   decompose,
   vjp: ({ inputs, cotangents }) => cotangents.map((g, i) => g && cast(g, inputs[i]!.dtype)),
-  batch: ({ inputs, mapped, size, apply }) =>
-    apply(inputs.map((t, i) => (mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape])))),
+  batch: batchLeading,
   cost: (inputs, outputs) => ({ flops: 0, bytes: bytesMoved(inputs, outputs) }),
 });
 
