@@ -13,11 +13,14 @@ WORK is one of
       a training step of the model of torch_models.py with AdamW; KIND attention or hyena; PRECISION f32, tf32 or bf16 (autocast); MODE eager or compiled
   layer BACKEND BATCH LENGTH WIDTH HEADS DTYPE
       causal attention with the projections to queries, keys and values and the one to the output
+  fftconv KIND MODE GATES LENGTH BATCH CHANNELS, fftconv-gradients ... (without the forward pass)
+      see cuda_convolutions.py
 """
 
 import math
 import sys
 
+import cuda_convolutions
 import torch
 import torch.nn.functional as F
 from torch_models import LENGTH, VOCAB, Model
@@ -106,7 +109,15 @@ def step(kind, precision, mode, batch):
     return run
 
 
-WORKS = {"attention": attention, "depthwise": depthwise, "copy": copy, "layer": layer, "step": step}
+WORKS = {
+    "attention": attention,
+    "depthwise": depthwise,
+    "copy": copy,
+    "layer": layer,
+    "step": step,
+    "fftconv": cuda_convolutions.forward,
+    "fftconv-gradients": cuda_convolutions.gradients,
+}
 made = {}
 
 

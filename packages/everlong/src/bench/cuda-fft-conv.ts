@@ -15,7 +15,7 @@ import {
 import type { CudaDevice } from "@everlong/device-cuda";
 import { fftConv, fftConvFilter, type FftConvFilter } from "@everlong/kernels";
 import { convolveExactly } from "./exact-convolution.ts";
-import { cudaConvolutionPeer } from "./peers.ts";
+import { cudaTorchPeer, finish } from "./cuda-torch.ts";
 import type { BenchCase, Peer } from "./suite.ts";
 
 /** Calls in a row that one measurement covers. */
@@ -55,9 +55,6 @@ const ELSEWHERE: Readonly<Record<"plain" | "gated", Readonly<Record<number, numb
 const streamsOf = ({ gated, backward }: Setting): number => (backward ? (gated ? 7 : 3) : gated ? 4 : 2);
 
 const gpu = (): CudaDevice => device("cuda") as CudaDevice;
-
-/** Waits in place: polling would round the time up. */
-const finish = (): void => gpu().engine.driver.synchronize(gpu().engine.stream);
 
 const nameOf = ({ length, batch, channels, mode, dtype = "f16", gated, kept, backward }: Setting): string =>
   [
@@ -194,7 +191,8 @@ function convolutionCase(setting: Setting): BenchCase {
   const shape = [batch, channels, length];
   const bytes = 2 * batch * channels * length;
   const kind = gated ? "gated" : "plain";
-  const work = `${backward ? "fftconv-gradients" : "fftconv"} ${mode} ${kind} ${length} ${batch} ${channels} ${CALLS}`;
+  const work = (peer: string): string =>
+    `${backward ? "fftconv-gradients" : "fftconv"} ${peer} ${mode} ${kind} ${length} ${batch} ${channels}`;
   const published = mode === "circular" && !backward ? ELSEWHERE[kind][length] : undefined;
   return {
     name: nameOf(setting),
@@ -204,8 +202,8 @@ function convolutionCase(setting: Setting): BenchCase {
     repeats: 5,
     peers: [
       copyPeer((bytes * streamsOf(setting)) / 2),
-      cudaConvolutionPeer("torch", `torch ${work}`),
-      cudaConvolutionPeer("FlashFFTConv", `flash ${work}`),
+      cudaTorchPeer("torch", work("torch"), CALLS),
+      cudaTorchPeer("FlashFFTConv", work("flash"), CALLS),
       publishedPeer(published),
     ],
     prepare: async () => {

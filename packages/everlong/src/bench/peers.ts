@@ -110,12 +110,6 @@ export const torchPeer = (work: string, size: number, threads = 1, program = "to
   },
 });
 
-/** PyTorch or FlashFFTConv on the GPU; `work` is a line for cuda_convolution_peer.py. */
-export const cudaConvolutionPeer = (name: string, work: string): Peer => ({
-  name,
-  prepare: () => start("python3", [join(folder, "cuda_convolution_peer.py")], {}, `${work} 0`),
-});
-
 /** A package of npm that is installed next to the project only for the bench; `make` prepares one run. */
 export const packagePeer = (
   name: string,
