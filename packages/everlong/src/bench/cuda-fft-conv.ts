@@ -4,11 +4,13 @@
 import {
   cast,
   compile,
+  concat,
   device,
   gradients,
   mul,
   narrow,
   random,
+  sizeOf,
   type DType,
   type Tensor,
 } from "@everlong/core";
@@ -64,10 +66,17 @@ const nameOf = ({ length, batch, channels, mode, dtype = "f16", gated, kept, bac
     ...(backward ? ["gradients"] : []),
   ].join(", ");
 
-/** Normal deviates made on the GPU. */
+/** Normal deviates made on the GPU, in parts: a draw needs twice its size in random words, which must fit in one tensor. */
 function drawn(shape: readonly number[], seed: number, dtype: DType, scale = 1): Tensor {
+  const [first, ...rest] = shape;
+  const parts = sizeOf(shape) > 2 ** 28 ? first! : 1;
   const make = compile(() =>
-    cast(mul(random.normal(random.key(seed, device("cuda")), [...shape]), scale), dtype),
+    concat(
+      random
+        .splitKey(random.key(seed, device("cuda")), parts)
+        .map((k) => cast(mul(random.normal(k, [first! / parts, ...rest]), scale), dtype)),
+      0,
+    ),
   );
   const out = make() as Tensor;
   make.dispose();
