@@ -367,6 +367,7 @@ describe("lags", () => {
 });
 
 describe("half precision as it is stored", () => {
+  const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
   const cases = [
     { shape: [3, 2, 70], taps: 40, mode: "causal", gated: true },
     { shape: [3, 2, 64], taps: 64, mode: "circular", gated: false },
@@ -435,11 +436,15 @@ describe("half precision as it is stored", () => {
             const got = await strictly(device(name), true, () =>
               results(device(name), dtype, given, c, kept),
             );
-            got.forEach((g, i) =>
-              expect(relativeError(g, want[i]!), `${c.mode} ${show(c.shape)} result ${i}`).toBeLessThan(
+            got.forEach((g, i) => {
+              // A kept skip lies in the filter's spectrum: its gradient is as near as a lag's, however small its sum comes out.
+              const lag = kept && i === 3 ? Math.sqrt(dot(want[2]!, want[2]!) / c.taps) : 0;
+              const size = Math.max(Math.sqrt(dot(want[i]!, want[i]!)), lag);
+              const off = g.map((x, at) => x - want[i]![at]!);
+              expect(Math.sqrt(dot(off, off)) / size, `${c.mode} ${show(c.shape)} result ${i}`).toBeLessThan(
                 limit,
-              ),
-            );
+              );
+            });
           }
         }
       });
