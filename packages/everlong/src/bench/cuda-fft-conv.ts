@@ -122,8 +122,8 @@ const relative = (off: number, size: number): number => Math.sqrt(off / size);
 const rowOf = async (t: Tensor, b: number, channel: number): Promise<Float32Array> =>
   (await cast(narrow(narrow(t, 0, b, b + 1), 1, channel, channel + 1), "f32").data()) as Float32Array;
 
-/** Lags at which the filter's gradient is compared. */
-const LAGS = 64;
+/** Lags at which the filter's gradient is compared: spread by the golden ratio, in no step with a transform's columns. */
+const LAGS = 128;
 
 /** The larger relative error of du, on the first and last rows of a channel, and dk, at some lags. */
 async function gradientErrorOf(setting: Setting, inputs: Inputs, found: readonly Tensor[]): Promise<number> {
@@ -132,7 +132,7 @@ async function gradientErrorOf(setting: Setting, inputs: Inputs, found: readonly
   const circular = mode === "circular";
   const taps = (await narrow(inputs.k, 0, channel, channel + 1).data()) as Float32Array;
   const dk = (await narrow(found[1]!, 0, channel, channel + 1).data()) as Float32Array;
-  const lags = Array.from({ length: LAGS }, (_, i) => Math.floor(((i + 0.5) * length) / LAGS));
+  const lags = Array.from({ length: LAGS }, (_, i) => Math.floor(((i * 0.618_033_988_75) % 1) * length));
   const sums = lags.map(() => 0);
   let [off, size] = [0, 0];
   for (let b = 0; b < batch; b++) {
