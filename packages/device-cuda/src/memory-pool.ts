@@ -27,8 +27,10 @@ export class MemoryPool {
   private readonly driver: Driver;
   private readonly stream: Handle;
   private readonly kept = new Map<number, Handle[]>();
+  private keptBytes = 0;
   private readonly limit: number;
 
+  /** @param limit bytes that live and kept blocks may take together */
   constructor(driver: Driver, stream: Handle, limit: number = Infinity) {
     this.driver = driver;
     this.stream = stream;
@@ -40,7 +42,7 @@ export class MemoryPool {
     const size = roundSize(bytes);
     const address = this.takeKept(size) ?? this.fresh(size);
     if (address === undefined) {
-      const { free, total } = this.driver.memoryInfo();
+      const { free, total } = this.room();
       throw (
         refusal?.(free) ??
         new DeviceError("cuda", `out of memory for ${what}`, {
@@ -56,6 +58,15 @@ export class MemoryPool {
     return { address, bytes: size };
   }
 
+  /** What can still be had, and all that there is: the device's, or what the limit leaves of it. */
+  private room(): { readonly free: number; readonly total: number } {
+    const { free, total } = this.driver.memoryInfo();
+    return {
+      free: Math.max(0, Math.min(free, this.limit - this.liveBytes)),
+      total: Math.min(total, this.limit),
+    };
+  }
+
   /** The lowest kept address of a size: programs that run again and again then meet the same few addresses. */
   private takeKept(size: number): Handle | undefined {
     const list = this.kept.get(size);
@@ -63,24 +74,22 @@ export class MemoryPool {
     let lowest = 0;
     for (let i = 1; i < list.length; i++) if (list[i]! < list[lowest]!) lowest = i;
     const [address] = list.splice(lowest, 1);
+    this.keptBytes -= size;
     return address;
   }
 
   private fresh(size: number): Handle | undefined {
     if (this.liveBytes + size > this.limit) return undefined;
+    if (this.liveBytes + this.keptBytes + size > this.limit) this.trim();
     const address = this.driver.allocate(size);
-    if (address !== undefined || !this.keepsAny()) return address;
+    if (address !== undefined || this.keptBytes === 0) return address;
     this.trim();
     return this.driver.allocate(size);
   }
 
-  private keepsAny(): boolean {
-    for (const list of this.kept.values()) if (list.length > 0) return true;
-    return false;
-  }
-
   free({ address, bytes }: Block): void {
     this.liveBytes -= bytes;
+    this.keptBytes += bytes;
     const list = this.kept.get(bytes);
     if (list) list.push(address);
     else this.kept.set(bytes, [address]);
@@ -91,5 +100,6 @@ export class MemoryPool {
     this.driver.synchronize(this.stream);
     for (const list of this.kept.values()) for (const address of list) this.driver.free(address);
     this.kept.clear();
+    this.keptBytes = 0;
   }
 }

@@ -1,0 +1,82 @@
+import { expect, test } from "vitest";
+import type { Driver, Handle } from "./driver.ts";
+import { MemoryPool, roundSize } from "./memory-pool.ts";
+
+const MIB = 2 ** 20;
+
+/** A driver that counts what it has given out. */
+class CountingDriver {
+  given = 0;
+  private readonly sizes = new Map<Handle, number>();
+  private readonly capacity: number;
+  private next = 1;
+
+  constructor(capacity: number) {
+    this.capacity = capacity;
+  }
+
+  allocate(bytes: number): Handle | undefined {
+    if (this.given + bytes > this.capacity) return undefined;
+    this.given += bytes;
+    this.sizes.set(this.next, bytes);
+    return this.next++;
+  }
+
+  free(address: Handle): void {
+    this.given -= this.sizes.get(address)!;
+    this.sizes.delete(address);
+  }
+
+  memoryInfo(): { free: number; total: number } {
+    return { free: this.capacity - this.given, total: this.capacity };
+  }
+
+  synchronize(): void {}
+}
+
+function poolOf(capacity: number, limit?: number): { driver: CountingDriver; pool: MemoryPool } {
+  const driver = new CountingDriver(capacity);
+  return { driver, pool: new MemoryPool(driver as unknown as Driver, 0, limit) };
+}
+
+test("freed blocks are given out again, and go back to the driver when it is full", () => {
+  const { driver, pool } = poolOf(10 * MIB);
+  const first = pool.allocate(4 * MIB, "a");
+  pool.free(first);
+  expect(pool.allocate(4 * MIB, "b").address).toBe(first.address);
+  pool.free(first);
+  // Another size does not fit beside the kept block.
+  pool.allocate(8 * MIB, "c");
+  expect(driver.given).toBe(8 * MIB);
+  expect([pool.liveBytes, pool.peakBytes]).toEqual([8 * MIB, 8 * MIB]);
+});
+
+test("the limit counts blocks that are kept", () => {
+  const { driver, pool } = poolOf(100 * MIB, 8 * MIB);
+  for (const size of [1, 2, 3, 4, 5, 6, 7]) {
+    pool.free(pool.allocate(size * MIB, "a"));
+    expect(driver.given).toBeLessThanOrEqual(8 * MIB);
+  }
+});
+
+test("what is refused is told what the limit leaves", () => {
+  const { pool } = poolOf(100 * MIB, 8 * MIB);
+  pool.allocate(5 * MIB, "a");
+  expect(() => pool.allocate(4 * MIB, "b")).toThrow(
+    /out of memory for b: expected at most 3\.00 MiB \(8\.00 MiB in all/,
+  );
+  let told = -1;
+  const refuse = (free: number): Error => ((told = free), new Error("refused"));
+  expect(() => pool.allocate(4 * MIB, "b", refuse)).toThrow("refused");
+  expect(told).toBe(3 * MIB);
+  expect(pool.liveBytes).toBe(5 * MIB);
+});
+
+test("sizes are rounded up, by an eighth of the next power of two at most", () => {
+  for (const bytes of [0, 1, 512, 513, 4096, 4097, 5000, 2 ** 20 + 1, 3 * 2 ** 30 + 7]) {
+    const size = roundSize(bytes);
+    expect(size % 512).toBe(0);
+    expect(size).toBeGreaterThanOrEqual(Math.max(1, bytes));
+    expect(size).toBeLessThanOrEqual(Math.max(512, bytes + Math.max(512, bytes / 4)));
+  }
+});
