@@ -10,13 +10,26 @@ import {
   type CudaWord,
 } from "../cuda-step.ts";
 import { cudaFile } from "../cuda-file.ts";
-import { headsTogether, plainKernel, wordIndices, type AttentionCall, type ReadCall } from "./cuda-call.ts";
+import {
+  headsTogether,
+  plainKernel,
+  wordIndices,
+  type AttentionCall,
+  type ReadCall,
+  type Sizes,
+} from "./cuda-call.ts";
+import { bytesOfParts, joinParts, placesOf } from "./cuda-parts.ts";
+import {
+  forwardPlan,
+  gradientParts,
+  KEYS_OF_TILE,
+  QUERIES_OF_STEP,
+  type ForwardPlan,
+  type GradientParts,
+} from "./cuda-plan.ts";
 
 /** Counters of tiles handed out: zero between launches, since the last block of each clears them. */
 const COUNTERS: CudaTable = { key: "attention/counters", bytes: 16, fill: () => {} };
-
-/** Keys that a block of the gradient owns. */
-const KEYS_OF_BLOCK = 128;
 
 /** Why a call is not for wgmma, if it is not. Everything else goes to the mma.sync kernels. */
 export function wgmmaRefusal(
@@ -29,12 +42,8 @@ export function wgmmaRefusal(
   if (sizes.dtype === "f32") return "wgmma multiplies halves";
   if (sizes.lists) return "blocks meet by lists";
   if (params.softCap > 0 || views["slopes"]) return "scores are bent";
-  // What lies behind a sequence's own length may be NaN; only masked loads leave it out.
-  if (views["keyLengths"] || views["queryLengths"]) return "sequences are padded";
   if (!(params.scale > 0)) return "the largest score is not that of the largest product";
-  // Narrow heads are padded to 64: they gain later.
-  const shortest = Math.max(sizes.keyDim, sizes.valueDim) < 32 ? 512 : 256;
-  if (sizes.queries < shortest || sizes.keys < 128) return "too short for its tiles";
+  if (sizes.batch * sizes.heads * sizes.queries * sizes.keys === 0) return "there is nothing to copy";
   if (sizes.keyDim % 8 !== 0 || sizes.valueDim % 8 !== 0) return "rows are no multiple of 16 bytes";
   if (!call.outputs.every((view) => view.aligned)) return "results do not lie on multiples of 16 bytes";
   for (const name of ["q", "k", "v", "dy"]) {
@@ -45,17 +54,18 @@ export function wgmmaRefusal(
   return undefined;
 }
 
-/** A tile map word of an input `[B, T, H, D]`: boxes of 64 columns and `rows` rows of one head. */
+/** A tile map word of q, k, v or dy: boxes of 64 columns and `rows` rows of one head. */
 export function rowsMap(call: AttentionCall, read: ReadCall, name: string, rows: number): CudaWord {
-  const view = read.views[name]!;
-  const [batch, time, heads, dim] = view.shape as [number, number, number, number];
-  const [perBatch, perTime, perHead] = view.strides as [number, number, number, number];
+  const { sizes, words } = read;
+  const ofQueries = name === "q" || name === "dy";
+  const [time, heads] = ofQueries ? [sizes.queries, sizes.heads] : [sizes.keys, sizes.keyHeads];
+  const dim = name === "q" || name === "k" ? sizes.keyDim : sizes.valueDim;
   return {
     input: call.params.inputs.indexOf(name),
     map: {
-      dtype: read.sizes.dtype as "f16" | "bf16",
-      sizes: [dim, time, heads, batch],
-      strides: [perTime, perHead, perBatch].map((s) => 2 * s),
+      dtype: sizes.dtype as "f16" | "bf16",
+      sizes: [dim, time, heads, sizes.batch],
+      strides: ["Time", "Head", "Batch"].map((axis) => 2 * (words[name + axis] as number)),
       box: [64, rows, 1, 1],
     },
   };
@@ -136,19 +146,32 @@ export function wgmmaKernel(
   };
 }
 
-/** Keys from which the larger blocks of wide heads pay. */
-const LONG = 4096;
+const pick = (words: Readonly<Record<string, CudaWord>>, names: string): Record<string, CudaWord> =>
+  Object.fromEntries(names.split(" ").map((name) => [name, words[name]!]));
 
-/** The one launch of the forward pass. */
-export function wgmmaForward(call: AttentionCall, read: ReadCall, target: CudaTarget): CudaStep {
-  const { sizes, words } = read;
-  const wide = Math.max(sizes.keyDim, sizes.valueDim) > 64;
-  const [head, groups, stages] = wide ? [128, 2, 2] : [64, 3, 3];
-  // As many keys as registers hold; over short sequences the edges cost more than that brings.
-  const block = wide && sizes.keys >= LONG ? 144 : 128;
+const hasLengths = ({ views }: ReadCall): 0 | 1 => (views["keyLengths"] || views["queryLengths"] ? 1 : 0);
+/** Head sizes as the tiles have them. */
+const headOf = ({ keyDim, valueDim }: Sizes): 64 | 128 => (Math.max(keyDim, valueDim) > 64 ? 128 : 64);
+
+/**
+ * The forward pass. `read` is what the kernel sees, `whole` the call itself (they differ where heads of a group are rows, see
+ * {@link packedHeads}).
+ */
+export function wgmmaForward(
+  call: AttentionCall,
+  whole: ReadCall,
+  read: ReadCall,
+  target: CudaTarget,
+  plan: ForwardPlan = forwardPlan(call.params, read.sizes, target),
+): CudaLowering {
+  const { sizes } = read;
+  const { groups, block, stages, resident, held, registers, parts } = plan;
+  const head = headOf(sizes);
   const own = 64 * groups;
   const count = sizes.batch * sizes.heads;
-  const tiles = Math.ceil(sizes.queries / own) * count;
+  const tiles = Math.ceil(sizes.queries / own) * count * parts;
+  const words = { ...read.words, ...placesOf(whole.sizes, sizes) };
+  const split = parts > 1;
   const { names, args } = wordsOf(
     {
       qMap: rowsMap(call, read, "q", own),
@@ -156,69 +179,116 @@ export function wgmmaForward(call: AttentionCall, read: ReadCall, target: CudaTa
       vMap: rowsMap(call, read, "v", block),
     },
     {
-      ...pick(words, "heads group queries keys valueDim left right scoreScale"),
+      ...pick(words, "heads group queries keys valueDim left right scoreScale keyLengths queryLengths"),
+      ...pick(words, "yBatch yTime yHead lseBatch lseTime lseHead rows"),
       together: headsTogether(count, sizes.keys * head * 4),
       tiles,
+      parts,
       counters: { table: 0 },
-      y: { output: 0 },
-      lse: { output: 1 },
+      y: split ? { temp: 0 } : { output: 0 },
+      lse: split ? { temp: 1 } : { output: 1 },
     },
   );
-  const tileBytes = 2 * head * (own + 2 * stages * block);
-  return {
+  const queryTiles = held ? 1 : 2;
+  const tileBytes = 2 * head * (queryTiles * own + 2 * stages * block);
+  const multiply: CudaStep = {
     kernel: wgmmaKernel(
       "attention_wgmma",
       "kernel-wgmma-forward.cu",
       names,
       read,
-      { HEAD: head, GROUPS: groups, BLOCK: block, STAGES: stages },
+      {
+        HEAD: head,
+        GROUPS: groups,
+        BLOCK: block,
+        STAGES: stages,
+        RESIDENT: resident,
+        HELD: held ? 1 : 0,
+        PARTS: split ? 1 : 0,
+        LENGTHS: hasLengths(read),
+        COPY_REGISTERS: registers[0],
+        PRODUCT_REGISTERS: registers[1],
+      },
       [block, head],
     ),
     args,
-    grid: [Math.min(target.processors, tiles), 1, 1],
+    grid: [Math.min(resident * target.processors, tiles), 1, 1],
     block: [128 * (groups + 1), 1, 1],
-    // 1 KiB to reach a multiple of it; 128 bytes of barriers.
-    sharedBytes: tileBytes + 1024 + 128,
+    // 1 KiB to reach a multiple of it; 256 bytes of barriers.
+    sharedBytes: tileBytes + 1024 + 256,
     tables: [COUNTERS],
   };
+  if (!split) return { steps: [multiply] };
+  return { steps: [multiply, joinParts(sizes, words, parts)], temps: bytesOfParts(sizes, parts) };
 }
 
-/** Queries that a block of the gradient walks at a time. */
-const QUERIES = 64;
-
-/** The launches of the gradient: pad rows and clear the scratch, multiply, bring dq into its place. */
-export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaTarget): CudaLowering {
+/** The launches of the gradient: pad rows and clear the scratch, multiply, bring dq into its place, sum parts. */
+export function wgmmaBackward(
+  call: AttentionCall,
+  read: ReadCall,
+  target: CudaTarget,
+  cut: GradientParts = gradientParts(call.params, read.sizes, target),
+): CudaLowering {
   const { sizes, words } = read;
-  const head = Math.max(sizes.keyDim, sizes.valueDim) > 64 ? 128 : 64;
+  const head = headOf(sizes);
   const rows = sizes.batch * sizes.heads;
-  const blocks = rows * Math.ceil(sizes.queries / QUERIES);
-  const count = sizes.batch * sizes.keyHeads;
-  const tiles = Math.ceil(sizes.keys / KEYS_OF_BLOCK) * count;
-  const places = { scratch: { temp: 0 }, rowLse: { temp: 1 }, rowDelta: { temp: 2 }, turns: { temp: 3 } };
-  const define = { HEAD: head, QUERIES };
+  const blocks = rows * Math.ceil(sizes.queries / QUERIES_OF_STEP);
+  const count = sizes.batch * sizes.keyHeads * cut.heads;
+  const parts = cut.heads * cut.steps;
+  const tiles = Math.ceil(sizes.keys / KEYS_OF_TILE) * count * cut.steps;
+  const keyRows = sizes.batch * sizes.keys * sizes.keyHeads;
+  const alone = sizes.keys <= KEYS_OF_TILE;
+  const ordered = call.params.deterministic === true && !alone;
+  const split = parts > 1;
+  const temps: number[] = [];
+  const temp = (bytes: number): CudaWord => ({ temp: temps.push(bytes) - 1 });
+  const places = {
+    rowLse: temp(blocks * QUERIES_OF_STEP * 4),
+    rowDelta: temp(blocks * QUERIES_OF_STEP * 4),
+    scratch: alone ? 0 : temp(blocks * QUERIES_OF_STEP * head * 4),
+    turns: ordered ? temp(blocks * 32) : 0,
+    dkParts: split ? temp(parts * keyRows * sizes.keyDim * 4) : 0,
+    dvParts: split ? temp(parts * keyRows * sizes.valueDim * 4) : 0,
+  };
+  const define = { HEAD: head, QUERIES: QUERIES_OF_STEP, LENGTHS: hasLengths(read) };
   const main = wordsOf(
     {
-      qMap: rowsMap(call, read, "q", QUERIES),
-      kMap: rowsMap(call, read, "k", KEYS_OF_BLOCK),
-      vMap: rowsMap(call, read, "v", KEYS_OF_BLOCK),
-      dyMap: rowsMap(call, read, "dy", QUERIES),
+      qMap: rowsMap(call, read, "q", QUERIES_OF_STEP),
+      kMap: rowsMap(call, read, "k", KEYS_OF_TILE),
+      vMap: rowsMap(call, read, "v", KEYS_OF_TILE),
+      dyMap: rowsMap(call, read, "dy", QUERIES_OF_STEP),
     },
     {
       ...pick(words, "heads group queries keys keyDim valueDim left right scoreScale scale"),
-      ...places,
+      ...pick(words, "keyLengths queryLengths"),
+      ...pick(places, "rowLse rowDelta scratch turns"),
       keyHeads: sizes.keyHeads,
-      together: headsTogether(count, sizes.queries * head * 4 * (sizes.heads / sizes.keyHeads)),
+      together: headsTogether(count, (sizes.queries * head * 4 * sizes.batch * sizes.heads) / count),
       tiles,
+      headParts: cut.heads,
+      parts: cut.steps,
+      keyRows,
       counters: { table: 0 },
-      dk: { output: 1 },
-      dv: { output: 2 },
+      dq: { output: 0 },
+      dk: split ? places.dkParts : { output: 1 },
+      dv: split ? places.dvParts : { output: 2 },
     },
   );
   const tileBytes =
-    2 * (2 * KEYS_OF_BLOCK * head + 4 * QUERIES * head + 2 * QUERIES * KEYS_OF_BLOCK) + 16 * QUERIES;
+    2 * (2 * KEYS_OF_TILE * head + 4 * QUERIES_OF_STEP * head + 2 * QUERIES_OF_STEP * KEYS_OF_TILE) +
+    16 * QUERIES_OF_STEP;
   const ends = wordsOf(
     {},
-    { ...pick(words, "heads queries keyDim scale lse delta"), ...places, rows, dq: { output: 0 } },
+    {
+      ...pick(words, "heads queries keyDim valueDim scale lse delta queryLengths"),
+      ...places,
+      rows,
+      keyRows,
+      parts,
+      dq: { output: 0 },
+      dk: { output: 1 },
+      dv: { output: 2 },
+    },
   );
   const end = (entry: string, threads: number): CudaStep => ({
     kernel: plainKernel(entry, "kernel-wgmma-ends.cu", ends.names, { E: sizes.dtype, ...define }),
@@ -235,11 +305,13 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
       {
         ...define,
         HELD: head === 64 ? 1 : 0,
-        ORDERED: call.params.deterministic ? 1 : 0,
+        ORDERED: ordered ? 1 : 0,
+        ALONE: alone ? 1 : 0,
+        PARTS: split ? 1 : 0,
         COPY_REGISTERS: head === 64 ? 40 : 24,
         PRODUCT_REGISTERS: head === 64 ? 232 : 240,
       },
-      [QUERIES, head, head / 2],
+      [QUERIES_OF_STEP, head, head / 2],
     ),
     args: main.args,
     grid: [Math.min(target.processors, tiles), 1, 1],
@@ -247,15 +319,8 @@ export function wgmmaBackward(call: AttentionCall, read: ReadCall, target: CudaT
     sharedBytes: tileBytes + 1024 + 128,
     tables: [COUNTERS],
   };
-  return {
-    steps: [
-      end("attention_grad_start", blocks * QUERIES),
-      multiply,
-      end("attention_grad_finish", (blocks * QUERIES * sizes.keyDim) / 16),
-    ],
-    temps: [blocks * QUERIES * head * 4, blocks * QUERIES * 4, blocks * QUERIES * 4, blocks * 32],
-  };
+  const steps = [end("attention_grad_start", blocks * QUERIES_OF_STEP), multiply];
+  if (!alone) steps.push(end("attention_grad_finish", (blocks * QUERIES_OF_STEP * sizes.keyDim) / 16));
+  if (split) steps.push(end("attention_grad_join", (keyRows * (sizes.keyDim + sizes.valueDim)) / 4));
+  return { steps, temps };
 }
-
-const pick = (words: Readonly<Record<string, CudaWord>>, names: string): Record<string, CudaWord> =>
-  Object.fromEntries(names.split(" ").map((name) => [name, words[name]!]));

@@ -49,48 +49,98 @@ function backward(given: Case): CudaCall<AttentionGradParams> {
 const entries = (lowered: CudaLowering | string): string[] =>
   typeof lowered === "string" ? [lowered] : lowered.steps.map((s) => (s as CudaStep).kernel.entry);
 
-test("wgmma serves long halves on sm_90, mma.sync everything else", () => {
-  const chosen = (given: Case, target = H100): string[] =>
-    entries(attentionCuda.lower(forward(given), target));
-  expect(chosen({})).toEqual(["attention_wgmma"]);
-  expect(chosen({ size: 128, dtype: "f16" })).toEqual(["attention_wgmma"]);
+test("wgmma serves halves on sm_90, mma.sync everything else", () => {
+  const chosen = (given: Case, target = H100): string =>
+    entries(attentionCuda.lower(forward(given), target))[0]!;
+  for (const given of [
+    {},
+    { size: 128, dtype: "f16" },
+    { time: 3 },
+    { size: 8 },
+    { time: 333, size: 80 },
+  ] as const)
+    expect(chosen(given)).toBe("attention_wgmma");
+  for (const more of [["keyLengths"], ["keyLengths", "queryLengths"]] as const)
+    expect(chosen({ more })).toBe("attention_wgmma");
   const others: Case[] = [
     { dtype: "f32" },
-    { time: 100 },
     { size: 60 },
-    { size: 16, time: 300 },
     { params: { softCap: 3 } },
     { params: { scale: -1 } },
-    { more: ["keyLengths"] },
+    { more: ["slopes"] },
   ];
-  for (const given of others) expect(chosen(given)[0]).toBe("attention");
-  expect(chosen({}, A100)[0]).toBe("attention");
-  expect(chosen({ size: 129 })).toEqual([expect.stringContaining("129")]);
+  for (const given of others) expect(chosen(given)).toBe("attention");
+  expect(chosen({}, A100)).toBe("attention");
+  expect(chosen({ size: 129 })).toContain("129");
+  expect(entries(attentionGradCuda.lower(backward({ time: 7 }), H100))[0]).toBe("attention_query_grad");
 });
 
-test("few queries share long keys between blocks, and one query its keys between heads", () => {
-  const decode = (
-    queries: number,
-    keys: number,
-    heads: number,
-    params: Partial<AttentionParams> = {},
-  ): CudaLowering => {
-    const kv = view([2, keys, 4, 64], "bf16");
-    const call: CudaCall<AttentionParams> = {
-      inputs: [view([2, queries, heads, 64], "bf16"), kv, kv],
-      outputs: [view([2, queries, heads, 64], "bf16"), view([2, heads, queries], "f32")],
-      params: { left: -1, right: 0, scale: 0.1, softCap: 0, inputs: ["q", "k", "v"], ...params },
-    };
-    return attentionCuda.lower(call, H100) as CudaLowering;
+/** One query head group after the other: `queries` of them over `keys`. */
+const few = (
+  queries: number,
+  keys: number,
+  heads: number,
+  target = H100,
+  params: Partial<AttentionParams> = {},
+): CudaLowering => {
+  const kv = view([2, keys, 4, 64], "bf16");
+  const call: CudaCall<AttentionParams> = {
+    inputs: [view([2, queries, heads, 64], "bf16"), kv, kv],
+    outputs: [view([2, queries, heads, 64], "bf16"), view([2, heads, queries], "f32")],
+    params: { left: -1, right: 0, scale: 0.1, softCap: 0, inputs: ["q", "k", "v"], ...params },
   };
-  const gridOf = (lowered: CudaLowering): readonly number[] => (lowered.steps[0] as CudaStep).grid;
+  return attentionCuda.lower(call, target) as CudaLowering;
+};
+const gridOf = (lowered: CudaLowering): readonly number[] => (lowered.steps[0] as CudaStep).grid;
+
+test("few queries share long keys between blocks, and one query its keys between heads", () => {
   // 2 sequences of 4 key heads; 16 query heads are 4 rows of each.
-  expect(gridOf(decode(1, 8192, 16))).toEqual([8, 32, 1]);
-  expect(entries(decode(1, 8192, 16))).toEqual(["attention", "attention_parts"]);
-  expect(gridOf(decode(1, 8192, 16, { left: 100 }))).toEqual([32, 1, 1]);
-  expect(gridOf(decode(1, 8192, 16, { left: 1000 }))).toEqual([32, 3, 1]);
-  expect(gridOf(decode(1, 400, 4))).toEqual([8, 1, 1]);
-  expect(entries(decode(1, 400, 4))).toEqual(["attention"]);
+  expect(gridOf(few(1, 8192, 16, A100))).toEqual([8, 27, 1]);
+  expect(entries(few(1, 8192, 16, A100))).toEqual(["attention", "attention_parts"]);
+  expect(gridOf(few(1, 8192, 16, A100, { left: 100 }))).toEqual([32, 1, 1]);
+  expect(gridOf(few(1, 8192, 16, A100, { left: 1000 }))).toEqual([32, 3, 1]);
+  expect(entries(few(1, 400, 4, A100))).toEqual(["attention"]);
+
+  expect(entries(few(1, 8192, 16))).toEqual(["attention_wgmma", "attention_parts"]);
+  const parts = gridOf(few(1, 8192, 16))[0]! / 8;
+  expect(parts).toBeGreaterThan(8);
+  expect(few(1, 8192, 16).temps).toEqual([parts * 32 * 64 * 4, parts * 32 * 4]);
+  expect(entries(few(1, 60, 4))).toEqual(["attention_wgmma"]);
+  // Enough tiles keep all multiprocessors busy.
+  expect(entries(few(8192, 8192, 16))).toEqual(["attention_wgmma"]);
+});
+
+test("key heads that many query heads share are cut by heads, and long walks of few tiles by steps", () => {
+  const of = (time: number, heads: number, keyHeads: number, deterministic = false): CudaLowering => {
+    const x = view([1, time, heads, 128], "bf16");
+    const kv = view([1, time, keyHeads, 128], "bf16");
+    const rows = view([1, heads, time], "f32");
+    return attentionGradCuda.lower(
+      {
+        inputs: [x, kv, kv, x, rows, rows],
+        outputs: [x, kv, kv],
+        params: {
+          left: -1,
+          right: 0,
+          scale: 0.1,
+          softCap: 0,
+          deterministic,
+          inputs: ["q", "k", "v", "dy", "lse", "delta"],
+        },
+      },
+      H100,
+    ) as CudaLowering;
+  };
+  const whole = ["attention_grad_start", "attention_grad_wgmma", "attention_grad_finish"];
+  expect(entries(of(8192, 32, 32))).toEqual(whole);
+  expect(entries(of(4096, 32, 1))).toEqual([...whole, "attention_grad_join"]);
+  expect(entries(of(2048, 4, 4))).toEqual([...whole, "attention_grad_join"]);
+  // One tile of keys leaves queries where they belong.
+  expect(entries(of(128, 64, 64))).toEqual(whole.slice(0, 2));
+  const { temps } = of(4096, 32, 1, true);
+  expect(temps!.length).toBe(6);
+  expect(temps![4]! % (4096 * 128 * 4)).toBe(0);
+  expect(temps![4]! / (4096 * 128 * 4)).toBeGreaterThan(3);
 });
 
 test("lists of blocks have tiles that do not cross them, and are turned round for the keys", () => {

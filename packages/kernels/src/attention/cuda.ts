@@ -14,7 +14,6 @@ import {
   acceptsHeads,
   BACKWARD_WORDS,
   bytesOfElement,
-  CPP,
   fitTiles,
   FORWARD_WORDS,
   headsTogether,
@@ -27,13 +26,10 @@ import {
   type ReadCall,
   type Sizes,
 } from "./cuda-call.ts";
+import { bytesOfParts, joinParts, MOST_PARTS, packedHeads, placesOf } from "./cuda-parts.ts";
 import { wgmmaBackward, wgmmaForward, wgmmaRefusal } from "./cuda-wgmma.ts";
 import type { AttentionGradParams, AttentionParams } from "./op.ts";
 
-const PARTS_WORDS =
-  "queries heads parts valueDim rows partLse partY y yBatch yTime yHead lse lseBatch lseTime lseHead".split(
-    " ",
-  );
 const MARKS_WORDS = "blockStarts blockColumns marks markWords blockRows blockColumnCount patterns".split(" ");
 
 const WARPS = 4;
@@ -73,43 +69,18 @@ const bytesOfHead = (sizes: Sizes, length: number): number =>
 const tilesOf = (length: number, own: number, listed: number | undefined): number =>
   listed === undefined ? Math.ceil(length / own) : Math.ceil(length / listed) * Math.ceil(listed / own);
 
-/**
- * One query that sees all keys: the heads of a group take the places of its rows, so that keys and values are read once for all of them.
- */
-function packedHeads(call: AttentionCall, read: ReadCall): ReadCall {
-  const { sizes, words, views } = read;
-  const { heads, keyHeads, queries } = sizes;
-  const group = heads / keyHeads;
-  if (queries !== 1 || group === 1 || call.params.left >= 0) return read;
-  if (sizes.lists || views["slopes"] || views["queryLengths"]) return read;
-  const perHead = views["q"]!.strides[2]!;
-  return {
-    views,
-    sizes: { ...sizes, heads: keyHeads, queries: group },
-    words: {
-      ...words,
-      heads: keyHeads,
-      group: 1,
-      queries: group,
-      right: words["left"]!,
-      qTime: perHead,
-      qHead: group * perHead,
-    },
-  };
-}
-
+/** Shorter sequences are mostly margins of the tiles of wgmma's gradient. */
+const SHORTEST = 16;
 /** Keys below which parts cost more than they bring. */
 const KEYS_OF_PART = 256;
-/** As kernel-parts.cu has it. */
-const MOST_PARTS = 64;
-
 function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string {
   const whole = readCall(call);
   if (typeof whole === "string") return whole;
   if (whole.sizes.batch * whole.sizes.heads * whole.sizes.queries === 0) return { steps: [] };
-  if (wgmmaRefusal(call, whole, target) === undefined) return { steps: [wgmmaForward(call, whole, target)] };
-  const { sizes, words } = packedHeads(call, whole);
-  const { heads, queries, keys, valueDim, lists } = sizes;
+  const read = packedHeads(call, whole);
+  if (wgmmaRefusal(call, read, target) === undefined) return wgmmaForward(call, whole, read, target);
+  const { sizes, words } = read;
+  const { heads, queries, keys, lists } = sizes;
   const count = sizes.batch * heads;
   const half = sizes.dtype !== "f32";
   const rows = half && queries >= 8 * TILE && (!lists || lists.queries % (2 * TILE) === 0) ? 2 : 1;
@@ -121,19 +92,7 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
   const { left, right } = call.params;
   const seen = left < 0 || right < 0 ? keys : Math.min(keys, left + right + queries);
   const parts = lists ? 1 : Math.max(1, Math.min(idle, Math.floor(seen / KEYS_OF_PART), MOST_PARTS));
-  // Where results lie: rows of a packed call are heads.
-  const { heads: allHeads, queries: allQueries } = whole.sizes;
-  const packed = heads !== allHeads;
-  const yHead = (allHeads / heads) * valueDim;
-  const places = {
-    yBatch: allQueries * allHeads * valueDim,
-    yTime: packed ? valueDim : allHeads * valueDim,
-    yHead,
-    lseBatch: allHeads * allQueries,
-    lseTime: 1,
-    lseHead: queries,
-  };
-  const shared = { ...words, ...places, rows: count };
+  const shared = { ...words, ...placesOf(whole.sizes, sizes) };
   const results = { y: { output: 0 }, lse: { output: 1 } };
   const split = parts > 1;
   const step: CudaStep = {
@@ -153,19 +112,7 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
     sharedBytes: tiles.sharedBytes,
   };
   if (!split) return { steps: [step] };
-  const joined = { ...shared, ...results, parts, partY: { temp: 0 }, partLse: { temp: 1 } };
-  return {
-    steps: [
-      step,
-      {
-        kernel: plainKernel("attention_parts", "kernel-parts.cu", PARTS_WORDS, { E: CPP[sizes.dtype] }),
-        args: inOrder(PARTS_WORDS, joined),
-        grid: [count * queries, 1, 1],
-        block: [128, 1, 1],
-      },
-    ],
-    temps: [parts * count * queries * valueDim * 4, parts * count * queries * 4],
-  };
+  return { steps: [step, joinParts(sizes, shared, parts)], temps: bytesOfParts(sizes, parts) };
 }
 
 /** The launches that turn lists of blocks round, and what they need. */
@@ -202,7 +149,8 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   const read = readCall(call);
   if (typeof read === "string") return read;
   const { sizes } = read;
-  if (wgmmaRefusal(call, read, target) === undefined) return wgmmaBackward(call, read, target);
+  const tiny = sizes.queries < SHORTEST && sizes.keys < SHORTEST;
+  if (!tiny && wgmmaRefusal(call, read, target) === undefined) return wgmmaBackward(call, read, target);
   const words = {
     ...read.words,
     dq: { output: 0 },

@@ -3,9 +3,12 @@
 // memory and is added to a scratch in the order in which fragments hold it, so that every warp adds to 512 neighbouring bytes. The
 // scores of a step are multiplied in the step before, so that the tensor cores have work while sums leave for the scratch.
 //
+// Where tiles are few, blocks take parts of the steps of a tile, and the parts of dK and dV are summed later.
+//
 // Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
-// the blocks that add to a query's dQ wait for each other, so that sums keep an order), COPY_REGISTERS and PRODUCT_REGISTERS (of a thread of
-// the warpgroup that copies, and of the two that multiply).
+// the blocks that add to a query's dQ wait for each other, so that sums keep an order), ALONE (whether there is one tile of keys, whose dQ
+// are final), PARTS (whether tiles come in parts), LENGTHS, COPY_REGISTERS and PRODUCT_REGISTERS (of a thread of the warpgroup that
+// copies, and of the two that multiply).
 
 constexpr int KEYS = 128, STAGES = 2, DQ_COLUMNS = HEAD / 2;
 constexpr u32 KV_BYTES = KEYS * HEAD * 2, Q_BYTES = QUERIES * HEAD * 2, DS_BYTES = QUERIES * KEYS * 2;
@@ -29,21 +32,60 @@ __device__ __forceinline__ int look(const int* p) { int x; asm volatile("ld.rela
 __device__ __forceinline__ float low_half(u32 x) { E e = {(u16)x}; return get(e); }
 __device__ __forceinline__ float high_half(u32 x) { E e = {(u16)(x >> 16)}; return get(e); }
 
-struct Tile { int k0, b, hk, first, last; };
+/** Steps `begin` .. `end` - 1 of the blocks of queries `first` .. `last` - 1 of one head after the other, from `head` on. */
+struct Tile { int k0, b, hk, head, part, first, last, begin, end; };
 
-/** The key heads of a group side by side, early keys (which causal queries see most) first. */
-__device__ __forceinline__ Tile tile_of(const Args& w, const Sight& sight, int t) {
-  const int tiles = (sight.keys + KEYS - 1) / KEYS, together = integer(w, w_together), heads = integer(w, w_keyHeads);
-  const int per = tiles * together, group = t / per, r = t - group * per, row = group * together + r % together;
+/**
+ * The key heads of a group side by side, early keys (which causal queries see most) first. Parts of a group's heads count as heads of
+ * their own, so that what is worked on at a time stays in the cache; parts of the steps follow each other.
+ */
+__device__ __forceinline__ Tile tile_of(const Args& w, int t) {
+  const int tiles = (integer(w, w_keys) + KEYS - 1) / KEYS, together = integer(w, w_together), keyHeads = integer(w, w_keyHeads);
+  const int headParts = PARTS ? integer(w, w_headParts) : 1, parts = PARTS ? integer(w, w_parts) : 1, share = integer(w, w_group) / headParts;
+  const int per = tiles * parts * together, group = t / per, r = t - group * per, at = r / together, of = group * together + r % together, row = of / headParts;
   Tile x;
-  x.k0 = r / together * KEYS;
-  x.b = row / heads;
-  x.hk = row - x.b * heads;
+  x.b = row / keyHeads;
+  x.hk = row - x.b * keyHeads;
+  x.head = x.hk * integer(w, w_group) + of % headParts * share;
+  x.k0 = at / parts * KEYS;
+  x.part = of % headParts * parts + at % parts;
+  const Sight sight(w, x.b);
   const int from = max(0, x.k0 - sight.offset - sight.right), to = min(sight.queries, min(x.k0 + KEYS, sight.keys) - sight.offset + sight.left);
   x.first = from / QUERIES;
-  x.last = max(x.first, (to + QUERIES - 1) / QUERIES);
+  x.last = x.k0 < sight.keys ? max(x.first, (to + QUERIES - 1) / QUERIES) : x.first;
+  if constexpr (ALONE) {
+    // Queries that see nothing get their zeros here too.
+    x.first = 0;
+    x.last = (integer(w, w_queries) + QUERIES - 1) / QUERIES;
+  }
+  x.begin = 0;
+  x.end = (x.last - x.first) * share;
+  if constexpr (PARTS) {
+    const int all = x.end, step_part = at % parts;
+    x.begin = (int)((i64)all * step_part / parts);
+    x.end = (int)((i64)all * (step_part + 1) / parts);
+  }
   return x;
 }
+
+/** The steps of a tile: blocks of queries, which ordered sums walk backwards, so that the blocks of a head stay one step apart. */
+struct Walk {
+  int head, at, count, first, last, left;
+  __device__ __forceinline__ Walk(const Tile& x) {
+    count = x.last - x.first;
+    const int before = PARTS && count > 0 ? x.begin / count : 0;
+    head = x.head + before;
+    at = x.begin - before * count;
+    first = x.first;
+    last = x.last;
+    left = x.end - x.begin;
+  }
+  __device__ __forceinline__ int block() const { return ORDERED ? last - 1 - at : first + at; }
+  __device__ __forceinline__ void next() {
+    left--;
+    if (++at == count) { at = 0; head++; }
+  }
+};
 
 extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const __grid_constant__ Args w) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -54,8 +96,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
   const u32 kv_full = barriers, kv_free = barriers + 8, q_full = barriers + 16, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
     dy_free = dy_full + 8 * STAGES, next_tile = dy_free + 8 * STAGES;
   const int thread = threadIdx.x, side = maybe_uniform(thread >> 7);
-  const Sight sight(w);
-  const int share = integer(w, w_group), heads = integer(w, w_heads), blocks = (sight.queries + QUERIES - 1) / QUERIES;
+  const int heads = integer(w, w_heads), blocks = (integer(w, w_queries) + QUERIES - 1) / QUERIES;
   if (thread == 0) {
     barrier_make(kv_full, 1);
     barrier_make(kv_free, 9);
@@ -75,6 +116,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
     u32 parity = 1, kv_parity = 1;
     if (thread == 256) {
       // Hands out tiles; brings K, V, Q and the log-sum-exp.
+      map_wanted(&w.word[w_qMap]);
+      map_wanted(&w.word[w_kMap]);
+      map_wanted(&w.word[w_vMap]);
       int* const counter = pointer<int>(w, w_counters);
       const int tiles = integer(w, w_tiles);
       int t = blockIdx.x;
@@ -83,25 +127,25 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         kv_parity ^= 1;
         asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile), "r"(t < tiles ? t : -1) : "memory");
         if (t >= tiles) { barrier_arrive(kv_full); break; }
-        const Tile x = tile_of(w, sight, t);
+        const Tile x = tile_of(w, t);
         barrier_expect(kv_full, 2 * KV_BYTES);
         copy_rows<KEYS>(at_k, &w.word[w_kMap], kv_full, x.k0, x.hk, x.b);
         copy_rows<KEYS>(at_v, &w.word[w_vMap], kv_full, x.k0, x.hk, x.b);
         t = atomicAdd(counter, 1) + gridDim.x;
-        for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
-          for (int i = x.first; i < x.last; i++) {
-            const int m = ORDERED ? x.first + x.last - 1 - i : i;
-            barrier_wait(q_free + 8 * s, parity);
-            barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
-            copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
-            copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
-            if (++s == STAGES) { s = 0; parity ^= 1; }
-          }
+        for (Walk walk(x); walk.left > 0; walk.next()) {
+          const int m = walk.block(), h = walk.head;
+          barrier_wait(q_free + 8 * s, parity);
+          barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
+          copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
+          copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
+          if (++s == STAGES) { s = 0; parity ^= 1; }
+        }
       }
       // The last block leaves the counters as it found them.
       if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
     } else if (thread == 288) {
       // Brings dO and delta.
+      map_wanted(&w.word[w_dyMap]);
       kv_parity = 0;
       for (;;) {
         barrier_wait(kv_full, kv_parity);
@@ -109,17 +153,16 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         int t;
         asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
         if (t < 0) break;
-        const Tile x = tile_of(w, sight, t);
+        const Tile x = tile_of(w, t);
         barrier_arrive(kv_free);
-        for (int h = x.hk * share; h < (x.hk + 1) * share; h++)
-          for (int i = x.first; i < x.last; i++) {
-            const int m = ORDERED ? x.first + x.last - 1 - i : i;
-            barrier_wait(dy_free + 8 * s, parity);
-            barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
-            copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
-            copy_bytes(at_delta + s * QUERIES * 4, pointer<const float>(w, w_rowDelta) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, dy_full + 8 * s);
-            if (++s == STAGES) { s = 0; parity ^= 1; }
-          }
+        for (Walk walk(x); walk.left > 0; walk.next()) {
+          const int m = walk.block(), h = walk.head;
+          barrier_wait(dy_free + 8 * s, parity);
+          barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
+          copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
+          copy_bytes(at_delta + s * QUERIES * 4, pointer<const float>(w, w_rowDelta) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, dy_full + 8 * s);
+          if (++s == STAGES) { s = 0; parity ^= 1; }
+        }
       }
     }
   } else {
@@ -141,7 +184,16 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
       t = maybe_uniform(t);
       if (t < 0) break;
-      const Tile x = tile_of(w, sight, t);
+      const Tile x = tile_of(w, t);
+      const Sight sight(w, x.b);
+      if constexpr (LENGTHS) {
+        // What lies behind a sequence may be anything, and weights of zero would not hide it.
+        if (x.k0 + KEYS > sight.keys) {
+          const int from = max(0, sight.keys - x.k0);
+          clear_rows<KEYS>(at_k, from, 2 + side);
+          clear_rows<KEYS>(at_v, from, 2 + side);
+        }
+      }
       #pragma unroll
       for (int i = 0; i < HEAD / 2; i++) dk[i] = dv[i] = 0.f;
       if constexpr (HELD) {
@@ -157,10 +209,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       const int lower = key0 + 64 > sight.keys ? never : key0 + 63 - sight.offset - sight.right, upper = key0 - sight.offset + sight.left - QUERIES + 1;
       const int from = key - sight.offset - sight.right - 2 * q, from0 = key < sight.keys ? from : never, from1 = key + 8 < sight.keys ? from + 8 : never;
       const int to0 = key - sight.offset + sight.left - 2 * q;
-      // Ordered sums walk backwards, so that the blocks of a head stay one step apart; others spread over the queries.
+      // Unordered sums spread over the queries.
       constexpr int ahead = ORDERED ? -1 : 1;
-      const int steps = x.last - x.first, first_block = ((int)x.b * heads + x.hk * share) * blocks + (ORDERED ? x.last - 1 : x.first);
-      int query0 = (ORDERED ? x.last - 1 : x.first) * QUERIES;
+      const int steps = x.last - x.first, start = (ORDERED ? x.last - 1 : x.first) * QUERIES, before = PARTS && steps > 0 ? x.begin / steps : 0;
+      const int skipped = x.begin - before * steps;
+      int query0 = start + ahead * skipped * QUERIES, here = steps - skipped, head = x.head + before;
+      const int first_block = ((int)x.b * heads + head) * blocks + query0 / QUERIES;
       float* sum = pointer<float>(w, w_scratch) + (i64)first_block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
       // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each.
       int* turn_at = pointer<int>(w, w_turns) + (i64)first_block * 8 + side * 4 + in_side;
@@ -171,9 +225,32 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           if (lane == 0) asm volatile("red.release.gpu.global.add.u32 [%0], 1;" :: "l"(passed) : "memory");
         }
       };
+      auto put_queries = [&](const float (&d)[DQ_COLUMNS / 2], int at, int h) {
+        const int row = at + in_side * 16 + (lane >> 2), queries = integer(w, w_queries), keyDim = integer(w, w_keyDim);
+        const float out_scale = number(w, w_scale);
+        const i64 stride = (i64)heads * keyDim;
+        E* const to = pointer<E>(w, w_dq) + ((i64)x.b * queries + row) * stride + h * keyDim;
+        #pragma unroll
+        for (int i = 0; i < DQ_COLUMNS / 32; i++) {
+          u32 a[4], b[4];
+          #pragma unroll
+          for (int e = 0; e < 4; e++) {
+            const int n = 4 * (4 * i + e);
+            a[e] = pair(d[n] * out_scale, d[n + 1] * out_scale);
+            b[e] = pair(d[n + 2] * out_scale, d[n + 3] * out_scale);
+          }
+          const uint4 ra = quad_transpose(a[0], a[1], a[2], a[3], q), rb = quad_transpose(b[0], b[1], b[2], b[3], q);
+          const int column = side * DQ_COLUMNS + (4 * i + q) * 8;
+          if (row < queries && column < keyDim) *(uint4*)(to + column) = ra;
+          if (row + 8 < queries && column < keyDim) *(uint4*)(to + 8 * stride + column) = rb;
+        }
+      };
       // The last step multiplies once for nothing: a branch around the product would cost more.
-      auto next_scores = [&](bool there) {
+      auto next_scores = [&](bool there, int following) {
         if (there) barrier_wait(q_full + 8 * stage, parity);
+        if constexpr (LENGTHS) {
+          if (there && following + QUERIES > sight.queries) clear_rows<QUERIES>(at_q + stage * Q_BYTES, max(0, sight.queries - following), 2 + side);
+        }
         const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4);
         pin(s);
         products_begin();
@@ -194,6 +271,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         }
         const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4), dy_rows = maybe_uniform((at_dy + stage * Q_BYTES) >> 4);
         barrier_wait(dy_full + 8 * stage, parity);
+        if constexpr (LENGTHS) {
+          if (query0 + QUERIES > sight.queries) clear_rows<QUERIES>(at_dy + stage * Q_BYTES, max(0, sight.queries - query0), 2 + side);
+        }
         pin(dp);
         products_begin();
         #pragma unroll
@@ -277,7 +357,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         for (int k = 0; k < QUERIES / 16; k++)
           Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
         products_commit();
-        const int used = stage;
+        const int used = stage, following = here == 1 ? start : query0 + ahead * QUERIES;
         if (++stage == STAGES) { stage = 0; parity ^= 1; }
         buffer ^= 1;
         products_wait<2>();
@@ -285,7 +365,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         pin(p);
         if (lane == 0) barrier_arrive(dy_free + 8 * used);
         // Measured: where registers are short, sums that leave first cost less.
-        if constexpr (HELD) next_scores(more);
+        if constexpr (HELD) next_scores(more, following);
         products_wait<HELD ? 2 : 1>();
         pin(dq);
         if constexpr (ORDERED) {
@@ -294,9 +374,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           while (turn != mine) turn = look(turn_at);
           passed = turn_at;
         }
-        #pragma unroll
-        for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
-        if constexpr (!HELD) next_scores(more);
+        if constexpr (ALONE) put_queries(dq, query0, head);
+        else {
+          #pragma unroll
+          for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+        }
+        if constexpr (!HELD) next_scores(more, following);
         products_wait<1>();
         pin(dk);
         pin(ds);
@@ -304,21 +387,23 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         products_wait<0>();
         pin(s);
       };
-      if (steps > 0) {
-        next_scores(true);
+      int left = x.end - x.begin;
+      if (left > 0) {
+        next_scores(true, query0);
         products_wait<0>();
         pin(s);
       }
-      for (int left = steps * share, here = steps; left > 0; left--) {
+      for (; left > 0; left--) {
         step(left > 1);
         int by = ahead;
+        query0 += ahead * QUERIES;
         if (--here == 0) {
           // To the next head of the group.
           here = steps;
           by += blocks - ahead * steps;
-          query0 -= ahead * steps * QUERIES;
+          query0 = start;
+          head++;
         }
-        query0 += ahead * QUERIES;
         sum += (i64)by * (QUERIES * HEAD);
         if constexpr (ORDERED) turn_at += by * 8;
       }
@@ -326,8 +411,22 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       if (lane == 0) barrier_arrive(kv_free);
       const float out_scale = number(w, w_scale);
       const int keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);
-      const i64 at_row = ((i64)x.b * sight.keys + key) * keyHeads + x.hk, below = 8 * (i64)keyHeads;
-      const bool there0 = key < sight.keys, there1 = key + 8 < sight.keys;
+      const int keys = integer(w, w_keys);
+      const i64 at_row = ((i64)x.b * keys + key) * keyHeads + x.hk, below = 8 * (i64)keyHeads;
+      const bool there0 = key < keys, there1 = key + 8 < keys;
+      if constexpr (PARTS) {
+        const i64 part_rows = wide(w, w_keyRows), at_part = x.part * part_rows + at_row;
+        float* const dk_part = pointer<float>(w, w_dk) + at_part * keyDim + 2 * q;
+        float* const dv_part = pointer<float>(w, w_dv) + at_part * valueDim + 2 * q;
+        #pragma unroll
+        for (int i = 0; i < HEAD / 8; i++) {
+          if (there0 && 8 * i < keyDim) *(float2*)(dk_part + 8 * i) = make_float2(dk[4 * i], dk[4 * i + 1]);
+          if (there1 && 8 * i < keyDim) *(float2*)(dk_part + below * keyDim + 8 * i) = make_float2(dk[4 * i + 2], dk[4 * i + 3]);
+          if (there0 && 8 * i < valueDim) *(float2*)(dv_part + 8 * i) = make_float2(dv[4 * i], dv[4 * i + 1]);
+          if (there1 && 8 * i < valueDim) *(float2*)(dv_part + below * valueDim + 8 * i) = make_float2(dv[4 * i + 2], dv[4 * i + 3]);
+        }
+        continue;
+      }
       E* const dk_row = pointer<E>(w, w_dk) + at_row * keyDim;
       E* const dv_row = pointer<E>(w, w_dv) + at_row * valueDim;
       #pragma unroll

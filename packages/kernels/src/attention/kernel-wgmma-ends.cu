@@ -1,21 +1,28 @@
 // Before and after the gradient on sm_90: rows of log-sum-exp and delta padded to whole blocks of queries, a cleared scratch; then dq out
-// of the scratch, which lies in the order of fragments.
+// of the scratch, which lies in the order of fragments; and the parts of dk and dv summed.
 //
-// Defined before: E, HEAD, QUERIES, the word indices w_*, WORDS.
+// Defined before: E, HEAD, QUERIES, LENGTHS (whether sequences have lengths of their own), the word indices w_*, WORDS.
 
 extern "C" __global__ void __launch_bounds__(256) attention_grad_start(const __grid_constant__ Words<WORDS> w) {
-  const int queries = integer(w, w_queries), padded = (queries + QUERIES - 1) / QUERIES * QUERIES;
+  const int all = integer(w, w_queries), padded = (all + QUERIES - 1) / QUERIES * QUERIES;
   const i64 rows = wide(w, w_rows) * padded, first = (i64)blockIdx.x * 256, here = rows - first < 256 ? rows - first : 256;
   const i64 i = first + threadIdx.x;
   if (i < rows) {
     const i64 row = i / padded;
     const int at = (int)(i - row * padded);
-    const float l = at < queries ? pointer<const float>(w, w_lse)[row * queries + at] : -__int_as_float(0x7f800000);
+    int queries = all;
+#if LENGTHS
+    const int* const lengths = pointer<const int>(w, w_queryLengths);
+    if (lengths) queries = min(max(lengths[row / integer(w, w_heads)], 0), queries);
+#endif
+    const float l = at < queries ? pointer<const float>(w, w_lse)[row * all + at] : -__int_as_float(0x7f800000);
     // A row that sees nothing gets weights of 2^-1e30.
     pointer<float>(w, w_rowLse)[i] = l > -3e38f ? l * 1.442695040888963f : 1e30f;
-    pointer<float>(w, w_rowDelta)[i] = at < queries ? pointer<const float>(w, w_delta)[row * queries + at] : 0.f;
-    if (i % QUERIES < 8) pointer<int>(w, w_turns)[i / QUERIES * 8 + i % QUERIES] = 0;
+    pointer<float>(w, w_rowDelta)[i] = at < queries ? pointer<const float>(w, w_delta)[row * all + at] : 0.f;
+    if (i % QUERIES < 8 && pointer<int>(w, w_turns)) pointer<int>(w, w_turns)[i / QUERIES * 8 + i % QUERIES] = 0;
   }
+  // Queries of one tile of keys need no scratch.
+  if (!pointer<float>(w, w_scratch)) return;
   float4* const scratch = (float4*)pointer<float>(w, w_scratch) + first * (HEAD / 4);
   for (int k = threadIdx.x; k < (int)here * (HEAD / 4); k += 256) scratch[k] = make_float4(0.f, 0.f, 0.f, 0.f);
 }
@@ -43,4 +50,32 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_finish(const __
   }
   if (i < queries) *(uint4*)to = *(const uint4*)upper;
   if (i + 8 < queries) *(uint4*)(to + 8 * stride) = *(const uint4*)lower;
+}
+
+/** Four neighbouring sums of dk, then of dv. */
+extern "C" __global__ void __launch_bounds__(256) attention_grad_join(const __grid_constant__ Words<WORDS> w) {
+  const i64 ofKeys = wide(w, w_keyRows) * integer(w, w_keyDim), ofValues = wide(w, w_keyRows) * integer(w, w_valueDim);
+  const int parts = integer(w, w_parts);
+  i64 i = ((i64)blockIdx.x * 256 + threadIdx.x) * 4;
+  const bool values = i >= ofKeys;
+  if (values) i -= ofKeys;
+  const i64 count = values ? ofValues : ofKeys;
+  if (i >= count) return;
+  const float* const from = pointer<const float>(w, values ? w_dvParts : w_dkParts) + i;
+  const float scale = values ? 1.f : number(w, w_scale);
+  float4 s = make_float4(0.f, 0.f, 0.f, 0.f);
+  #pragma unroll 4
+  for (int p = 0; p < parts; p++) {
+    const float4 x = *(const float4*)(from + p * count);
+    s.x += x.x;
+    s.y += x.y;
+    s.z += x.z;
+    s.w += x.w;
+  }
+  __align__(8) E out[4];
+  put(out[0], s.x * scale);
+  put(out[1], s.y * scale);
+  put(out[2], s.z * scale);
+  put(out[3], s.w * scale);
+  *(uint2*)(pointer<E>(w, values ? w_dv : w_dk) + i) = *(const uint2*)out;
 }

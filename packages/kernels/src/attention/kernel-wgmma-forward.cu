@@ -1,41 +1,54 @@
 // Attention on sm_90. Blocks stay; one warpgroup copies tiles, the others own 64 queries each and take turns: while one multiplies, the
 // next computes its softmax (Shah et al. 2024). Scores of a block are multiplied while the block before is added to the output.
 //
-// Defined before: GROUPS (warpgroups that compute), BLOCK (keys at a time), STAGES (such blocks in flight).
+// Where tiles are few, blocks take parts of a tile's keys; kernel-parts.cu joins them.
+//
+// Defined before: GROUPS (warpgroups that compute), BLOCK (keys at a time), STAGES (such blocks in flight), RESIDENT (blocks of a
+// multiprocessor), HELD (whether queries stay in registers: less traffic in shared memory, where there is room), COPY_REGISTERS and
+// PRODUCT_REGISTERS (of a thread of the warpgroup that copies, and of those that compute), PARTS (whether tiles take parts of the keys),
+// LENGTHS (whether sequences have lengths of their own).
 
 constexpr int OWN = GROUPS * 64;
-/** Whether queries stay in registers: less traffic in shared memory, where there is room. */
-constexpr bool HELD = GROUPS == 2;
+/** Tiles of queries in flight: those in registers leave shared memory at once. */
+constexpr int Q_STAGES = HELD ? 1 : 2;
 constexpr u32 Q_BYTES = OWN * HEAD * 2, KV_BYTES = BLOCK * HEAD * 2;
 
-struct Tile { int first, last, q0, b, h; };
+struct Tile { int first, last, q0, b, h, part; };
 
 /** The heads of a group side by side, long tiles first. */
-__device__ __forceinline__ Tile tile_of(const Args& w, const Sight& sight, int t) {
-  const int tiles = (sight.queries + OWN - 1) / OWN, together = integer(w, w_together), heads = integer(w, w_heads);
-  const int per = tiles * together, group = t / per, r = t - group * per, row = group * together + r % together;
+__device__ __forceinline__ Tile tile_of(const Args& w, int t) {
+  const int tiles = (integer(w, w_queries) + OWN - 1) / OWN, together = integer(w, w_together), heads = integer(w, w_heads), parts = PARTS ? integer(w, w_parts) : 1;
+  const int per = tiles * parts * together, group = t / per, r = t - group * per, row = group * together + r % together, at = r / together;
   Tile x;
-  x.q0 = (tiles - 1 - r / together) * OWN;
+  x.part = at % parts;
+  x.q0 = (tiles - 1 - at / parts) * OWN;
   x.b = row / heads;
   x.h = row - x.b * heads;
+  const Sight sight(w, x.b);
   x.first = sight.from(x.q0) / BLOCK;
-  x.last = max(x.first, (sight.to(min(x.q0 + OWN, sight.queries) - 1) + BLOCK - 1) / BLOCK);
+  x.last = x.q0 < sight.queries ? max(x.first, (sight.to(min(x.q0 + OWN, sight.queries) - 1) + BLOCK - 1) / BLOCK) : x.first;
+  if constexpr (PARTS) {
+    const int count = x.last - x.first;
+    x.last = x.first + (int)((i64)count * (x.part + 1) / parts);
+    x.first += (int)((i64)count * x.part / parts);
+  }
   return x;
 }
 
-extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wgmma(const __grid_constant__ Args w) {
+extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) attention_wgmma(const __grid_constant__ Args w) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) u8 memory[];
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
-  const u32 at_q = base, at_k = at_q + Q_BYTES, at_v = at_k + STAGES * KV_BYTES, barriers = at_v + STAGES * KV_BYTES;
-  const u32 q_full = barriers, q_free = barriers + 8, k_full = barriers + 16, k_free = k_full + 8 * STAGES, v_full = k_free + 8 * STAGES,
+  const u32 at_q = base, at_k = at_q + Q_STAGES * Q_BYTES, at_v = at_k + STAGES * KV_BYTES, barriers = at_v + STAGES * KV_BYTES;
+  const u32 q_full = barriers, q_free = q_full + 8 * Q_STAGES, k_full = q_free + 8 * Q_STAGES, k_free = k_full + 8 * STAGES, v_full = k_free + 8 * STAGES,
     v_free = v_full + 8 * STAGES, next_tile = v_free + 8 * STAGES;
   const int thread = threadIdx.x, group = uniform(thread >> 7);
-  const Sight sight(w);
   int* const counter = pointer<int>(w, w_counters);
   if (thread == 0) {
-    barrier_make(q_full, 1);
-    barrier_make(q_free, GROUPS * 4);
+    for (int i = 0; i < Q_STAGES; i++) {
+      barrier_make(q_full + 8 * i, 1);
+      barrier_make(q_free + 8 * i, GROUPS * 4 + 1);
+    }
     for (int i = 0; i < STAGES; i++) {
       barrier_make(k_full + 8 * i, 1);
       barrier_make(v_full + 8 * i, 1);
@@ -47,62 +60,79 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
   __syncthreads();
 
   if (group == GROUPS) {
-    if constexpr (GROUPS == 2) asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-    else asm volatile("setmaxnreg.dec.sync.aligned.u32 32;");
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COPY_REGISTERS));
     if (thread == GROUPS * 128) {
-      const u64 *q_map = &w.word[w_qMap], *k_map = &w.word[w_kMap], *v_map = &w.word[w_vMap];
+      // Hands out tiles; brings queries and keys.
+      const u64 *q_map = &w.word[w_qMap], *k_map = &w.word[w_kMap];
+      map_wanted(q_map);
+      map_wanted(k_map);
       const int tiles = integer(w, w_tiles);
-      int t = blockIdx.x, ks = 0, vs = 0;
-      u32 k_parity = 1, v_parity = 1, q_parity = 1;
+      int t = blockIdx.x, qs = 0, ks = 0;
+      u32 k_parity = 1, q_parity = 1;
       for (;;) {
-        barrier_wait(q_free, q_parity);
-        q_parity ^= 1;
-        const int code = t < tiles ? t : -1;
-        asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile), "r"(code) : "memory");
-        if (code < 0) { barrier_arrive(q_full); break; }
-        const Tile x = tile_of(w, sight, t);
-        const int hk = x.h / integer(w, w_group);
-        barrier_expect(q_full, Q_BYTES);
-        copy_rows<OWN>(at_q, q_map, q_full, x.q0, x.h, x.b);
+        const u32 full = q_full + 8 * qs;
+        barrier_wait(q_free + 8 * qs, q_parity);
+        asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile + 4 * qs), "r"(t < tiles ? t : -1) : "memory");
+        if (t >= tiles) { barrier_arrive(full); break; }
+        const Tile x = tile_of(w, t);
+        barrier_expect(full, Q_BYTES);
+        copy_rows<OWN>(at_q + qs * Q_BYTES, q_map, full, x.q0, x.h, x.b);
+        if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
         t = atomicAdd(counter, 1) + gridDim.x;
-        for (int j = x.last; j >= x.first; j--) {
-          if (j > x.first) {
-            barrier_wait(k_free + 8 * ks, k_parity);
-            barrier_expect(k_full + 8 * ks, KV_BYTES);
-            copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, (j - 1) * BLOCK, hk, x.b);
-            if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
-          }
-          if (j < x.last) {
-            barrier_wait(v_free + 8 * vs, v_parity);
-            barrier_expect(v_full + 8 * vs, KV_BYTES);
-            copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, j * BLOCK, hk, x.b);
-            if (++vs == STAGES) { vs = 0; v_parity ^= 1; }
-          }
+        const int hk = x.h / integer(w, w_group);
+        for (int j = x.last - 1; j >= x.first; j--) {
+          barrier_wait(k_free + 8 * ks, k_parity);
+          barrier_expect(k_full + 8 * ks, KV_BYTES);
+          copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, j * BLOCK, hk, x.b);
+          if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
         }
       }
       // The last block leaves the counters as it found them.
       if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
+    } else if (thread == GROUPS * 128 + 32) {
+      // Brings values.
+      const u64* v_map = &w.word[w_vMap];
+      map_wanted(v_map);
+      int qs = 0, vs = 0;
+      u32 v_parity = 1, q_parity = 0;
+      for (;;) {
+        barrier_wait(q_full + 8 * qs, q_parity);
+        int t;
+        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile + 4 * qs) : "memory");
+        if (t < 0) break;
+        barrier_arrive(q_free + 8 * qs);
+        if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
+        const Tile x = tile_of(w, t);
+        const int hk = x.h / integer(w, w_group);
+        for (int j = x.last - 1; j >= x.first; j--) {
+          barrier_wait(v_free + 8 * vs, v_parity);
+          barrier_expect(v_full + 8 * vs, KV_BYTES);
+          copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, j * BLOCK, hk, x.b);
+          if (++vs == STAGES) { vs = 0; v_parity ^= 1; }
+        }
+      }
     }
   } else {
-    if constexpr (GROUPS == 2) asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
-    else asm volatile("setmaxnreg.inc.sync.aligned.u32 160;");
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(PRODUCT_REGISTERS));
     const int lane = thread & 31, q = lane & 3, in_group = (thread & 127) >> 5;
     const float scale = number(w, w_scoreScale);
     float o[HEAD / 2], s[BLOCK / 2];
     u32 p[BLOCK / 4], q_held[HELD ? HEAD / 4 : 1];
-    int ks = 0, vs = 0;
+    int qs = 0, ks = 0, vs = 0;
     u32 k_parity = 0, v_parity = 0, q_parity = 0;
-    const u32 q_rows = (at_q + group * 64 * 128) >> 4;
-    const int my_turn = 1 + group, next_turn = 1 + (group + 1) % GROUPS;
-    if (group == GROUPS - 1) signal(1, 256);
+    auto take_turn = [&]() { if constexpr (GROUPS > 1) meet(1 + group, 256); };
+    auto pass_turn = [&]() { if constexpr (GROUPS > 1) signal(1 + (group + 1) % GROUPS, 256); };
+    if (group == GROUPS - 1) pass_turn();
     for (;;) {
-      barrier_wait(q_full, q_parity);
-      q_parity ^= 1;
+      barrier_wait(q_full + 8 * qs, q_parity);
       int t;
-      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
+      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile + 4 * qs) : "memory");
       t = uniform(t);
       if (t < 0) break;
-      const Tile x = tile_of(w, sight, t);
+      const Tile x = tile_of(w, t);
+      const Sight sight(w, x.b);
+      const u32 q_rows = uniform((at_q + qs * Q_BYTES + group * 64 * 128) >> 4), q_used = q_free + 8 * qs;
+      if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
       if constexpr (HELD) {
         #pragma unroll
         for (int k = 0; k < HEAD / 16; k++) {
@@ -110,7 +140,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
           load_fragment(q_held + 4 * k, at_q + (k >> 2) * OWN * 128 + at * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (at & 7)) << 4));
         }
         __syncwarp();
-        if (lane == 0) barrier_arrive(q_free);
+        if (lane == 0) barrier_arrive(q_used);
       }
       const int top = x.q0 + group * 64, row = top + in_group * 16 + (lane >> 2);
       // The blocks that rows of this warpgroup see.
@@ -125,14 +155,14 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
       auto skip = [&]() {
         barrier_wait(k_full + 8 * ks, k_parity);
         free_k();
-        meet(my_turn, 256);
-        signal(next_turn, 256);
+        take_turn();
+        pass_turn();
         barrier_wait(v_full + 8 * vs, v_parity);
         free_v();
       };
       auto multiply_scores = [&]() {
         barrier_wait(k_full + 8 * ks, k_parity);
-        meet(my_turn, 256);
+        take_turn();
         pin(s);
         products_begin();
         const u32 k_rows = uniform((at_k + ks * KV_BYTES) >> 4);
@@ -144,8 +174,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
         }
         products_commit();
       };
-      auto multiply_values = [&]() {
+      auto multiply_values = [&](int j) {
         barrier_wait(v_full + 8 * vs, v_parity);
+        if constexpr (LENGTHS) {
+          // What lies behind a sequence may be anything, and weights of zero would not hide it.
+          if ((j + 1) * BLOCK > sight.keys) clear_rows<BLOCK>(at_v + vs * KV_BYTES, sight.keys - j * BLOCK, 4 + group);
+        }
         pin(o);
         pin(p);
         products_begin();
@@ -213,21 +247,21 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
       if (last > first) {
         for (int j = x.last; j > last; j--) skip();
         multiply_scores();
-        signal(next_turn, 256);
+        pass_turn();
         products_wait<0>();
         pin(s);
         free_k();
-        if (!HELD && last - first == 1 && lane == 0) barrier_arrive(q_free);
+        if (!HELD && last - first == 1 && lane == 0) barrier_arrive(q_used);
         softmax(last - 1);
         round_weights();
         for (int j = last - 2; j >= first; j--) {
           multiply_scores();
-          multiply_values();
-          signal(next_turn, 256);
+          multiply_values(j + 1);
+          pass_turn();
           products_wait<1>();
           pin(s);
           free_k();
-          if (!HELD && j == first && lane == 0) barrier_arrive(q_free);
+          if (!HELD && j == first && lane == 0) barrier_arrive(q_used);
           softmax(j);
           pin(s);
           products_wait<0>();
@@ -238,7 +272,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
           for (int i = 0; i < HEAD / 8; i++) { o[4 * i] *= c0; o[4 * i + 1] *= c0; o[4 * i + 2] *= c1; o[4 * i + 3] *= c1; }
           round_weights();
         }
-        multiply_values();
+        multiply_values(first);
         l0 += __shfl_xor_sync(~0u, l0, 1);
         l1 += __shfl_xor_sync(~0u, l1, 1);
         l0 += __shfl_xor_sync(~0u, l0, 2);
@@ -248,34 +282,53 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, 1) attention_wg
         free_v();
         for (int j = first; j > x.first; j--) skip();
       } else {
-        if (!HELD && lane == 0) barrier_arrive(q_free);
+        if (!HELD && lane == 0) barrier_arrive(q_used);
         for (int j = x.last; j > x.first; j--) skip();
       }
 
-      const float i0 = l0 > 0.f ? 1.f / l0 : 0.f, i1 = l1 > 0.f ? 1.f / l1 : 0.f;
-      const int heads = integer(w, w_heads), valueDim = integer(w, w_valueDim);
-      const i64 stride = (i64)heads * valueDim;
-      E* const y = pointer<E>(w, w_y) + ((i64)x.b * sight.queries + row) * stride + x.h * valueDim;
-      const bool there0 = row < sight.queries, there1 = row + 8 < sight.queries;
-      #pragma unroll
-      for (int i = 0; i < HEAD / 32; i++) {
-        u32 a[4], b[4];
+      // Rows of padding give zeros, whatever their queries are.
+      const bool live0 = !LENGTHS || row < sight.queries, live1 = !LENGTHS || row + 8 < sight.queries;
+      const float i0 = l0 > 0.f ? 1.f / l0 : 0.f, i1 = l1 > 0.f ? 1.f / l1 : 0.f, nothing = -__int_as_float(0x7f800000);
+      const int queries = integer(w, w_queries), valueDim = integer(w, w_valueDim);
+      const bool there0 = row < queries, there1 = row + 8 < queries;
+      const float lse0 = live0 && l0 > 0.f ? (m0 * scale + log2f(l0)) * LN2 : nothing, lse1 = live1 && l1 > 0.f ? (m1 * scale + log2f(l1)) * LN2 : nothing;
+      if constexpr (PARTS) {
+        const i64 at = ((i64)x.part * integer(w, w_rows) + x.b * integer(w, w_heads) + x.h) * queries + row;
+        float* const y = pointer<float>(w, w_y) + at * valueDim + 2 * q;
         #pragma unroll
-        for (int e = 0; e < 4; e++) {
-          const int n = 4 * (4 * i + e);
-          a[e] = pair(o[n] * i0, o[n + 1] * i0);
-          b[e] = pair(o[n + 2] * i1, o[n + 3] * i1);
+        for (int i = 0; i < HEAD / 8; i++) {
+          if (8 * i >= valueDim) break;
+          if (there0) *(float2*)(y + 8 * i) = live0 ? make_float2(o[4 * i] * i0, o[4 * i + 1] * i0) : make_float2(0.f, 0.f);
+          if (there1) *(float2*)(y + 8 * valueDim + 8 * i) = live1 ? make_float2(o[4 * i + 2] * i1, o[4 * i + 3] * i1) : make_float2(0.f, 0.f);
         }
-        const uint4 ra = quad_transpose(a[0], a[1], a[2], a[3], q), rb = quad_transpose(b[0], b[1], b[2], b[3], q);
-        const int column = (4 * i + q) * 8;
-        if (there0 && column < valueDim) *(uint4*)(y + column) = ra;
-        if (there1 && column < valueDim) *(uint4*)(y + 8 * stride + column) = rb;
-      }
-      if (q == 0) {
-        float* const lse = pointer<float>(w, w_lse) + ((i64)x.b * heads + x.h) * sight.queries + row;
-        const float nothing = -__int_as_float(0x7f800000);
-        if (there0) lse[0] = l0 > 0.f ? (m0 * scale + log2f(l0)) * LN2 : nothing;
-        if (there1) lse[8] = l1 > 0.f ? (m1 * scale + log2f(l1)) * LN2 : nothing;
+        if (q == 0) {
+          float* const lse = pointer<float>(w, w_lse) + at;
+          if (there0) lse[0] = lse0;
+          if (there1) lse[8] = lse1;
+        }
+      } else {
+        const i64 stride = wide(w, w_yTime);
+        E* const y = pointer<E>(w, w_y) + x.b * wide(w, w_yBatch) + x.h * wide(w, w_yHead) + row * stride;
+        #pragma unroll
+        for (int i = 0; i < HEAD / 32; i++) {
+          u32 a[4], b[4];
+          #pragma unroll
+          for (int e = 0; e < 4; e++) {
+            const int n = 4 * (4 * i + e);
+            a[e] = live0 ? pair(o[n] * i0, o[n + 1] * i0) : 0;
+            b[e] = live1 ? pair(o[n + 2] * i1, o[n + 3] * i1) : 0;
+          }
+          const uint4 ra = quad_transpose(a[0], a[1], a[2], a[3], q), rb = quad_transpose(b[0], b[1], b[2], b[3], q);
+          const int column = (4 * i + q) * 8;
+          if (there0 && column < valueDim) *(uint4*)(y + column) = ra;
+          if (there1 && column < valueDim) *(uint4*)(y + 8 * stride + column) = rb;
+        }
+        if (q == 0) {
+          const i64 each = wide(w, w_lseTime);
+          float* const lse = pointer<float>(w, w_lse) + x.b * wide(w, w_lseBatch) + x.h * wide(w, w_lseHead) + row * each;
+          if (there0) lse[0] = lse0;
+          if (there1) lse[8 * each] = lse1;
+        }
       }
     }
   }

@@ -2,7 +2,7 @@
 // tiles. Tiles lie in shared memory as panels of 64 columns, [panel][row][128 bytes], in the copy engine's 128-byte swizzle:
 // byte = row * 128 + ((chunk ^ (row & 7)) << 4).
 //
-// Defined before: E, MMA, HEAD (64 or 128), the word indices w_*, WORDS, and Product<N> (see cuda-wgmma.ts).
+// Defined before: E, MMA, HEAD (64 or 128), LENGTHS (whether sequences have lengths of their own), the word indices w_*, WORDS, and Product<N> (see cuda-wgmma.ts).
 
 constexpr float LN2 = 0.693147180559945f, LOG2E = 1.442695040888963f;
 constexpr int PANELS = HEAD / 64;
@@ -28,6 +28,8 @@ __device__ __forceinline__ void barriers_visible() { asm volatile("fence.mbarrie
 __device__ __forceinline__ void meet(int id, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(id), "r"(threads) : "memory"); }
 __device__ __forceinline__ void signal(int id, int threads) { asm volatile("bar.arrive %0, %1;" :: "r"(id), "r"(threads) : "memory"); }
 
+/** Brings a tile map to its cache. */
+__device__ __forceinline__ void map_wanted(const u64* map) { asm volatile("prefetch.tensormap [%0];" :: "l"(map) : "memory"); }
 /** Starts the copy of the box at (column, row, head, batch) of a tile map. */
 __device__ __forceinline__ void copy_box(u32 to, const u64* map, u32 barrier, int column, int row, int head, int batch) {
   asm volatile("cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], [%6];"
@@ -72,12 +74,26 @@ __device__ __forceinline__ u64 descriptor(u32 base16, u32 offset, u32 leading) {
 /** Offset of the 16 columns `k` of rows as they lie, in a tile of ROWS rows. */
 template <int ROWS> __device__ __forceinline__ constexpr u32 columns16(int k) { return (k >> 2) * ROWS * 128 + (k & 3) * 32; }
 
-/** Which keys a query of one sequence sees. */
+/** Clears the rows of a tile from `from` on, as seen by products of the warpgroup that meets at barrier `id`. */
+template <int ROWS> __device__ __forceinline__ void clear_rows(u32 at, int from, int id) {
+  for (int i = from * 8 + (threadIdx.x & 127); i < ROWS * 8; i += 128)
+    #pragma unroll
+    for (int p = 0; p < PANELS; p++) asm volatile("st.shared.v4.b32 [%0], {%1, %1, %1, %1};" :: "r"(at + p * ROWS * 128 + i * 16), "r"(0) : "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+  meet(id, 128);
+}
+
+/** Which keys a query of sequence `b` sees. */
 struct Sight {
   int queries, keys, offset, left, right;
-  __device__ __forceinline__ Sight(const Args& w) {
+  __device__ __forceinline__ Sight(const Args& w, int b) {
     queries = integer(w, w_queries);
     keys = integer(w, w_keys);
+#if LENGTHS
+    const int *ofKeys = pointer<const int>(w, w_keyLengths), *ofQueries = pointer<const int>(w, w_queryLengths);
+    if (ofKeys) keys = min(max(ofKeys[b], 0), keys);
+    if (ofQueries) queries = min(max(ofQueries[b], 0), queries);
+#endif
     offset = keys - queries;
     left = integer(w, w_left);
     right = integer(w, w_right);
