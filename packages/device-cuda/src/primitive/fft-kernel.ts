@@ -4,8 +4,8 @@
 /** Threads of a block. */
 export const FFT_THREADS = 256;
 
-/** Words: re, im, out re, out im, table, n, lines, lines a block, L0, then (in: outer, line, step), (out: the same), twist, scale, factors. */
-export const FFT_FACTORS_AT = 17;
+/** Words: re, im, out re, out im, table, n, lines, lines a block, L0, then (in: outer, line, step), (out: the same), twist, factors. */
+export const FFT_FACTORS_AT = 16;
 export const MAX_FACTORS = 16;
 
 export const fftSource = (): string => `
@@ -85,7 +85,6 @@ extern "C" __global__ void __launch_bounds__(${FFT_THREADS}) fft(const __grid_co
     s *= r;
   }
   const i64 twist = wide(w, 15);
-  const float scale = number(w, 16);
   for (int i = threadIdx.x; i < n * here; i += ${FFT_THREADS}) {
     const int l = out_by_line ? i % here : i / n, e = out_by_line ? i / here : i % n;
     const i64 line = first + l, at = line / l0 * wide(w, 12) + line % l0 * wide(w, 13) + e * wide(w, 14);
@@ -96,8 +95,8 @@ extern "C" __global__ void __launch_bounds__(${FFT_THREADS}) fft(const __grid_co
       sincospif(-2.f * ((float)turn / (float)twist), &sine, &cosine);
       v = v * Complex{cosine, sine};
     }
-    pointer<float>(w, 2)[at] = v.re * scale;
-    pointer<float>(w, 3)[at] = v.im * scale;
+    pointer<float>(w, 2)[at] = v.re;
+    pointer<float>(w, 3)[at] = v.im;
   }
 }`;
 

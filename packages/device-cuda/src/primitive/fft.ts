@@ -1,5 +1,6 @@
-// Complex DFTs of any length: in one block up to 8,192 points, in two steps (N = N1 N2, Bailey 1990) beyond, and by Bluestein's chirp
-// transform where a prime factor is larger than 13. The inverse exchanges real and imaginary parts before and after.
+// Complex DFTs of any length: in one block up to 8,192 points (4,096 where a block has less shared memory), in two steps (N = N1 N2, Bailey
+// 1990) beyond, and by Bluestein's chirp transform where a prime factor is larger than 13. The inverse exchanges real and imaginary parts
+// before and after.
 
 import type { PrimitiveParams } from "@everlong/core";
 import {
@@ -7,15 +8,22 @@ import {
   type CudaSource,
   type CudaStep,
   type CudaTable,
+  type CudaTarget,
   type CudaWord,
 } from "@everlong/kernels/cuda";
 import { elementCount } from "../space.ts";
 import { chirpSource, FFT_THREADS, fftSource, MAX_FACTORS } from "./fft-kernel.ts";
 
-/** Longest line of one block; two buffers of complex f32 then take 128 KiB. */
-const LONGEST = 8192;
+/** Two buffers of complex f32. */
+const BYTES_PER_POINT = 16;
+/** Shared memory of a block, where the GPU has as much: lines of 8,192 points. */
+const SHARED = 8192 * BYTES_PER_POINT;
 const RADICES = [4, 2, 3, 5, 7, 11, 13];
-const SHARED = 128 * 1024;
+
+const sharedOf = (target: CudaTarget): number => Math.min(SHARED, target.sharedLimit);
+
+/** Longest line of one block: a power of two. */
+const longestLine = (shared: number): number => 2 ** Math.floor(Math.log2(shared / BYTES_PER_POINT));
 
 /** The radices of a length, or undefined when a larger prime divides it. */
 export function factorsOf(n: number): number[] | undefined {
@@ -61,13 +69,15 @@ interface Pass {
   readonly output: Walk;
   /** Multiplies element e of line l by exp(-2 pi i l e / twist); 0: not. */
   readonly twist: number;
-  readonly scale: number;
 }
 
-function passStep({ from, to, n, factors, lines, perOuter, input, output, twist, scale }: Pass): CudaStep {
+function passStep(
+  { from, to, n, factors, lines, perOuter, input, output, twist }: Pass,
+  shared: number,
+): CudaStep {
   // Several lines a block where lines lie side by side, or are short.
   const wanted = input.line === 1 || output.line === 1 ? 8 : Math.max(1, Math.floor(1024 / n));
-  const each = Math.max(1, Math.min(wanted, lines, Math.floor(SHARED / (16 * n))));
+  const each = Math.max(1, Math.min(wanted, lines, Math.floor(shared / (BYTES_PER_POINT * n))));
   return {
     kernel: { key: "fft", entry: "fft", source: fftSource },
     args: [
@@ -87,21 +97,20 @@ function passStep({ from, to, n, factors, lines, perOuter, input, output, twist,
       output.line,
       output.step,
       twist,
-      { f32: scale },
       ...factors,
       ...Array.from<number>({ length: MAX_FACTORS - factors.length }).fill(0),
     ],
     grid: [blocksFor(lines, each), 1, 1],
     block: [FFT_THREADS, 1, 1],
-    sharedBytes: 16 * n * each,
+    sharedBytes: BYTES_PER_POINT * n * each,
     tables: [turns(n)],
   };
 }
 
 /** N1 and N2 of a long smooth length, as equal as its factors allow. */
-function splitLength(n: number): [number, number] | undefined {
+function splitLength(n: number, longest: number): [number, number] | undefined {
   for (let a = Math.floor(Math.sqrt(n)); a > 1; a--) {
-    if (n % a === 0) return n / a <= LONGEST && factorsOf(a) && factorsOf(n / a) ? [a, n / a] : undefined;
+    if (n % a === 0) return n / a <= longest && factorsOf(a) && factorsOf(n / a) ? [a, n / a] : undefined;
   }
   return undefined;
 }
@@ -113,22 +122,21 @@ function smoothSteps(
   temp: Place,
   n: number,
   lines: number,
-  scale: number,
+  shared: number,
 ): CudaStep[] | undefined {
   const factors = factorsOf(n);
   if (!factors) return undefined;
-  if (n <= LONGEST) {
+  if (n <= longestLine(shared)) {
     const walk = { outer: 0, line: n, step: 1 };
-    return [
-      passStep({ from, to, n, factors, lines, perOuter: lines, input: walk, output: walk, twist: 0, scale }),
-    ];
+    const pass = { from, to, n, factors, lines, perOuter: lines, input: walk, output: walk, twist: 0 };
+    return [passStep(pass, shared)];
   }
-  const split = splitLength(n);
+  const split = splitLength(n, longestLine(shared));
   if (!split) return undefined;
   const [n1, n2] = split;
-  return [
+  const passes: Pass[] = [
     // Columns: element (i1, i2) at i1 N2 + i2 becomes (k1, i2) at the same place.
-    passStep({
+    {
       from,
       to: temp,
       n: n1,
@@ -138,10 +146,9 @@ function smoothSteps(
       input: { outer: n, line: 1, step: n2 },
       output: { outer: n, line: 1, step: n2 },
       twist: n,
-      scale: 1,
-    }),
+    },
     // Rows: (k1, k2) goes to k1 + N1 k2.
-    passStep({
+    {
       from: temp,
       to,
       n: n2,
@@ -151,9 +158,9 @@ function smoothSteps(
       input: { outer: n, line: n2, step: 1 },
       output: { outer: n, line: 1, step: n1 },
       twist: 0,
-      scale,
-    }),
+    },
   ];
+  return passes.map((pass) => passStep(pass, shared));
 }
 
 /** exp(-pi i k^2 / n). */
@@ -254,7 +261,9 @@ extern "C" __global__ void __launch_bounds__(256) chirp_end(const __grid_constan
 
 /** Complex DFT over the last axis, unscaled. */
 export const fft: CudaSource<PrimitiveParams["fft"]> = {
-  lower: ({ outputs, params }) => {
+  lower: ({ outputs, params }, target) => {
+    const shared = sharedOf(target);
+    const longest = longestLine(shared);
     const { shape } = outputs[0]!;
     const total = elementCount(shape);
     if (total === 0) return { steps: [] };
@@ -263,13 +272,13 @@ export const fft: CudaSource<PrimitiveParams["fft"]> = {
     const swap = (p: Place): Place => (params.inverse ? { re: p.im, im: p.re } : p);
     const from = swap({ re: { input: 0 }, im: { input: 1 } });
     const to = swap({ re: { output: 0 }, im: { output: 1 } });
-    const direct = smoothSteps(from, to, temps(0), n, lines, 1);
-    if (direct) return { steps: direct, temps: n <= LONGEST ? [] : [4 * total, 4 * total] };
+    const direct = smoothSteps(from, to, temps(0), n, lines, shared);
+    if (direct) return { steps: direct, temps: n <= longest ? [] : [4 * total, 4 * total] };
     const m = 2 ** Math.ceil(Math.log2(2 * n - 1));
     const [a, b, c] = [temps(0), temps(2), temps(4)];
     const exchanged = (p: Place): Place => ({ re: p.im, im: p.re });
-    const forward = smoothSteps(a, b, c, m, lines, 1);
-    const back = smoothSteps(exchanged(a), exchanged(b), c, m, lines, 1);
+    const forward = smoothSteps(a, b, c, m, lines, shared);
+    const back = smoothSteps(exchanged(a), exchanged(b), c, m, lines, shared);
     if (!forward || !back) return `no transform of length ${n}`;
     const wide = 4 * lines * m;
     return {
@@ -286,7 +295,7 @@ export const fft: CudaSource<PrimitiveParams["fft"]> = {
           tables: [chirpTable(n)],
         },
       ],
-      temps: [wide, wide, wide, wide, ...(m > LONGEST ? [wide, wide] : [])],
+      temps: [wide, wide, wide, wide, ...(m > longest ? [wide, wide] : [])],
     };
   },
 };
