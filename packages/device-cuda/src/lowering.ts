@@ -11,6 +11,7 @@ import {
 } from "@everlong/core";
 import { cudaSources, matmulCuda, type CudaSource, type CudaTarget } from "@everlong/kernels/cuda";
 import { lowerCall } from "./call.ts";
+import { beyondLimits } from "./launch-limits.ts";
 import { planLoop } from "./loop.ts";
 import type { Lowered } from "./lowered.ts";
 import { argReduce, cumulative } from "./primitive/along-lines.ts";
@@ -42,7 +43,8 @@ const known = new WeakMap<KernelStep, { readonly target: CudaTarget; readonly lo
 export function lower(step: KernelStep, target: CudaTarget): Lowered | string {
   const cached = known.get(step);
   if (cached?.target === target) return cached.lowered;
-  const lowered = lowerAnew(step, target);
+  const anew = lowerAnew(step, target);
+  const lowered = typeof anew === "string" ? anew : (beyondLimits(anew.steps, target) ?? anew);
   known.set(step, { target, lowered });
   return lowered;
 }
