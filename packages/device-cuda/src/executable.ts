@@ -30,17 +30,27 @@ interface Held {
 
 /** Recorded graphs kept per program: inputs and outputs come back at few different addresses. */
 const MOST_GRAPHS = 16;
+/** Replays that pay for a recording. Programs that meet ever other addresses are launched instead. */
+const REPLAYS_PER_GRAPH = 8;
 /** Bytes of an argument or result that is rather copied than recorded again. */
 const MOST_COPIED = 4 * 1024 * 1024;
 /** Launches above which recording costs more than it can save. */
 const MOST_NODES = 20_000;
 
 const forgotten = new FinalizationRegistry<{ readonly device: Runtime; readonly held: Held }>(
-  ({ device, held }) => release(device, held),
+  ({ device, held }) => {
+    try {
+      release(device, held);
+    } catch {
+      // After a failure of the device every call fails. Nobody waits for this one; the next that somebody makes tells.
+    }
+  },
 );
 
 function release(device: Runtime, held: Held): void {
   for (const block of held.blocks.splice(0)) device.pool.free(block);
+  // A graph in flight may not go.
+  if (held.graphs.size > 0) device.engine.driver.synchronize(device.engine.stream);
   for (const graph of held.graphs.values()) device.engine.driver.dropGraph(graph);
   held.graphs.clear();
   device.arena.release(held);
@@ -59,6 +69,9 @@ export class CudaExecutable implements Executable {
   /** Inputs whose address changes from run to run. */
   private readonly moving = new Set<number>();
   private readonly places = new Map<string, Block>();
+  /** Graphs that took the place of others, and replays of graphs that were there. */
+  private replaced = 0;
+  private replays = 0;
   private disposed = false;
 
   constructor(device: Runtime, program: Program) {
@@ -68,7 +81,13 @@ export class CudaExecutable implements Executable {
       if (b.role.kind === "input") this.inputs[b.role.index] = i;
       else if (b.role.kind === "output") this.outputs[b.role.index] = i;
     });
-    this.layout = layOut(device, program, this.held.blocks);
+    try {
+      this.layout = layOut(device, program, this.held.blocks);
+    } catch (error) {
+      // Constants may have their memory already.
+      release(device, this.held);
+      throw error;
+    }
     this.held.arena = this.layout.arenaBytes;
     device.arena.reserve(this.held);
     forgotten.register(this, { device, held: this.held }, this);
@@ -109,8 +128,8 @@ export class CudaExecutable implements Executable {
   }
 
   /**
-   * Launches directly the first time that the addresses occur, records the second time, replays from then on. Small results, and small
-   * arguments that come at a new address each time (batches), have a fixed place of ours in the graph and are copied.
+   * Launches directly the first time that the addresses occur, records the second time, replays from then on, as long as recordings pay. Small
+   * results, and small arguments that come at a new address each time (batches), have a fixed place of ours in the graph and are copied.
    */
   private runRecorded(arena: Handle, inputs: readonly Handle[], outputs: readonly Handle[]): void {
     const { device, program, layout } = this;
@@ -157,22 +176,31 @@ export class CudaExecutable implements Executable {
     const { driver, stream } = device.engine;
     let graph = held.graphs.get(key);
     if (graph === undefined) {
-      if (!this.seen.has(key)) {
+      const isFull = held.graphs.size >= MOST_GRAPHS;
+      if (
+        !this.seen.has(key) ||
+        (isFull && this.replays < REPLAYS_PER_GRAPH * (MOST_GRAPHS + this.replaced))
+      ) {
         if (this.seen.size > 1000) this.seen.clear();
         this.seen.add(key);
         launch();
         return;
       }
       graph = driver.capture(stream, launch);
-      if (held.graphs.size >= MOST_GRAPHS) {
+      if (isFull) {
         const [oldest, handle] = held.graphs.entries().next().value!;
         // A graph in flight may not go.
         driver.synchronize(stream);
         driver.dropGraph(handle);
         held.graphs.delete(oldest);
+        this.replaced++;
       }
-      held.graphs.set(key, graph);
+    } else {
+      this.replays++;
+      // The graph that was not used for longest comes first.
+      held.graphs.delete(key);
     }
+    held.graphs.set(key, graph);
     driver.replay(graph, stream);
   }
 
@@ -241,7 +269,6 @@ export class CudaExecutable implements Executable {
     if (this.disposed) return;
     this.disposed = true;
     forgotten.unregister(this);
-    if (this.held.graphs.size > 0) this.device.engine.driver.synchronize(this.device.engine.stream);
     release(this.device, this.held);
   }
 }

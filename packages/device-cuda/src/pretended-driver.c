@@ -1,8 +1,9 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
 // PRETEND_VERSION (driver, times 1000), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return).
+// (what launches return), PRETEND_TELLS (1: graphs that are made and dropped are told on the standard error).
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,11 @@ static uint64_t used, sizes[SIZES][2], handles = 1;
 static uint64_t setting(const char *name, uint64_t otherwise) {
   const char *text = getenv(name);
   return text ? strtoull(text, 0, 10) : otherwise;
+}
+
+static int tell(const char *what) {
+  if (setting("PRETEND_TELLS", 0)) fprintf(stderr, "%s\n", what);
+  return 0;
 }
 
 int cuInit(unsigned int flags) { return 0; }
@@ -27,6 +33,7 @@ int cuDevicePrimaryCtxRetain(uint64_t *to, int d) { *to = handles++; return 0; }
 int cuCtxSetCurrent(uint64_t c) { return 0; }
 int cuStreamCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
 int cuStreamSynchronize(uint64_t s) { return 0; }
+int cuStreamWaitEvent(uint64_t s, uint64_t e, unsigned int f) { return 0; }
 int cuMemAlloc_v2(uint64_t *to, uint64_t bytes) {
   if (used + bytes > setting("PRETEND_BYTES", 1 << 30)) return OUT_OF_MEMORY;
   *to = (uint64_t)calloc(1, bytes);
@@ -70,10 +77,10 @@ int cuGetErrorName(int code, const char **to) {
 }
 int cuStreamBeginCapture_v2(uint64_t s, int mode) { return 0; }
 int cuStreamEndCapture(uint64_t s, uint64_t *to) { *to = handles++; return 0; }
-int cuGraphInstantiateWithFlags(uint64_t *to, uint64_t g, uint64_t f) { *to = handles++; return 0; }
+int cuGraphInstantiateWithFlags(uint64_t *to, uint64_t g, uint64_t f) { *to = handles++; return tell("made a graph"); }
 int cuGraphLaunch(uint64_t g, uint64_t s) { return 0; }
 int cuGraphDestroy(uint64_t g) { return 0; }
-int cuGraphExecDestroy(uint64_t g) { return 0; }
+int cuGraphExecDestroy(uint64_t g) { return tell("dropped a graph"); }
 
 int nvrtcVersion(int *major, int *minor) { *major = 13; *minor = 0; return 0; }
 int nvrtcCreateProgram(uint64_t *to, const char *s, const char *n, int k, void *a, void *b) { *to = handles++; return 0; }

@@ -131,6 +131,52 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     expect(text.match(/said \[1,2\]/g)).toHaveLength(2);
   });
 
+  test("a program that cannot be loaded leaves no memory behind", () => {
+    const program = `
+      const odd = defineOp({ name: "odd-one", shape: ([x]) => [x], reference: ([x], [y]) => y.data.set(x.data), cost: () => ({ flops: 0, bytes: 0 }) });
+      const device = cudaDevice();
+      const view = { shape: [1000], strides: [1], offset: 0 };
+      const operand = (buffer) => ({ buffer, dtype: "f32", view });
+      const load = () => device.load({
+        buffers: [
+          { bytes: 4000, dtype: "f32", role: { kind: "constant", data: new Float32Array(1000) } },
+          { bytes: 4000, dtype: "f32", role: { kind: "output", index: 0 } },
+        ],
+        steps: [{ kind: "fused", def: odd.def, params: {}, inputs: [operand(0)], outputs: [operand(1)] }],
+        arenaBytes: 0, inputs: 0, outputs: 1, sites: [undefined], donated: [undefined],
+      });
+      setStrict(true);
+      await say(load);
+      console.log("live", device.stats.liveBytes);
+      setStrict(false);
+      load().dispose();
+      console.log("live", device.stats.liveBytes);`;
+    const text = printed(program);
+    expect(text).toMatch(/no kernel on cuda \(strict mode\)/);
+    expect(text.match(/live \d+/g)).toEqual(["live 0", "live 0"]);
+  });
+
+  test("graphs are recorded only as long as they are replayed, and dropped with their program", () => {
+    const program = `
+      const device = cudaDevice();
+      const inputs = Array.from({ length: 20 }, () => tensor(new Float32Array(1_100_000), [1000, 1100], { device }));
+      const sums = compile((t) => [t.sum(0), t.sum(1)]);
+      const run = async (x) => { for (const y of sums(x)) await y.data(); };
+      for (let round = 0; round < 5; round++) for (const x of inputs) await run(x);
+      console.error("after rounds");
+      for (let i = 0; i < 200; i++) await run(inputs[0]);
+      for (let i = 0; i < 2; i++) await run(inputs[19]);
+      sums.dispose();`;
+    const [rounds, later] = printed(program, { PRETEND_TELLS: "1" }).split("after rounds") as [
+      string,
+      string,
+    ];
+    const count = (text: string, what: string): number => text.split(what).length - 1;
+    // Twenty addresses in turn: those that fit are kept, the others are not recorded again and again.
+    expect([count(rounds, "made a graph"), count(rounds, "dropped a graph")]).toEqual([16, 0]);
+    expect([count(later, "made a graph"), count(later, "dropped a graph")]).toEqual([1, 17]);
+  });
+
   test("a launch that fails names its step, and the debug switch is recommended", () => {
     const program = `
       const x = tensor(new Float32Array([1, 2]), [2], { device: cudaDevice() });
