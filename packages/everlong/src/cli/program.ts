@@ -2,13 +2,13 @@
 
 import { readFileSync } from "node:fs";
 import { Worker } from "node:worker_threads";
-import { defaultDevice, setDefaultDevice } from "@everlong/core";
+import { ConfigError, defaultDevice, setDefaultDevice } from "@everlong/core";
 import { cpu } from "@everlong/device-cpu";
 import "@everlong/device-cuda";
 import { registerLabel } from "@everlong/labels";
 import { registerLifelong } from "@everlong/lifelong";
 import { registerMad, type MadHost } from "@everlong/mad";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { registerBench } from "./bench-command.ts";
 import { registerParity } from "./parity-command.ts";
 
@@ -31,14 +31,28 @@ const version = (): string => {
   return (JSON.parse(text) as { version: string }).version;
 };
 
+function threadCount(text: string): number {
+  const n = Number(text);
+  if (!Number.isSafeInteger(n) || n < 1)
+    throw new ConfigError("everlong", "--threads has a wrong value", {
+      expected: "a whole number of at least 1",
+      got: `"${text}"`,
+    });
+  return n;
+}
+
 export function makeProgram(): Command {
   const program = new Command("everlong")
     .description("Deep learning for long sequences in TypeScript")
     .version(version())
-    .option("--device <name>", "device to compute on: cpu, cuda or reference", "cpu")
-    .option("--threads <n>", "threads of the CPU device (default: all cores)", Number)
+    .addOption(
+      new Option("--device <name>", "device to compute on")
+        .choices(["cpu", "cuda", "reference"])
+        .default("cpu"),
+    )
+    .option("--threads <n>", "threads of the CPU device (default: all cores)", threadCount)
     .option("--narrow", "leave V8's 256-bit pairing off")
-    .showHelpAfterError();
+    .showHelpAfterError("Add --help to see what there is.");
   program.hook("preAction", () => {
     const { device, threads, narrow } = program.opts<{
       device: string;
