@@ -10,6 +10,8 @@ export * from "./safetensors/reader.ts";
 export * from "./safetensors/writer.ts";
 export * from "./safetensors/sharded.ts";
 export { openFile, readFileBytes, type RandomAccessFile } from "./files/random-access-file.ts";
+export { makeFolder } from "./files/folder.ts";
+export { writeWhole } from "./files/whole-file.ts";
 export type { BitGenerator } from "./numpy-random/bit-generator.ts";
 export { SeedSequence, type Seed } from "./numpy-random/seed-sequence.ts";
 export { Pcg64, type Pcg64State } from "./numpy-random/pcg64.ts";
