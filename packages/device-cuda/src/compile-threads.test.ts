@@ -9,7 +9,7 @@ const job = (i: number): { source: string; entry: string } => ({
 });
 const nvrtc = ((): Nvrtc | undefined => {
   try {
-    return Nvrtc.open();
+    return Nvrtc.open({ driver: 13_000, arch: 90 });
   } catch {
     return undefined;
   }

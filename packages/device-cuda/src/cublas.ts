@@ -59,6 +59,7 @@ export class Cublas {
       });
     }
     if (asked === "off") return undefined;
+    const failures: string[] = [];
     for (const path of libraryCandidates(["libcublas.so.13", "libcublas.so.12"])) {
       let fn: Cublas["fn"];
       try {
@@ -66,8 +67,17 @@ export class Cublas {
       } catch {
         continue;
       }
-      return new Cublas(fn, driver, stream, asked === "tf32");
+      try {
+        return new Cublas(fn, driver, stream, asked === "tf32");
+      } catch (error) {
+        // A library that is newer than the driver, say.
+        failures.push(`${path}: ${(error as DeviceError).message}`);
+      }
     }
+    if (failures.length > 0)
+      console.warn(
+        `[cuda] cuBLAS cannot be used, products run on the package's kernels. ${failures.join(" ")}`,
+      );
     return undefined;
   }
 

@@ -56,12 +56,12 @@ export class KernelCache {
 
   private open(): Nvrtc | EmbeddedKernels {
     try {
-      return Nvrtc.open();
+      return Nvrtc.open({ driver: this.driver.version, arch: this.arch });
     } catch (missing) {
       const embedded = EmbeddedKernels.open(this.arch, this.embeddedFolder);
       if (!embedded) throw missing;
       console.warn(
-        `[cuda] NVRTC was not found: only the ${embedded.count} kernels that the package brings for ${embedded.target} can run. For all others ${NVRTC_PACKAGES}.`,
+        `${(missing as Error).message} Without it only the ${embedded.count} kernels that the package brings for ${embedded.target} can run.`,
       );
       return embedded;
     }
@@ -133,7 +133,7 @@ export class KernelCache {
       if (embedded) return embedded;
       throw new DeviceError(
         "cuda",
-        `kernel ${kernel.entry} is not among the ${origin.count} that the package brings for ${origin.target}, and NVRTC, which would compile it, was not found`,
+        `kernel ${kernel.entry} is not among the ${origin.count} that the package brings for ${origin.target}, and there is no NVRTC to compile it`,
         { hint: `For all kernels ${NVRTC_PACKAGES}.` },
       );
     }

@@ -5,6 +5,8 @@ import { dirname, isAbsolute, join } from "node:path";
 
 const SIGNATURES = {
   nvrtcVersion: "int nvrtcVersion(void *, void *)",
+  nvrtcGetNumSupportedArchs: "int nvrtcGetNumSupportedArchs(void *)",
+  nvrtcGetSupportedArchs: "int nvrtcGetSupportedArchs(void *)",
   nvrtcCreateProgram: "int nvrtcCreateProgram(void *, const char *, const char *, int, void *, void *)",
   nvrtcCompileProgram: "int nvrtcCompileProgram(uint64_t, int, const char **)",
   nvrtcDestroyProgram: "int nvrtcDestroyProgram(void *)",
@@ -42,6 +44,15 @@ export function versionOf(fn: NvrtcFunctions): string {
   const numbers = new Int32Array(new ArrayBuffer(8));
   fn.nvrtcVersion(numbers.subarray(0, 1), numbers.subarray(1));
   return `${numbers[0]}.${numbers[1]}`;
+}
+
+/** Compute capabilities, times ten, that the compiler makes machine code for. */
+export function architecturesOf(fn: NvrtcFunctions): number[] {
+  const count = new Int32Array(new ArrayBuffer(4));
+  fn.nvrtcGetNumSupportedArchs(count);
+  const found = new Int32Array(new ArrayBuffer(4 * Math.max(1, count[0]!)));
+  fn.nvrtcGetSupportedArchs(found);
+  return [...found].slice(0, count[0]);
 }
 
 /** The cubin of a source (PTX where the options ask for `compute_..`), or why there is none. */

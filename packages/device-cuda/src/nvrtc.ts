@@ -2,15 +2,46 @@
 
 import { DeviceError } from "@everlong/core";
 import { koffi } from "./driver.ts";
-import { compileSource, openNvrtc, versionOf, type NvrtcFunctions } from "./nvrtc-compile.ts";
+import {
+  architecturesOf,
+  compileSource,
+  openNvrtc,
+  versionOf,
+  type NvrtcFunctions,
+} from "./nvrtc-compile.ts";
 import { libraryCandidates } from "./search-libraries.ts";
 
 const NAMES = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
+/** The first major version that compiles what the kernels are written in. */
+const OLDEST = 12;
 
 /** What to do where there is no NVRTC. */
 export const NVRTC_PACKAGES: string =
   'install the CUDA toolkit (Debian/Ubuntu: cuda-nvrtc-13-0), "pip install nvidia-cuda-nvrtc", or "conda install cuda-nvrtc"; ' +
   "or name the file in EVERLONG_NVRTC";
+
+/** What the compiler's output must run on. */
+export interface CompileFor {
+  /** CUDA version of the driver, times 1000. */
+  readonly driver: number;
+  /** Compute capability, times ten. */
+  readonly arch: number;
+}
+
+/** Why a compiler of this version and these architectures is of no use; undefined where it is. */
+function unfit(
+  version: string,
+  architectures: readonly number[],
+  { driver, arch }: CompileFor,
+): string | undefined {
+  const major = Number(version.split(".")[0]);
+  // Machine code of a newer major version than the driver's does not load.
+  if (major > Math.floor(driver / 1000)) return `${version}, newer than the driver`;
+  if (major < OLDEST) return `${version}, older than ${OLDEST}.0`;
+  return architectures.includes(arch)
+    ? undefined
+    : `${version}, which does not know compute capability ${(arch / 10).toFixed(1)}`;
+}
 
 /** The run-time compiler. */
 export class Nvrtc {
@@ -26,18 +57,29 @@ export class Nvrtc {
     this.version = versionOf(this.fn);
   }
 
-  /** Opens the library, or says where it was looked for and which package brings it. */
-  static open(): Nvrtc {
+  /** Opens the first library that fits, or says what there is and which package brings one. */
+  static open(target: CompileFor): Nvrtc {
     const given = process.env["EVERLONG_NVRTC"];
     const tried = given ? [given] : libraryCandidates(NAMES);
+    const unfitting = new Set<string>();
     let cause: unknown;
     for (const path of tried) {
       try {
-        return new Nvrtc(path);
+        const found = new Nvrtc(path);
+        const reason = unfit(found.version, architecturesOf(found.fn), target);
+        if (reason === undefined) return found;
+        unfitting.add(reason);
       } catch (error) {
         cause = error;
       }
     }
+    const cuda = `CUDA ${Math.floor(target.driver / 1000)}.${(target.driver % 1000) / 10}`;
+    if (unfitting.size > 0)
+      throw new DeviceError("cuda", "no run-time compiler NVRTC that was found fits", {
+        expected: `${OLDEST}.0 to ${Math.floor(target.driver / 1000)}.x for this driver (${cuda}) and compute capability ${(target.arch / 10).toFixed(1)}`,
+        got: [...unfitting].join("; "),
+        hint: `Update the driver, or ${NVRTC_PACKAGES}.`,
+      });
     throw new DeviceError("cuda", "the run-time compiler NVRTC was not found", {
       expected: NAMES.slice(0, 2).join(" or "),
       ...(given ? { got: `EVERLONG_NVRTC=${given}` } : {}),

@@ -1,6 +1,6 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
 // PRETEND_VERSION (driver, times 1000), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_TELLS (1: graphs that are made and dropped are told on the standard error).
+// (what launches return), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: graphs that are made and dropped are told on the standard error).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -82,7 +82,9 @@ int cuGraphLaunch(uint64_t g, uint64_t s) { return 0; }
 int cuGraphDestroy(uint64_t g) { return 0; }
 int cuGraphExecDestroy(uint64_t g) { return tell("dropped a graph"); }
 
-int nvrtcVersion(int *major, int *minor) { *major = 13; *minor = 0; return 0; }
+int nvrtcVersion(int *major, int *minor) { *major = setting("PRETEND_NVRTC", 13); *minor = 0; return 0; }
+int nvrtcGetNumSupportedArchs(int *n) { *n = 2; return 0; }
+int nvrtcGetSupportedArchs(int *to) { to[0] = 80; to[1] = 90; return 0; }
 int nvrtcCreateProgram(uint64_t *to, const char *s, const char *n, int k, void *a, void *b) { *to = handles++; return 0; }
 int nvrtcCompileProgram(uint64_t p, int n, const char **o) { return 0; }
 int nvrtcDestroyProgram(uint64_t *p) { return 0; }

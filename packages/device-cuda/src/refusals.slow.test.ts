@@ -1,7 +1,7 @@
 // What a user reads when something is missing, too old or too small, on a driver that pretends (`pretended-driver.c`).
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -76,7 +76,18 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     [
       "no NVRTC",
       { EVERLONG_NVRTC: "/nowhere/libnvrtc.so" },
-      /NVRTC was not found: .*pip install nvidia-cuda-nvrtc|NVRTC was not found: only the \d+ kernels/,
+      /NVRTC was not found: .*pip install nvidia-cuda-nvrtc/,
+    ],
+    [
+      "an NVRTC newer than the driver",
+      { PRETEND_VERSION: "12040" },
+      /NVRTC that was found fits: expected 12.0 to 12.x for this driver \(CUDA 12.4\) and compute capability 9.0, got 13.0, newer than the driver. Update the driver/,
+    ],
+    ["an old NVRTC", { PRETEND_NVRTC: "11" }, /NVRTC that was found fits: .* got 11.0, older than 12.0/],
+    [
+      "a GPU that NVRTC does not know",
+      { PRETEND_MAJOR: "12" },
+      /NVRTC that was found fits: .* got 13.0, which does not know compute capability 12.0/,
     ],
     [
       "a name for cuBLAS that is none",
@@ -85,6 +96,26 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     ],
   ])("%s", (_, environment, message) => {
     expect(printed(open, environment)).toMatch(message);
+  });
+
+  test("a cuBLAS that does not work is done without", () => {
+    const broken = mkdtempSync(join(tmpdir(), "everlong-broken-"));
+    const source = join(broken, "broken.c");
+    const names = [
+      "cublasCreate_v2",
+      "cublasSetStream_v2",
+      "cublasSetWorkspace_v2",
+      "cublasGemmStridedBatchedEx",
+    ];
+    writeFileSync(source, names.map((name) => `int ${name}() { return 1; }`).join("\n"));
+    for (const version of [12, 13])
+      execFileSync("cc", ["-shared", "-fPIC", "-w", "-o", join(broken, `libcublas.so.${version}`), source]);
+    const text = printed(open, { EVERLONG_CUBLAS: "on", LD_LIBRARY_PATH: `${folder}:${broken}` });
+    rmSync(broken, { recursive: true });
+    expect(text).toMatch(/"cublas":false/);
+    expect(text).toMatch(
+      /cuBLAS cannot be used, products run on the package's kernels. libcublas.so.13: .*cublasCreate failed: got status 1.* libcublas.so.12/,
+    );
   });
 
   test("another GPU than there is", () => {
