@@ -4,14 +4,22 @@
 import type { Driver, Handle } from "./driver.ts";
 
 const CHUNK = 4 * 1024 * 1024;
+/** Page-locked memory for downloads is kept up to this size, and this many places of it: it is scarce. */
+const MOST_KEPT = 64 * 1024 * 1024;
+const MOST_PLACES = 4;
+const PAGE = 4096;
 /** Polls in a row before the loop is left alone for a millisecond. */
 const EAGER_POLLS = 200;
 /** Milliseconds of waiting after which it is said that work is still under way. */
 const LONG_WAIT = 30_000;
 
-interface Staging {
+/** Page-locked memory. */
+interface Place {
   readonly address: Handle;
   readonly bytes: Uint8Array;
+}
+
+interface Staging extends Place {
   readonly event: Handle;
   used: boolean;
 }
@@ -21,7 +29,7 @@ export class Transfers {
   private readonly stream: Handle;
   private readonly halves: Staging[] = [];
   private next = 0;
-  private readonly landing: { readonly address: Handle; readonly bytes: Uint8Array }[] = [];
+  private readonly landing: Place[] = [];
   private readonly events: Handle[] = [];
 
   constructor(driver: Driver, stream: Handle) {
@@ -56,20 +64,26 @@ export class Transfers {
   async download(from: Handle, into: Uint8Array): Promise<void> {
     if (into.length === 0) return;
     const place = this.land(into.length);
-    this.driver.copyToHost(place.address, from, into.length, this.stream);
-    await this.settled();
-    into.set(place.bytes.subarray(0, into.length));
-    this.leave(place);
+    try {
+      this.driver.copyToHost(place.address, from, into.length, this.stream);
+      await this.settled();
+      into.set(place.bytes.subarray(0, into.length));
+    } finally {
+      this.leave(place);
+    }
   }
 
   /** As {@link download}, waiting in place. */
   downloadNow(from: Handle, into: Uint8Array): void {
     if (into.length === 0) return;
     const place = this.land(into.length);
-    this.driver.copyToHost(place.address, from, into.length, this.stream);
-    this.driver.synchronize(this.stream);
-    into.set(place.bytes.subarray(0, into.length));
-    this.leave(place);
+    try {
+      this.driver.copyToHost(place.address, from, into.length, this.stream);
+      this.driver.synchronize(this.stream);
+      into.set(place.bytes.subarray(0, into.length));
+    } finally {
+      this.leave(place);
+    }
   }
 
   /** Resolves when all work launched so far is done. */
@@ -92,15 +106,19 @@ export class Transfers {
     this.events.push(event);
   }
 
-  private land(bytes: number): { readonly address: Handle; readonly bytes: Uint8Array } {
+  private land(bytes: number): Place {
+    if (bytes > MOST_KEPT) return this.driver.allocateHost(Math.ceil(bytes / PAGE) * PAGE);
     const i = this.landing.findIndex((p) => p.bytes.length >= bytes && p.bytes.length <= 4 * bytes + 65536);
     if (i >= 0) return this.landing.splice(i, 1)[0]!;
-    return this.driver.allocateHost(2 ** Math.ceil(Math.log2(Math.max(4096, bytes))));
+    return this.driver.allocateHost(2 ** Math.ceil(Math.log2(Math.max(PAGE, bytes))));
   }
 
-  private leave(place: { readonly address: Handle; readonly bytes: Uint8Array }): void {
+  private leave(place: Place): void {
+    if (place.bytes.length > MOST_KEPT) {
+      this.driver.freeHost(place.address);
+      return;
+    }
     this.landing.push(place);
-    // Page-locked memory is scarce: a few places are enough.
-    if (this.landing.length > 4) this.driver.freeHost(this.landing.shift()!.address);
+    if (this.landing.length > MOST_PLACES) this.driver.freeHost(this.landing.shift()!.address);
   }
 }
