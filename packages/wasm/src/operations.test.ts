@@ -251,6 +251,34 @@ describe.each([1, 2] as const)("vector ops, width %i", (width) => {
     }
   });
 
+  test("madd and nmadd of float64, fused and not", () => {
+    const f64 = new Float64Array(f32.buffer);
+    for (let i = 0; i < 8; i++) {
+      f64[A / 8 + i] = 1 + (i + 1) * 2 ** -52;
+      f64[B / 8 + i] = 1 - (i + 2) * 2 ** -53;
+      f64[C / 8 + i] = -1;
+    }
+    for (const relaxed of [true, false]) {
+      run(
+        (f) => {
+          f.mem.vec.store(OUT, 0, f.f64x2.madd(pair(f, A), pair(f, B), pair(f, C)));
+          f.mem.vec.store(OUT, 64, f.f64x2.nmadd(pair(f, A), pair(f, B), pair(f, C)));
+        },
+        width,
+        relaxed,
+      );
+      for (let i = 0; i < lanes / 2; i++) {
+        // a b = 1 + x - y - x y, whose last term only a fused one keeps
+        const [x, y] = [(i + 1) * 2 ** -52, (i + 2) * 2 ** -53];
+        const product = (1 + x) * (1 - y);
+        const [got, negated] = [f64[OUT / 8 + i]!, f64[OUT / 8 + 8 + i]!];
+        expect([product - 1, x - y - x * y]).toContain(got);
+        if (!relaxed) expect(got).toBe(product - 1);
+        expect([-1 - product, -2 - (x - y - x * y)]).toContain(negated);
+      }
+    }
+  });
+
   test("shuffles, lanes, splats", () => {
     fill(ints, i32, 1);
     f32[C / 4] = 2.5;

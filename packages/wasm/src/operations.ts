@@ -94,6 +94,10 @@ export type I8x16Ops = Binary<typeof I8X16_BINARY, Vec, Vec>;
 export type I64x2Ops = Binary<typeof I64X2_BINARY, Vec, Vec> & Shift<typeof I64X2_SHIFT>;
 export type F64x2Ops = Unary<typeof F64X2_UNARY, Vec, Vec> &
   Binary<typeof F64X2_BINARY, Vec, Vec> & {
+    /** a * b + c, fused where the target has relaxed SIMD. */
+    readonly madd: (a: Vec, b: Vec, c: Vec) => Vec;
+    /** c - a * b, fused where the target has relaxed SIMD. */
+    readonly nmadd: (a: Vec, b: Vec, c: Vec) => Vec;
     readonly splat: (a: F64, parts?: number) => Vec;
     readonly extractLane: (a: Vec, lane: number) => Value<"f64">;
   };
@@ -329,9 +333,14 @@ export function bindI64x2(f: FunctionBuilder): I64x2Ops {
 }
 
 export function bindF64x2(f: FunctionBuilder): F64x2Ops {
+  const binary = vecOps(f, F64X2_BINARY, 2, "i32x4");
   return {
     ...vecOps(f, F64X2_UNARY, 1, "i32x4"),
-    ...vecOps(f, F64X2_BINARY, 2, "i32x4"),
+    ...binary,
+    madd: (a, b, c) =>
+      f.target.relaxed ? perPart(f, 0x107, "i32x4", [a, b, c]) : binary.add(binary.mul(a, b), c),
+    nmadd: (a, b, c) =>
+      f.target.relaxed ? perPart(f, 0x108, "i32x4", [a, b, c]) : binary.sub(c, binary.mul(a, b)),
     splat: splat<F64>(f, "f64", 20),
     extractLane: extractLane(f, 33, 2, "f64"),
   };
