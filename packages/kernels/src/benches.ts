@@ -5,6 +5,7 @@ import { bench as adamw } from "./adamw/bench.ts";
 import { bench as attention } from "./attention/bench.ts";
 import { bench as butterfly } from "./butterfly/bench.ts";
 import { bench as crossEntropy } from "./cross-entropy/bench.ts";
+import { bench as dplrTransfer } from "./dplr-transfer/bench.ts";
 import { bench as embedding } from "./embedding/bench.ts";
 import { bench as fftConv } from "./fft-conv/bench.ts";
 import { bench as gatedLinearAttention } from "./gated-linear-attention/bench.ts";
@@ -34,6 +35,7 @@ export const benches: readonly BenchCase[] = [
   ...lowFrequencyConv,
   ...attention,
   ...butterfly,
+  ...dplrTransfer,
   ...rotary,
   ...softmax,
   ...crossEntropy,

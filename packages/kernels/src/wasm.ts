@@ -9,6 +9,8 @@ import {
   butterflyMatrixGradWasm,
   butterflyWasm,
 } from "./butterfly/wasm.ts";
+import { transferGradWasm } from "./dplr-transfer/wasm-gradient.ts";
+import { transferWasm } from "./dplr-transfer/wasm.ts";
 import { crossEntropyGradWasm, crossEntropyWasm } from "./cross-entropy/wasm.ts";
 import {
   fftConvCachedWasm,
@@ -48,6 +50,8 @@ export const wasmSources: Readonly<Record<string, WasmSource<never>>> = {
   "butterfly-matrix-grad": butterflyMatrixGradWasm,
   "cross-entropy": crossEntropyWasm,
   "cross-entropy-grad": crossEntropyGradWasm,
+  "dplr-transfer": transferWasm,
+  "dplr-transfer-grad": transferGradWasm,
   "fft-conv": fftConvWasm,
   "fft-conv-cached": fftConvCachedWasm,
   "fft-conv-filter-grad": fftConvFilterGradWasm,

@@ -70,7 +70,7 @@ function decomposeSums([gRe, gIm, aRe, aIm]: readonly Tensor[], { nodes }: Resol
   return [first.re, first.im, second.re, second.im];
 }
 
-function checkNodes(op: string, nodes: number): void {
+export function checkNodes(op: string, nodes: number): void {
   if (!Number.isInteger(nodes) || nodes < 1)
     throw new ConfigError(op, "nodes must be a positive integer", { got: `${nodes}` });
 }

@@ -23,7 +23,7 @@ import {
   type Tensor,
   type Variable,
 } from "@everlong/core";
-import { resolvent } from "@everlong/kernels";
+import { dplrTransfer, solveComplex } from "@everlong/kernels";
 import { parameterOrBuffer } from "../layer.ts";
 import { DiagonalSsm, complexOf, startCopies } from "./diagonal-ssm.ts";
 import type { SsmOptions } from "./settings.ts";
@@ -38,14 +38,14 @@ export interface DplrOptions extends Omit<SsmOptions, "layout" | "discretization
   readonly truncatedLength?: number;
 }
 
-/** The system with both halves of its conjugate pairs: every `[.., M]` is `[.., 2 M]`. */
-interface Whole {
+/** The system with one or with both halves of its conjugate pairs. */
+interface System {
   readonly dt: Tensor;
   readonly a: Complex;
   readonly b: Complex;
-  /** `[C, H, 2M]`. */
+  /** `[C, H, M or 2M]`. */
   readonly c: Complex;
-  /** `[R, H, 2M]`. */
+  /** `[R, H, M or 2M]`. */
   readonly p: Complex;
 }
 
@@ -92,8 +92,8 @@ export class DplrSsm implements SsmKernel {
   }
 
   kernel(length: number, rate = 1): Tensor {
-    const { b } = this.#whole(rate);
-    return reshape(this.#responses(unsqueeze0(b), length, rate), [this.outputs, this.channels, length]);
+    const b = this.#half(rate).b.map((t) => unsqueeze(t, 0));
+    return reshape(this.#responses(b, length, rate), [this.outputs, this.channels, length]);
   }
 
   kernelOfState(state: Complex, length: number, rate = 1): Tensor {
@@ -102,7 +102,7 @@ export class DplrSsm implements SsmKernel {
     const s = both(state);
     const low = this.#lowRank(s, p);
     const change = s.mul(a).sub(low).scale(0.5);
-    return this.#responses(s.scale(reciprocal(dt)).add(change), length, rate);
+    return this.#responses(this.#first(s.scale(reciprocal(dt)).add(change)), length, rate);
   }
 
   advance(u: Tensor, state?: Complex): Complex {
@@ -159,11 +159,22 @@ export class DplrSsm implements SsmKernel {
     return this.channels * (16 * this.modes * nodes * products + powers);
   }
 
-  #whole(rate: number): Whole {
+  /** One of each conjugate pair. */
+  #half(rate: number): System {
     const { dt, a, b, c } = this.diagonal.system(rate);
     const times = this.channels / this.diagonal.copies;
     const p = complexOf(this.p.value).map((t) => (times === 1 ? t : tile(t, times, 1)));
+    return { dt, a, b, c, p };
+  }
+
+  /** Both halves of the conjugate pairs: every `[.., M]` is `[.., 2 M]`. */
+  #whole(rate: number): System {
+    const { dt, a, b, c, p } = this.#half(rate);
     return { dt, a: both(a), b: both(b), c: both(c), p: both(p) };
+  }
+
+  #first(whole: Complex): Complex {
+    return whole.map((t) => narrow(t, -1, 0, this.modes));
   }
 
   /** `sum_r P_r (P_r^* s)` for `s` `[X, H, 2M]`. */
@@ -175,59 +186,12 @@ export class DplrSsm implements SsmKernel {
     return terms.reduce((x, y) => x.add(y));
   }
 
-  /** Responses `[X, C, H, length]` to input vectors `[X, H, 2M]`. */
+  /** Responses `[X, C, H, length]` to input vectors `[X, H, M]`. */
   #responses(inputs: Complex, length: number, rate: number): Tensor {
-    const { dt, a, p } = this.#whole(rate);
+    const { dt, a, p } = this.#half(rate);
     const { c, nodes } = this.#truncated(length, rate);
-    const half = Math.floor(nodes / 2) + 1;
-    const on = { device: dt.device, dtype: dt.dtype };
-    // (1 + w) / 2 for w = exp(-i angle).
-    const angles = Array.from({ length: half }, (_, j) => (2 * Math.PI * j) / nodes);
-    const column = (of: (angle: number) => number): Tensor => tensor(angles.map(of), on);
-    const plus = new Complex(
-      column((t) => Math.cos(t / 2) ** 2),
-      column((t) => -Math.sin(t) / 2),
-    );
-    const sets = inputs.shape[0]!;
-    const rows = (z: Complex): Complex[] => Array.from({ length: z.shape[0]! }, (_, i) => take(z, i));
-    // Every vector that drives the system against every one that reads it, at once.
-    const driving = join(inputs, p).map((t) => unsqueeze(t, 1));
-    const reading = join(c, p.conj()).map((t) => unsqueeze(t, 0));
-    const [drives, reads] = [sets + this.rank, this.outputs + this.rank];
-    const weights = driving
-      .mul(reading)
-      .scale(dt)
-      .map((t) => reshape(t, [drives * reads, this.channels, 2 * this.modes]));
-    const responses = rows(resolvent(weights, a.scale(dt), nodes));
-    const response = (drive: number, read: number): Complex => responses[drive * reads + read]!;
-    const ranks = Array.from({ length: this.rank }, (_, r) => r);
-    // (I + t R) x = r with R[i][j] = q_i . p_j; its inverse by elimination, which the positive real part keeps stable.
-    const matrix = ranks.map((i) =>
-      ranks.map((j) => {
-        const t = response(sets + j, this.outputs + i).mul(plus);
-        return i === j ? new Complex(add(t.re, 1), t.im) : t;
-      }),
-    );
-    const transforms = Array.from({ length: sets }, (_, b) => {
-      const solved = solve(
-        matrix,
-        ranks.map((i) => response(b, this.outputs + i)),
-      );
-      return Array.from({ length: this.outputs }, (_, o) =>
-        ranks.reduce(
-          (total, j) =>
-            total.sub(
-              response(sets + j, o)
-                .mul(solved[j]!)
-                .mul(plus),
-            ),
-          response(b, o),
-        ),
-      );
-    }).flat();
-    const spectrum = new Complex(stack(transforms.map((z) => z.re)), stack(transforms.map((z) => z.im)));
-    const k = narrow(irfft(spectrum, { n: nodes }), -1, 0, length);
-    return reshape(k, [sets, this.outputs, this.channels, length]);
+    const { re, im } = dplrTransfer({ b: inputs, c: this.#first(c), p, a, dt }, nodes);
+    return narrow(irfft(new Complex(re, im), { n: nodes }), -1, 0, length);
   }
 
   /** The truncated read-out and the number of nodes that it suits. */
@@ -309,7 +273,7 @@ export class DplrSsm implements SsmKernel {
         return i === j ? new Complex(add(t.re, 1), t.im) : t;
       }),
     );
-    const solved = solve(
+    const solved = solveComplex(
       matrix,
       reads.map((read) => read.mul(y).sum(-1, { keepDims: true })),
     );
@@ -319,9 +283,6 @@ export class DplrSsm implements SsmKernel {
 }
 
 const reciprocal = (x: Tensor): Tensor => x.reciprocal();
-const join = (x: Complex, y: Complex): Complex =>
-  new Complex(concat([x.re, y.re], 0), concat([x.im, y.im], 0));
-const unsqueeze0 = (z: Complex): Complex => z.map((t) => unsqueeze(t, 0));
 const take = (z: Complex, i: number): Complex =>
   z.map((t) => reshape(narrow(t, 0, i, i + 1), t.shape.slice(1)));
 
@@ -332,23 +293,4 @@ function through(rows: Complex, matrix: Tensor): Complex {
   const real = concat([narrow(rows.re, 2, 0, modes), mul(narrow(rows.im, 2, 0, modes), -1)], 2);
   const read = permute(matmul(permute(real, [1, 0, 2]), matrix), [1, 0, 2]);
   return both(new Complex(narrow(read, 2, 0, modes), mul(narrow(read, 2, modes, 2 * modes), -1)));
-}
-
-/** Solves a small system of complex tensors by elimination without pivots. */
-function solve(matrix: readonly (readonly Complex[])[], right: readonly Complex[]): Complex[] {
-  const n = right.length;
-  const m = matrix.map((row) => [...row]);
-  const x = [...right];
-  for (let i = 0; i < n; i++) {
-    const pivot = m[i]![i]!.reciprocal();
-    m[i] = m[i]!.map((z) => z.mul(pivot));
-    x[i] = x[i]!.mul(pivot);
-    for (let j = 0; j < n; j++) {
-      if (j === i) continue;
-      const factor = m[j]![i]!;
-      m[j] = m[j]!.map((z, k) => (k < i ? z : z.sub(factor.mul(m[i]![k]!))));
-      x[j] = x[j]!.sub(factor.mul(x[i]!));
-    }
-  }
-  return x;
 }
