@@ -1,10 +1,11 @@
 // A folder for one run: its lock, log, TensorBoard events and checkpoint. A run killed at any moment leaves a folder from
 // which it goes on.
 
-import { existsSync, linkSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, linkSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { checkOptions, ConfigError, DataError } from "@everlong/core";
+import { makeFolder } from "@everlong/data";
 import { loadCheckpoint, saveCheckpoint, type CheckpointInfo, type CheckpointParts } from "./checkpoint.ts";
 import { RunLog, type LogEntry } from "./run-log.ts";
 import { TensorBoardLog } from "./tensorboard.ts";
@@ -33,18 +34,11 @@ export class RunFolder {
   readonly #events: TensorBoardLog | undefined;
   #open = true;
 
-  /** @throws ConfigError when another living process works on the folder */
+  /** @throws ConfigError when another living process works on the folder, DataError when it cannot be made */
   constructor(path: string, options: RunFolderOptions = {}) {
     checkOptions("RunFolder", options, ["tensorboard"]);
     this.path = path;
-    try {
-      mkdirSync(path, { recursive: true });
-    } catch (error) {
-      throw new DataError("RunFolder", `cannot make ${path}`, {
-        got: (error as Error).message,
-        cause: error,
-      });
-    }
+    makeFolder(path);
     takeLock(this.#file("lock"), path);
     try {
       // What killed processes were writing; whoever holds the lock is the only one that writes.

@@ -4,18 +4,19 @@
 import { DataError } from "@everlong/core";
 
 /** Makes a folder with those above it; one that is there already stays as it is (Node only). @throws DataError with the system's reason */
-export function makeFolder(path: string): void {
+export function makeFolder(folder: string): void {
   const { mkdirSync } = process.getBuiltinModule("node:fs");
-  const { dirname, resolve } = process.getBuiltinModule("node:path");
+  const path = process.getBuiltinModule("node:path");
   const missing: string[] = [];
-  for (let at = resolve(path); !isFolder(at) && at !== dirname(at); at = dirname(at)) missing.unshift(at);
-  for (const folder of missing) {
+  for (let at = path.resolve(folder); !isFolder(at) && at !== path.dirname(at); at = path.dirname(at))
+    missing.unshift(at);
+  for (const next of missing) {
     try {
-      mkdirSync(folder);
+      mkdirSync(next);
     } catch (cause) {
       // another process may have been first
-      if (isFolder(folder)) continue;
-      throw new DataError(path, "cannot make folder", { got: (cause as Error).message, cause });
+      if (isFolder(next)) continue;
+      throw new DataError(folder, "cannot make folder", { got: (cause as Error).message, cause });
     }
   }
 }

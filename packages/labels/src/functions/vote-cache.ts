@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
-import { mkdir, readFile, readdir, rename, writeFile } from "node:fs/promises";
+import { readFile, readdir, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { DataError } from "@everlong/core";
+import { makeFolder } from "@everlong/data";
 import type { LabelingFunction, Vote } from "./labeling-function.ts";
 
 /** Remembers votes by function name, function version and record. */
@@ -21,7 +22,7 @@ export async function openVoteCache<Row>(
   folder: string,
   key: (row: Row) => string = (row) => JSON.stringify(row),
 ): Promise<VoteCache<Row>> {
-  await mkdir(folder, { recursive: true });
+  makeFolder(folder);
   const files = new Map<string, { votes: Map<string, Vote>; dirty: boolean }>();
   const hash = (text: string): string => createHash("sha256").update(text).digest("base64url").slice(0, 22);
   const keys = new WeakMap<object, string>();

@@ -1,6 +1,6 @@
-import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
+import { writeWhole } from "@everlong/data";
 import type { Command } from "commander";
 import { DEMO_CURRICULUM } from "../curriculum/demo.ts";
 import { type Interval, separated } from "../metrics/bootstrap.ts";
@@ -74,10 +74,9 @@ async function demo(flags: DemoFlags): Promise<void> {
   }
   const summaries = groups.map((group) => summarizeGroup(group.name, group.reports));
   const seconds = (performance.now() - started) / 1000;
-  mkdirSync(flags.outputDir, { recursive: true });
   const { reportPage } = await import("../report/page.ts");
   const page = join(flags.outputDir, "report.html");
-  writeFileSync(page, reportPage(groups, { title: "Three poles: forgetting and two remedies", detailed: 1 }));
+  writeWhole(page, reportPage(groups, { title: "Three poles: forgetting and two remedies", detailed: 1 }));
   out.text(groupTable(summaries));
   const maintenance = summaries.map((s) => ({ name: s.name, interval: s.values["perf_maintenance_mrlep"]! }));
   const verdicts = tellApart(maintenance[0]!, maintenance.slice(1), out);

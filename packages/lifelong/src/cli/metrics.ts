@@ -1,5 +1,5 @@
-import { mkdirSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
+import { writeWhole } from "@everlong/data";
 import { type Command, Option } from "commander";
 import { aggregateLog, type AggregateFormat } from "../logs/aggregate.ts";
 import { REPAIRS, type Repair } from "../logs/reader.ts";
@@ -114,8 +114,7 @@ async function save(
 ): Promise<void> {
   const name = (flags.output ?? (single ? reports[0]!.lifetime.runId : "ll_metrics")).replaceAll(" ", "_");
   const write = (suffix: string, content: string): void => {
-    mkdirSync(flags.outputDir, { recursive: true });
-    writeFileSync(join(flags.outputDir, name + suffix), content);
+    writeWhole(join(flags.outputDir, name + suffix), content);
     out.note(`wrote ${join(flags.outputDir, name + suffix)}`);
   };
   const documents = reports.map((report) => metricsDocument(report));
@@ -177,7 +176,7 @@ export function registerReport(parent: Command): void {
     });
     const summaries = groups.map((group) => summarizeGroup(group.name, group.reports));
     const { reportPage } = await import("../report/page.ts");
-    writeFileSync(
+    writeWhole(
       flags.output,
       reportPage(groups, { ...(title === undefined ? {} : { title }), detailed: flags.detailed }),
     );
@@ -209,7 +208,7 @@ export function registerAggregate(parent: Command): void {
         if (flags.output === "-") process.stdout.write(text);
         else {
           const file = `${flags.recursive === true ? `${flags.output}-${log.runId}` : flags.output}.${flags.format}`;
-          writeFileSync(file, text);
+          writeWhole(file, text);
           out.note(`wrote ${file}: ${log.table.rows} experiences`);
         }
       }

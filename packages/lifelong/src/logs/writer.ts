@@ -1,6 +1,7 @@
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
 import { basename, join } from "node:path";
 import { DataError } from "@everlong/core";
+import { makeFolder } from "@everlong/data";
 import { type Json, LOG_FORMAT_VERSION, type LoggerInfo, type ScenarioInfo } from "./format.ts";
 import { checkRecord, columnsOf, emptyHistory, type FullRecord, type RecordHistory } from "./record.ts";
 import { dumpJson, encodeCell } from "./tsv.ts";
@@ -42,7 +43,7 @@ export class LogWriter {
     this.#now = options.now ?? systemClock;
     const name = basename(options.scenario).split(".")[0]!;
     this.dir = join(options.baseDir, `${name}-${options.folderSuffix ?? clockSuffix(this.#now())}`);
-    mkdirSync(this.dir, { recursive: true });
+    makeFolder(this.dir);
     const info = { ...options.loggerInfo, log_format_version: LOG_FORMAT_VERSION };
     writeFileSync(join(this.dir, "logger_info.json"), JSON.stringify(info, null, 2));
     writeFileSync(join(this.dir, "scenario_info.json"), JSON.stringify(options.scenarioInfo ?? {}, null, 2));
@@ -76,7 +77,7 @@ export class LogWriter {
     const path = join(dir, "data-log.tsv");
     if (this.#file?.path === path) return this.#file.descriptor;
     this.close();
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
     const header = `${columns.map(encodeCell).join("\t")}\n`;
     const old = existsSync(path) ? readFileSync(path, "utf8") : "";
     if (old !== "" && !old.startsWith(header)) {

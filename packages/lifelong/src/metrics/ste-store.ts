@@ -1,6 +1,7 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { DataError } from "@everlong/core";
+import { writeWhole } from "@everlong/data";
 import { l2dataRoot, type LifetimeLog } from "../logs/reader.ts";
 import { filterRows, findRegimes } from "../logs/table.ts";
 
@@ -74,8 +75,7 @@ export class SteStore {
   add(log: LifetimeLog, mode: "w" | "a" = "w"): string {
     const { task, run } = steRunOf(log);
     const kept = mode === "a" ? this.#read(task) : [];
-    mkdirSync(this.dir, { recursive: true });
-    writeFileSync(this.#path(task), encode(task, [run, ...kept]));
+    writeWhole(this.#path(task), encode(task, [run, ...kept]));
     return task;
   }
 

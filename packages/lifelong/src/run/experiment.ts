@@ -1,8 +1,9 @@
 // Several lifetimes of one agent on one curriculum: seeds, log folders, processes, resuming.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, DataError } from "@everlong/core";
+import { makeFolder } from "@everlong/data";
 import { loadAgent, moduleUrl, resolveAgentOptions } from "../agents/registry.ts";
 import { loadCurriculum } from "../curriculum/file.ts";
 import { validateCurriculum } from "../curriculum/validate.ts";
@@ -237,7 +238,7 @@ async function whereToStart(
 ): Promise<Progress | "finished"> {
   const fresh = { blocks: 0, experiences: 0 };
   if (!existsSync(dir)) {
-    mkdirSync(dir, { recursive: true });
+    makeFolder(dir);
     return fresh;
   }
   if (!resume) {

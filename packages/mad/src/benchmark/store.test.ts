@@ -4,7 +4,7 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { CellResult } from "./result.ts";
-import { ResultStore, writeWhole } from "./store.ts";
+import { ResultStore } from "./store.ts";
 
 let folder: string;
 beforeEach(() => void (folder = mkdtempSync(join(tmpdir(), "everlong-store-"))));
@@ -35,8 +35,12 @@ test("a damaged file is named", () => {
 });
 
 test("a folder that cannot be written is an error with the path", () => {
-  writeFileSync(join(folder, "file"), "");
-  expect(() => writeWhole(join(folder, "file", "inside.json"), "x")).toThrow(/EEXIST|ENOTDIR|cannot write/);
+  const file = join(folder, "file");
+  writeFileSync(file, "");
+  expect(() => new ResultStore(file).claim(KEY)).toThrow(/file.claims\] cannot make folder: got EEXIST/);
+  expect(() => new ResultStore(file).put(result("ab"))).toThrow(
+    /file.cells.*\] cannot make folder: got EEXIST/,
+  );
 });
 
 test("a key has one claimant at a time", () => {

@@ -3,23 +3,20 @@
 
 import { randomBytes } from "node:crypto";
 import {
-  closeSync,
   existsSync,
-  fsyncSync,
   linkSync,
-  mkdirSync,
-  openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
   utimesSync,
-  writeSync,
+  writeFileSync,
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
 import { DataError } from "@everlong/core";
+import { makeFolder, writeWhole } from "@everlong/data";
 import type { CellResult, Measured } from "./result.ts";
 
 /** A claim whose owner has shown no sign of life for this long may be taken over. */
@@ -35,29 +32,6 @@ interface Owner {
   readonly pid: number;
   readonly host: string;
   readonly token: string;
-}
-
-/** Writes a file that appears under its name only when it is complete. @throws DataError when the disk does not take it */
-export function writeWhole(path: string, text: string): void {
-  const draft = `${path}.${process.pid}.${randomBytes(4).toString("hex")}.tmp`;
-  mkdirSync(dirname(path), { recursive: true });
-  try {
-    const file = openSync(draft, "wx");
-    try {
-      writeSync(file, text);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    renameSync(draft, path);
-  } catch (cause) {
-    rmSync(draft, { force: true });
-    const { code } = cause as { code?: string };
-    throw new DataError("mad store", `cannot write ${path}`, {
-      hint: code === "ENOSPC" ? "The disk is full; nothing that was there is lost." : String(cause),
-      cause,
-    });
-  }
 }
 
 const alive = (pid: number): boolean => {
@@ -125,7 +99,7 @@ export class ResultStore {
    */
   claim(key: string): Claim | undefined {
     const path = this.#claimPath(key);
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolder(dirname(path));
     const owner: Owner = { pid: process.pid, host: hostname(), token: randomBytes(8).toString("hex") };
     if (!create(path, owner)) {
       if (!isStale(path)) return undefined;
@@ -160,15 +134,14 @@ export class ResultStore {
 /** Creates the claim file with its content in one step. */
 function create(path: string, owner: Owner): boolean {
   const draft = `${path}.${owner.token}.tmp`;
-  const file = openSync(draft, "w");
-  writeSync(file, JSON.stringify(owner));
-  closeSync(file);
   try {
+    writeFileSync(draft, JSON.stringify(owner));
     linkSync(draft, path);
     return true;
-  } catch (error) {
-    if ((error as { code?: string }).code === "EEXIST") return false;
-    throw error;
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === "EEXIST") return false;
+    throw new DataError("mad store", `cannot claim a setting in ${dirname(path)}`, { got: message, cause });
   } finally {
     rmSync(draft, { force: true });
   }

@@ -1,8 +1,9 @@
 // Trains runs of a cell one after the other, each as a run of its own.
 
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { NumericError } from "@everlong/core";
+import { makeFolder } from "@everlong/data";
 import { fit, loadCheckpoint, saveCheckpoint, type CheckpointParts } from "@everlong/train";
 import { Evaluator } from "../train/evaluate.ts";
 import { toTensors } from "../train/run.ts";
@@ -62,7 +63,7 @@ export async function trainAlone(training: CellTraining, { index, hyper }: RunPl
         if (isPoint(training, step)) await measure(step);
         if (path !== undefined && !tracker.over) {
           await clock.tick(async () => {
-            mkdirSync(dirname(path), { recursive: true });
+            makeFolder(dirname(path));
             await saveCheckpoint(path, parts, { step, tracker: tracker.save() });
           });
         }

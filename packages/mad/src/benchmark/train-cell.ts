@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, defaultDevice } from "@everlong/core";
+import { writeWhole } from "@everlong/data";
 import type { LayerEntry } from "@everlong/nn";
 import { checkPrecision, type CheckpointParts } from "@everlong/train";
 import { settingData } from "../protocol.ts";
@@ -14,7 +15,6 @@ import type { CellModel, CellTraining, ResumeOptions } from "./cell-training.ts"
 import { loadPlugins } from "./plugin.ts";
 import { hyperParameters, stepsOf, stepsPerEpoch } from "./recipe.ts";
 import type { CellResult, CellRun, EpochPoint } from "./result.ts";
-import { writeWhole } from "./store.ts";
 import { trainAlone } from "./train-apart.ts";
 import { NotTogether, trainTogether } from "./train-together.ts";
 

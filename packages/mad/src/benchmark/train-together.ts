@@ -1,8 +1,9 @@
 // Trains runs of a cell together: one compiled step, the batches and the measurements shared.
 
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { defaultDevice, EverlongError, isStrict, NumericError, setStrict } from "@everlong/core";
+import { makeFolder } from "@everlong/data";
 import { runsTogether, Sweep, type EachRun } from "@everlong/train";
 import { Evaluator } from "../train/evaluate.ts";
 import { toTensors } from "../train/run.ts";
@@ -79,7 +80,7 @@ export async function trainTogether(training: CellTraining): Promise<readonly Ce
       if (step === steps || trackers.every((t) => t.over)) break;
       if (path === undefined) continue;
       await clock.tick(async () => {
-        mkdirSync(dirname(path), { recursive: true });
+        makeFolder(dirname(path));
         await sweep.save(path, { step, trackers: trackers.map((t) => t.save()) });
       });
     }

@@ -1,9 +1,9 @@
 // The `mad quick` command: runs, live curves in the terminal, a table, a page.
 
-import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "@everlong/core";
+import { makeFolder, writeWhole } from "@everlong/data";
 import { duration } from "@everlong/train";
 import type { Command } from "commander";
 import { reportPage } from "../report/page.ts";
@@ -96,7 +96,7 @@ export function registerQuick(mad: Command, host: MadHost): void {
     .action(async (options: QuickOptions) => {
       const configs = quickConfigs(wholeNumber("seed", options.seed, 0));
       const workers = options.workers ? wholeNumber("workers", options.workers, 1) : availableParallelism();
-      mkdirSync(options.out, { recursive: true });
+      makeFolder(options.out);
       const live = new LiveCurves(configs, options.json ?? false);
       const began = performance.now();
       const records = await runAll(configs, {
@@ -117,8 +117,8 @@ export function registerQuick(mad: Command, host: MadHost): void {
         },
       });
       const report = join(options.out, "report.html");
-      writeFileSync(report, page);
-      writeFileSync(join(options.out, "runs.json"), `${JSON.stringify(records, null, 1)}\n`);
+      writeWhole(report, page);
+      writeWhole(join(options.out, "runs.json"), `${JSON.stringify(records, null, 1)}\n`);
       console.log(
         options.json
           ? JSON.stringify(records)

@@ -1,8 +1,8 @@
 // `mad report`: the page of a results folder.
 
-import { mkdirSync, writeFileSync } from "node:fs";
-import { basename, dirname } from "node:path";
+import { basename } from "node:path";
 import { ConfigError } from "@everlong/core";
+import { writeWhole } from "@everlong/data";
 import type { Command } from "commander";
 import { findFigure, SCORE_FIGURES } from "../benchmark/scores.ts";
 import { ResultStore } from "../benchmark/store.ts";
@@ -69,8 +69,7 @@ export function registerReport(mad: Command, host: MadHost): void {
         ...(o.figure === undefined ? {} : { figure: findFigure("mad report", o.figure) }),
         compare: (o.compare ?? []).map((folder) => ({ name: basename(folder), results: chosen(folder) })),
       });
-      mkdirSync(dirname(o.out), { recursive: true });
-      writeFileSync(o.out, page);
+      writeWhole(o.out, page);
       const facts = { out: o.out, results: results.length, bytes: Buffer.byteLength(page) };
       console.log(
         o.json ? JSON.stringify(facts) : `${o.out}: ${facts.results} settings, ${facts.bytes} bytes`,

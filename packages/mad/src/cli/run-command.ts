@@ -1,8 +1,9 @@
 // `mad run`: any layers on any task, under one learning rate and decay.
 
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError } from "@everlong/core";
+import { writeWhole } from "@everlong/data";
 import { Progress, RunFolder, saveCheckpoint } from "@everlong/train";
 import type { Command } from "commander";
 import { parseArchitecture } from "../benchmark/architecture-name.ts";
@@ -11,7 +12,6 @@ import { loadPlugins } from "../benchmark/plugin.ts";
 import { COMPAT_RUN_CHANGES } from "../benchmark/recipe.ts";
 import type { CellResult } from "../benchmark/result.ts";
 import { makeSetting } from "../benchmark/suites.ts";
-import { writeWhole } from "../benchmark/store.ts";
 import { trainCell, type TrainCellOptions } from "../benchmark/train-cell.ts";
 import { benchmarkPage } from "../report/benchmark-page.ts";
 import { bytesText, countText, shareText } from "../report/table.ts";
@@ -181,13 +181,13 @@ export function registerRun(mad: Command, host: MadHost): void {
     if (out !== undefined) {
       rmSync(join(out, "partial"), { recursive: true, force: true });
       writeWhole(join(out, "result.json"), `${JSON.stringify(result)}\n`);
-      if (values["logToCsv"] === true) writeFileSync(join(out, "curve.csv"), curveCsv(result));
+      if (values["logToCsv"] === true) writeWhole(join(out, "curve.csv"), curveCsv(result));
       const page = benchmarkPage([result], {
         title: `${cell.architecture} on ${cell.setting.id}`,
         command: `everlong mad run --task ${cell.setting.task} --layers ${(values["layers"] as string[]).join(" ")}`,
         environment: host.environment(),
       });
-      writeFileSync(join(out, "report.html"), page);
+      writeWhole(join(out, "report.html"), page);
     }
     console.log(json === true ? JSON.stringify(result) : resultText(result));
   });

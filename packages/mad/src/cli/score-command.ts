@@ -1,7 +1,7 @@
 // `mad score`: scores of what a results folder holds.
 
-import { writeFileSync } from "node:fs";
 import { ConfigError } from "@everlong/core";
+import { writeWhole } from "@everlong/data";
 import type { Command } from "commander";
 import { findFigure, scoreArchitectures, SCORE_FIGURES } from "../benchmark/scores.ts";
 import { ResultStore } from "../benchmark/store.ts";
@@ -40,7 +40,7 @@ export function registerScore(mad: Command): void {
       const suite = o.suite === undefined ? undefined : findSuite(o.suite).settings;
       const wanted = selectSettings<{ readonly id: string }>(suite ?? known, o.settings ?? []);
       const scores = scoreArchitectures(results, wanted);
-      if (o.csv !== undefined) writeFileSync(o.csv, runsCsv(scores));
+      if (o.csv !== undefined) writeWhole(o.csv, runsCsv(scores));
       const short = scores.map(({ results: _results, ...score }) => score);
       console.log(o.json ? JSON.stringify(short) : scoreTable(scores, figure));
     });

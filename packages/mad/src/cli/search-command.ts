@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, EverlongError } from "@everlong/core";
+import { writeWhole } from "@everlong/data";
 import { duration } from "@everlong/train";
 import type { Command } from "commander";
 import { parseArchitecture } from "../benchmark/architecture-name.ts";
@@ -11,7 +12,7 @@ import { loadPlugins, type Plugin } from "../benchmark/plugin.ts";
 import { makeRecipe, type Recipe } from "../benchmark/recipe.ts";
 import { runCells } from "../benchmark/runner.ts";
 import { scoreArchitectures } from "../benchmark/scores.ts";
-import { ResultStore, writeWhole } from "../benchmark/store.ts";
+import { ResultStore } from "../benchmark/store.ts";
 import { findSuite, selectSettings } from "../benchmark/suites.ts";
 import type { MadSetting } from "../protocol.ts";
 import { alignedTable } from "../report/score-table.ts";
