@@ -21,7 +21,8 @@ export const linearScanCuda: CudaSource<LinearScanParams> = {
     const columns = b.shape[3]!;
     if (rows > MOST_ROWS) return `${rows} rows of a state are more than ${MOST_ROWS}`;
     if (batch * heads > MOST_HEADS) return `${batch * heads} heads are more than ${MOST_HEADS}`;
-    if (batch * heads * columns === 0 || rows === 0) return "an empty state";
+    if (batch * heads * columns === 0) return { steps: [] };
+    if (rows === 0) return "an empty state";
     const head = [
       `#define ROWS ${Math.ceil(rows / 8) * 8}`,
       `#define DECAY ${g ? (params.decay === "rows" ? 1 : 2) : 0}`,

@@ -163,7 +163,7 @@ export const shortConvGradCuda: CudaSource<ShortConvGradParams> = {
     return {
       steps: [
         ...inputGrad,
-        step("short_conv_filter_grad", () => [segments, across, 1]),
+        step("short_conv_filter_grad", () => [across, segments, 1]),
         step("short_conv_combine", () => [blocksFor(channels * (taps + 1), 256), 1, 1]),
       ],
       temps: [segments * channels * (taps + 1) * 4],

@@ -43,8 +43,8 @@ __device__ __forceinline__ void add_run(float (&sum)[W + 1][WIDE], const Args& w
 
 /** Sums over a segment of the runs of all sequences, in a fixed order: a block has one channel (TIME_LAST), or 32 VEC of them. */
 extern "C" __global__ void __launch_bounds__(256) short_conv_filter_grad(const __grid_constant__ Args w) {
-  const int runs = integer(w, w_runs), groups = integer(w, w_groups), segments = gridDim.x, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-  const i64 all = wide(w, w_batch) * runs, each = (all + segments - 1) / segments, from = blockIdx.x * each, to = from + each < all ? from + each : all;
+  const int runs = integer(w, w_runs), groups = integer(w, w_groups), segments = gridDim.y, lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+  const i64 all = wide(w, w_batch) * runs, each = (all + segments - 1) / segments, from = blockIdx.y * each, to = from + each < all ? from + each : all;
   float sum[W + 1][WIDE];
   #pragma unroll
   for (int j = 0; j <= W; j++)
@@ -52,7 +52,7 @@ extern "C" __global__ void __launch_bounds__(256) short_conv_filter_grad(const _
     for (int v = 0; v < WIDE; v++) sum[j][v] = 0.f;
   Place p;
   p.length = integer(w, w_length);
-  const int group = TIME_LAST ? blockIdx.y : blockIdx.y * 32 + lane;
+  const int group = TIME_LAST ? blockIdx.x : blockIdx.x * 32 + lane;
   p.channel = group * WIDE;
   if (group < groups) {
     const Filter f(w, p);
@@ -62,7 +62,7 @@ extern "C" __global__ void __launch_bounds__(256) short_conv_filter_grad(const _
       add_run(sum, w, p, f);
     }
   }
-  float* const out = pointer<float>(w, w_partial) + ((i64)blockIdx.x * groups + group) * WIDE * (W + 1);
+  float* const out = pointer<float>(w, w_partial) + ((i64)blockIdx.y * groups + group) * WIDE * (W + 1);
   __shared__ float cells[8][32];
   #pragma unroll
   for (int j = 0; j <= W; j++)
