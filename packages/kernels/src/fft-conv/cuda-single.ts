@@ -69,7 +69,7 @@ function singleKernel(
     `#define POST ${gates.post ? 1 : 0}`,
     ...(columns > 1 ? [`#define COLUMNS ${columns}`] : []),
   ].join("\n");
-  const files = ["transform", "kernel", ...(columns > 1 ? ["kernel-long"] : [])];
+  const files = ["butterflies", "transform", "kernel", ...(columns > 1 ? ["kernel-long"] : [])];
   return {
     key: `fft-conv ${entry} ${text}`,
     entry,

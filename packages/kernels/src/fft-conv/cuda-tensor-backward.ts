@@ -72,10 +72,9 @@ interface SumsPlace {
   readonly before: number;
 }
 
-/** Rows of a longer transform: each with twiddles of its own, and an exponent a pair. */
+/** Rows of a longer transform: how many, and an exponent for each transform. */
 interface Residues {
   readonly count: number;
-  readonly twisted: boolean;
   readonly exponents: CudaWord;
 }
 
@@ -156,13 +155,7 @@ function backwardStep(
     grid: [warp ? Math.ceil(jobs / 4) : jobs, 1, 1],
     block: [warp ? 128 : 8 * factor, 1, 1],
     sharedBytes: backwardBytes(factor),
-    tables: [
-      tensorTable({
-        factor,
-        paired,
-        ...(residues ? { residues: residues.count, twisted: residues.twisted } : {}),
-      }),
-    ],
+    tables: [tensorTable({ factor, paired })],
   };
 }
 
@@ -193,6 +186,79 @@ function shortSteps(
   const items = itemsFor(groups, call.channels, plan.factor, full, target);
   const sums = newSums(call.channels, plan.points, Math.ceil(groups / items), temps);
   return [[backwardStep(call, plan, { ...sums, items, before: 0 })], sums];
+}
+
+/** One pass over u and dy by clusters of blocks. */
+function clusterSteps(
+  call: RowCall,
+  plan: TensorPlan,
+  target: CudaTarget,
+  temps: number[],
+): [CudaStep[], Sums] {
+  const { u, dy, preGate, postGate, du, dpre, dpost, batch, channels, length } = call;
+  const { factor, split, paired, points } = plan;
+  const groups = Math.ceil(batch / (paired ? 2 : 1));
+  const items = itemsFor(groups, channels * split, factor, true, target);
+  const parts = Math.ceil(groups / items);
+  const sums = newSums(channels * split, points / split, parts, temps);
+  const gated = preGate || postGate || dpre || dpost ? 1 : 0;
+  const flags = {
+    FACTOR: factor,
+    PAIRED: 1,
+    SPLIT: split,
+    SIDES: 2,
+    // Transforms across the blocks make values up to so many times as large.
+    GROWTH: split > 2 ? 2 : 1,
+    TWISTED: paired ? 0 : 1,
+    BRAIN: call.dtype === "bf16" ? 1 : 0,
+    PRE: gated,
+    POST: gated,
+    SCALED: 1,
+    JOINED: 0,
+    U_GATED: preGate ? 1 : 0,
+    DY_GATED: postGate ? 1 : 0,
+    DU: du ? 1 : 0,
+    DPRE: dpre ? 1 : 0,
+    DPOST: dpost ? 1 : 0,
+  };
+  const step: CudaStep = {
+    kernel: tensorKernel("backward_cluster", flags, [
+      "butterflies",
+      "tensor-instructions",
+      "tensor-256",
+      "tensor-sequences",
+      "tensor-columns",
+      "cluster-instructions",
+      "tensor-spread",
+      "tensor-products",
+      "tensor-cluster-backward",
+    ]),
+    args: [
+      u.word,
+      preGate?.word ?? 0,
+      dy.word,
+      postGate?.word ?? 0,
+      call.spectrum,
+      call.gains,
+      du?.word ?? 0,
+      dpre?.word ?? 0,
+      dpost?.word ?? 0,
+      sums.sums,
+      sums.exponents,
+      { table: 0 },
+      ...[u, preGate ?? nowhere, dy, postGate ?? nowhere, du ?? dpre ?? dpost ?? nowhere].flatMap(stridesOf),
+      batch,
+      length,
+      items,
+      call.adjoint ? 1 : 0,
+    ],
+    grid: [channels * parts * split, 1, 1],
+    block: [8 * factor, 1, 1],
+    // Behind the planes and sums: notes of the warps and blocks.
+    sharedBytes: backwardBytes(factor) + 4 * factor + 16 * split,
+    tables: [tensorTable({ factor, paired: true })],
+  };
+  return [[step], sums];
 }
 
 /** Passes over columns of both, over rows, and over columns back. */
@@ -258,7 +324,7 @@ function longSteps(call: RowCall, plan: TensorPlan, target: CudaTarget, temps: n
           items,
           before,
         },
-        { count: plan.split, twisted: !plan.paired, exponents },
+        { count: plan.split, exponents },
       ),
       ...back(dyRows, dyPeaks, call.du, uGated.gate),
       ...back(dyRows, dyPeaks, call.dpre, u),
@@ -320,7 +386,8 @@ export function lowerTensorBackward(
     adjoint,
     ...places,
   };
-  const [passes, sums] = (plan.split === 1 ? shortSteps : longSteps)(main, plan, target, temps);
+  const stepsOf = plan.cluster ? clusterSteps : plan.split === 1 ? shortSteps : longSteps;
+  const [passes, sums] = stepsOf(main, plan, target, temps);
   const { strides } = outputs[results.k]!;
   const last = gradientSteps(
     sums,

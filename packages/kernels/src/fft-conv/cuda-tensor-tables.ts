@@ -61,10 +61,6 @@ export interface TensorTableOptions {
   readonly factor: number;
   /** Complex data and no twist. Otherwise real data modulo x^N - i. */
   readonly paired: boolean;
-  /** Into how many rows a longer transform was split by its columns: each has twiddles of its own. Default 1. */
-  readonly residues?: number;
-  /** Twiddles modulo x^N - i. Default: unless paired. */
-  readonly twisted?: boolean;
 }
 
 /** Bytes of a block. */
@@ -72,19 +68,18 @@ const BLOCK = 512;
 
 /** The table of a kernel. */
 export function tensorTable(options: TensorTableOptions): CudaTable {
-  const { factor, paired, residues = 1, twisted = !paired } = options;
+  const { factor, paired } = options;
   const classes = factor >= 8 ? factor / 8 : 0;
-  const perResidue = 4 + (factor >= 8 ? 2 * factor : 6);
   return {
-    key: `fft-conv ${factor} ${paired ? "paired" : "real"} ${twisted ? "twisted" : "cyclic"} ${residues}`,
-    bytes: BLOCK * (7 + 2 * classes + residues * perResidue),
+    key: `fft-conv ${factor} ${paired ? "paired" : "real"}`,
+    bytes: BLOCK * (11 + 2 * classes + (factor >= 8 ? 2 * factor : 6)),
     fill: (memory) => {
       const out = new BlockWriter(memory);
-      const shift = twisted ? 0.25 : 0;
+      const shift = paired ? 0 : 0.25;
       fixedPart(out, shift);
       for (let c = 0; c < classes; c++) out.matrix((o, i) => root(((classes * o + c) * i) / factor, 1 / 4));
       for (let c = 0; c < classes; c++) out.matrix((o, i) => root((-(classes * i + c) * o) / factor, 1 / 4));
-      for (let j = 0; j < residues; j++) twiddles(out, factor, (shift + j) / residues);
+      twiddles(out, factor, shift);
     },
   };
 }

@@ -36,13 +36,13 @@ interface ConvolveCall {
 
 /** How a kernel of one pass sees a call. */
 interface Pass extends ConvolveCall {
-  /** Rows of a longer transform: already in range, with twiddles of their own. */
-  readonly residues?: { readonly count: number; readonly twisted: boolean };
+  /** Rows of a longer transform, already in range. */
+  readonly joined?: boolean;
 }
 
 /** The launch that convolves by transforms of one block or warp. */
 function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTarget): CudaStep {
-  const { u, preGate = nowhere, postGate = nowhere, y, channels, residues } = call;
+  const { u, preGate = nowhere, postGate = nowhere, y, channels } = call;
   const warp = factor < 8;
   const rows = paired ? 2 : 1;
   const planes = planeBytes(factor);
@@ -56,7 +56,7 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
     BRAIN: call.dtype === "bf16" ? 1 : 0,
     PRE: call.preGate ? 1 : 0,
     POST: call.postGate ? 1 : 0,
-    SCALED: residues ? 0 : 1,
+    SCALED: call.joined ? 0 : 1,
   };
   const name = warp ? "warp" : "block";
   const groups = Math.ceil(call.batch / rows);
@@ -85,18 +85,70 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
       call.length,
       items,
       call.adjoint ? 1 : 0,
-      warp ? channels : (residues?.count ?? 1),
+      warp ? channels : 1,
     ],
     grid: [warp ? Math.ceil(jobs / 4) : jobs, 1, 1],
     block: [warp ? 128 : 4 * factor, 1, 1],
     sharedBytes: planes + (roomy ? extra : 0),
-    tables: [
-      tensorTable({
-        factor,
-        paired,
-        ...(residues ? { residues: residues.count, twisted: residues.twisted } : {}),
-      }),
+    tables: [tensorTable({ factor, paired })],
+  };
+}
+
+/** Rows of one channel share its spectrum and the constants: how many of `groups` a block (or cluster) takes one after the other. */
+function itemsOf(groups: number, channels: number): number {
+  const parts = Math.ceil(groups / Math.max(1, Math.min(8, Math.floor((groups * channels) / 2048))));
+  return Math.ceil(groups / parts);
+}
+
+/** The launch that convolves by transforms of clusters of blocks. */
+function clusterStep(call: ConvolveCall, { factor, split, paired }: TensorPlan): CudaStep {
+  const { u, preGate = nowhere, postGate = nowhere, y, channels } = call;
+  const groups = Math.ceil(call.batch / (paired ? 2 : 1));
+  const items = itemsOf(groups, channels * split);
+  return {
+    kernel: tensorKernel(
+      "convolve_cluster",
+      {
+        FACTOR: factor,
+        PAIRED: 1,
+        SPLIT: split,
+        SIDES: 1,
+        TWISTED: paired ? 0 : 1,
+        BRAIN: call.dtype === "bf16" ? 1 : 0,
+        PRE: call.preGate ? 1 : 0,
+        POST: call.postGate ? 1 : 0,
+        SCALED: 1,
+      },
+      [
+        "butterflies",
+        "tensor-instructions",
+        "tensor-256",
+        "tensor-sequences",
+        "tensor-columns",
+        "cluster-instructions",
+        "tensor-spread",
+        "tensor-cluster",
+      ],
+    ),
+    args: [
+      u.word,
+      preGate.word,
+      postGate.word,
+      call.spectrum,
+      call.gains,
+      y.word,
+      { table: 0 },
+      ...[u, preGate, postGate, y].flatMap(stridesOf),
+      call.batch,
+      call.length,
+      items,
+      call.adjoint ? 1 : 0,
     ],
+    grid: [channels * Math.ceil(groups / items) * split, 1, 1],
+    block: [4 * factor, 1, 1],
+    // Behind the planes: notes of the warps and blocks.
+    sharedBytes: planeBytes(factor) + factor + 8 * split,
+    tables: [tensorTable({ factor, paired: true })],
   };
 }
 
@@ -128,7 +180,7 @@ function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, tem
           length: plan.points / plan.split,
           spectrum: further(call.spectrum, 4 * plan.points * channel),
           gains,
-          residues: { count: plan.split, twisted: !plan.paired },
+          joined: true,
         },
         { ...plan, paired: true },
         target,
@@ -201,6 +253,10 @@ export function lowerTensor(call: ConvolutionCall, target: CudaTarget): CudaLowe
     adjoint,
     ...places,
   };
-  const passes = plan.split === 1 ? [convolveStep(main, plan, target)] : longSteps(main, plan, target, temps);
+  const passes = plan.cluster
+    ? [clusterStep(main, plan)]
+    : plan.split === 1
+      ? [convolveStep(main, plan, target)]
+      : longSteps(main, plan, target, temps);
   return { steps: [...first, ...rows.before, ...passes, ...rows.after], temps };
 }

@@ -1,5 +1,5 @@
 // Spectra of filters for the tensor-core kernels: transforms in float32, results in f16 in the order in which lanes multiply by them. In front:
-// what spectrum-order.cu needs and spectrum-order.cu.
+// `#define SPLIT s` (rows that a transform is split into), what spectrum-order.cu needs and spectrum-order.cu.
 //
 // With a power of two above a sixteenth of the sum of a filter's magnitudes as unit nothing exceeds 16, and what the unit is goes into `gains`.
 
@@ -9,8 +9,9 @@ __device__ __forceinline__ float unit_of(float sum) {
   return bits == 0 || bits >= 0x7e800000u ? sum / 16.f : __uint_as_float((bits & 0x7f800000u) + 0x800000u);
 }
 
-// Coefficients k = j + p k' of a filter, k' = t + i T of a thread, in f16 to their places.
-__device__ __forceinline__ void write_coefficients(const float (&re)[16], const float (&im)[16], float by, int j, int t, float* cells, uint2* out) {
+// Coefficients k = j + p k' of a filter, k' = t + i T of a thread, in f16 to their places; where `mirror` is, also conjugates of them, as those at
+// k = p - 1 - j + p (N - 1 - k').
+__device__ __forceinline__ void write_coefficients(const float (&re)[16], const float (&im)[16], float by, int j, int t, float* cells, uint2* out, uint2* mirror) {
   u32* half = (u32*)cells;
   __syncthreads();
   #pragma unroll
@@ -21,22 +22,36 @@ __device__ __forceinline__ void write_coefficients(const float (&re)[16], const 
     const u32 a = half[at.low], b = half[at.high];
     out[at.to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
   }
+  if (!mirror) return;
+  for (int i = t; i < N / 2; i += T) {
+    const Coefficients at = coefficients(i, RESIDUES - 1 - j);
+    const u32 a = half[N - 1 - at.low], b = half[N - 1 - at.high];
+    mirror[at.to] = make_uint2(halves(a, b, 0), halves(a, b, 1) ^ SIGNS);
+  }
+}
+// Where a row's mirror image goes: the coefficients of a real cyclic sequence are conjugates of each other, so rows beyond split / 2 need no transform
+// of their own.
+__device__ __forceinline__ uint2* mirror_of(uint2* spectrum, int row, int split) {
+  return TWISTED || row == 0 || 2 * row == split ? nullptr : spectrum + (i64)(split - row) * (WHOLE / 2);
 }
 
-// A filter as sums over the residues, at n = t + i T. PLAIN: neighbouring taps of lags 0 to WHOLE - 1.
+// Residues of all rows.
+constexpr int ALL = RESIDUES * SPLIT;
+
+// A filter as sums over the residues, at n = t + i T. PLAIN: neighbouring taps of lags 0 to ALL N - 1.
 struct Taps { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
-template <bool PLAIN> __device__ __forceinline__ void gather(float (&re)[16], float (&im)[16], float& sum, const Taps& k, const float (&c)[RESIDUES], const float (&s)[RESIDUES], int t) {
+template <bool PLAIN> __device__ __forceinline__ void gather(float (&re)[16], float (&im)[16], float& sum, const Taps& k, const float (&c)[ALL], const float (&s)[ALL], int t) {
   #pragma unroll
   for (int i = 0; i < 16; i++) {
     re[i] = im[i] = 0.f;
     #pragma unroll
-    for (int p = 0; p < RESIDUES; p++) {
+    for (int p = 0; p < ALL; p++) {
       const int n = p * N + t + i * T;
       float a, b = 0.f;
       if constexpr (PLAIN) {
         a = k.at[n];
       } else {
-        const int ahead = k.origin + n, behind = k.reach + n - WHOLE;
+        const int ahead = k.origin + n, behind = k.reach + n - ALL * N;
         a = ahead < k.taps ? k.at[ahead * k.step] : 0.f;
         if (behind >= k.circular && behind < (k.circular ? k.taps : k.origin)) b = k.at[behind * k.step];
       }
@@ -56,37 +71,40 @@ template <bool PLAIN> __device__ __forceinline__ void gather(float (&re)[16], fl
 extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   __shared__ float sums[32];
-  const int t = threadIdx.x, j = blockIdx.x;
+  constexpr int MADE = TWISTED || SPLIT == 1 ? SPLIT : SPLIT / 2 + 1;
+  const int t = threadIdx.x, row = blockIdx.x % MADE, inner = blockIdx.x / MADE, j = row + SPLIT * inner;
   const i64 d = blockIdx.y, step = wide(w, 5);
   const float* k = pointer<const float>(w, 0) + d * wide(w, 4);
   const int taps = integer(w, 6), origin = integer(w, 7), reach = integer(w, 8), circular = integer(w, 9);
   const float skip = integer(w, 11) ? pointer<const float>(w, 3)[d * wide(w, 10)] : 0.f;
   const float shift = j + (TWISTED ? 0.25f : 0.f);
   float re[16], im[16], sum = 0.f;
-  // W_p^(shift p), and the twist W^(shift n), n = t + i T.
-  float c[RESIDUES], q[RESIDUES];
+  // W_ALL^(shift p), and the twist W^(shift n), n = t + i T.
+  float c[ALL], q[ALL];
   #pragma unroll
-  for (int p = 0; p < RESIDUES; p++) sincospif(-2.f * shift * p / RESIDUES, &q[p], &c[p]);
+  for (int p = 0; p < ALL; p++) sincospif(-2.f * shift * p / ALL, &q[p], &c[p]);
   const Taps all = {k, step, taps, origin, reach, circular, skip};
-  if (step == 1 && origin == 0 && reach == 0 && taps == WHOLE) gather<true>(re, im, sum, all, c, q, t);
+  if (step == 1 && origin == 0 && reach == 0 && taps == ALL * N) gather<true>(re, im, sum, all, c, q, t);
   else gather<false>(re, im, sum, all, c, q, t);
-  if (TWISTED || RESIDUES > 1) twist_rows(re, im, t, shift);
+  if (TWISTED || ALL > 1) twist_rows(re, im, t, shift / SPLIT);
   const float unit = unit_of(block_sum(sum, sums));
   if (t == 0 && j == 0) pointer<float>(w, 2)[d] = unit;
   transform<1>(re, im, cells, t);
   // What the 1/4 of every DFT-16 leaves of 1 / N.
   const float by = unit > 0.f ? (M == 4 ? 1.f : 16.f) / M / unit : 0.f;
-  write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + d * (WHOLE / 2));
+  // k = j + ALL k' is coefficient `inner` + RESIDUES k' of the row.
+  uint2* out = pointer<uint2>(w, 1) + d * SPLIT * (WHOLE / 2);
+  write_coefficients(re, im, by, inner, t, cells, out + row * (WHOLE / 2), SPLIT > 1 ? mirror_of(out, row, SPLIT) : nullptr);
 }
 #endif
 
-// The same for rows of a longer transform (columns_of_filter in tensor-long.cu): block (j, d split + row) makes the coefficients of a row with
+// The same for rows of a longer transform (columns_of_filter in tensor-long.cu): block (j, row, d) makes the coefficients of a row with
 // root (row + shift) / split. Words: rows, spectra, gains, parts of the sums of magnitudes (32 a filter), split.
 #ifdef ONLY_spectrum_rows
 extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_rows(const __grid_constant__ Words<5> w) {
   extern __shared__ float cells[];
-  const int t = threadIdx.x, j = blockIdx.x, split = integer(w, 4);
-  const i64 line = blockIdx.y, d = line / split, row = line % split;
+  const int t = threadIdx.x, j = blockIdx.x, row = blockIdx.y, split = integer(w, 4);
+  const i64 d = blockIdx.z, line = d * split + row;
   const float2* x = pointer<const float2>(w, 0) + line * WHOLE;
   const float shift = j + (row + (TWISTED ? 0.25f : 0.f)) / split;
   float re[16], im[16];
@@ -107,6 +125,7 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   const float by = unit > 0.f ? 16.f / M / unit : 0.f;
   if (t == 0 && j == 0 && row == 0) pointer<float>(w, 2)[d] = unit;
   transform<1>(re, im, cells, t);
-  write_coefficients(re, im, by, j, t, cells, pointer<uint2>(w, 1) + line * (WHOLE / 2));
+  uint2* out = pointer<uint2>(w, 1) + d * split * (WHOLE / 2);
+  write_coefficients(re, im, by, j, t, cells, out + (i64)row * (WHOLE / 2), mirror_of(out, row, split));
 }
 #endif

@@ -28,7 +28,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) backward_block(con
   const bool u_whole = aligned(u, length), dy_whole = aligned(dy, length), du_whole = aligned(du, length);
   const bool pre_whole = U_GATED && aligned(pre, length), post_whole = DY_GATED && aligned(post, length);
   const uint4* table = pointer<const uint4>(w, 11);
-  const uint4* twiddles = table + CLASSES + 64 * C + channel % residues * (128 + 64 * M);
+  const uint4* twiddles = table + CLASSES + 64 * C;
   const uint4* spectrum = pointer<const uint4>(w, 4) + (i64)channel * 16 * C * 32 + lane;
   const float gain = (DU || DPRE || DPOST) && !JOINED ? pointer<const float>(w, 5)[channel] : 1.f;
 

@@ -2,10 +2,9 @@
 // In front: `#define FACTOR m`, `#define PARTS 1|2|4|8|16`, `#define PAIRED 0|1`, `PARTNER` 0|1, what tensor-sequences.cu needs,
 // transform.cu, tensor-instructions.cu, tensor-sequences.cu.
 //
-// x^N - i (or 1) splits into S factors x^R - root. Row j, the remainder by the j-th, is sum_p x[n + p R] W_S^((j + d) p), d = 1/4 or 0; it goes
-// through tensor-block.cu as a transform with d_j = (j + d) / S. That kernel has d_j in its twiddles but not in its first DFT of 16 points,
-// over n1 = n / 16 M: the factor W_16^(d_j n1) is put on here. With p = p1 PARTS + q and j = j1 + 16 j2 all in all
-//   row j = W_S^(j2 n1) sum_q W_PARTS^(j2 q) W_16S^((j1 + d)(16 q + n1)) sum_p1 W_16^(j1 p1) W_16^(d p1) x[n + (p1 PARTS + q) R].
+// x^N - i (or 1) splits into S factors x^R - root. Row j, the remainder by the j-th, turned so that it goes through tensor-block.cu as a cyclic
+// transform, is W_N^((j + d) n) sum_p x[n + p R] W_S^((j + d) p), d = 1/4 or 0. With p = p1 PARTS + q and j = j1 + 16 j2 that is
+//   row j = W_N/16^(j2 n) sum_q W_PARTS^(j2 q) W_N^((j1 + d)(q R + n)) sum_p1 W_16^(j1 p1) W_16^(d p1) x[n + (p1 PARTS + q) R].
 // A warp holds 64 columns n of one q, later of 16 / PARTS of the j1, two in a lane, in float32.
 
 constexpr int R = 256 * FACTOR, S = 16 * PARTS, SIDE = PARTS < 8 ? 8 / PARTS : 1, WIDTH = 32 * PARTS * SIDE, ROWS = PAIRED ? 2 : 1;
@@ -36,30 +35,50 @@ __device__ __forceinline__ void twist_16(float& re, float& im, int p1, float sig
   times(re, im, c, sign * s);
 }
 // What a warp works on.
-struct Place { int lane, q, side, n, n1; };
+struct Place { int lane, q, side, n; };
 __device__ __forceinline__ Place place_of() {
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, side = warp / PARTS, n = (blockIdx.x * SIDE + side) * 64 + 2 * lane;
-  return {lane, warp % PARTS, side, n, n / (16 * FACTOR)};
+  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, side = warp / PARTS;
+  return {lane, warp % PARTS, side, (blockIdx.x * SIDE + side) * 64 + 2 * lane};
 }
 __device__ __forceinline__ float4* cell(float* cells, const Place& at, int q, int j1) {
   return (float4*)cells + ((at.side * PARTS + q) * 16 + j1) * 32 + at.lane;
 }
 
-// From x[p1] to rows; element g + k 16 / PARTS is row j1 + 16 k with j1 = q 16 / PARTS + g. `n1` 0: without the factor of tensor-block.cu.
-__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Place& at, int n1, float* cells) {
+// Times w^(n k), w = exp(-2 pi i / points), for a column and its neighbour; their angles are so close that the square of the difference does not
+// count. `sign` -1 turns back.
+__device__ __forceinline__ void turn_columns(float& r0, float& i0, float& r1, float& i1, float c, float s, float k, float points, float sign) {
+  const float angle = k * (-6.2831853f / points), c1 = c - s * angle, s1 = s + c * angle;
+  times(r0, i0, c, sign * s);
+  times(r1, i1, c1, sign * s1);
+}
+// The factors W_N^((j1 + d)(q R + n)); `turned`: otherwise those of n = 0.
+__device__ __forceinline__ void turn_first(float (&re)[2][16], float (&im)[2][16], const Place& at, bool turned, float sign) {
+  float c[16], s[16];
+  const float turn = (at.q * R + (turned ? at.n : 0)) / ((float)S * R);
+  powers(c, s, SHIFT * turn, turn);
+  #pragma unroll
+  for (int j = 0; j < 16; j++) turn_columns(re[0][j], im[0][j], re[1][j], im[1][j], c[j], s[j], turned ? j + SHIFT : 0.f, (float)S * R, sign);
+}
+// The factors W_N/16^(j2 n).
+__device__ __forceinline__ void turn_second(float (&re)[2][16], float (&im)[2][16], const Place& at, float sign) {
+  #pragma unroll
+  for (int k = 1; k < PARTS; k++) {
+    float c, s;
+    sincospif(-2.f * (float)(k * at.n) / ((float)PARTS * R), &s, &c);
+    #pragma unroll
+    for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); turn_columns(re[0][i], im[0][i], re[1][i], im[1][i], c, s, k, (float)PARTS * R, sign); }
+  }
+}
+
+// From x[p1] to rows; element g + k 16 / PARTS is row j1 + 16 k with j1 = q 16 / PARTS + g. Not `turned`: without the factors W_N^((j + d) n).
+__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Place& at, bool turned, float* cells) {
   #pragma unroll
   for (int x = 0; x < 2; x++) {
     #pragma unroll
     for (int p = 0; p < 16; p++) twist_16(re[x][p], im[x][p], p, 1.f);
     butterflies<16>(re[x], im[x]);
   }
-  {
-    float c[16], s[16];
-    const float turn = (16 * at.q + n1) / (16.f * S);
-    powers(c, s, SHIFT * turn, turn);
-    #pragma unroll
-    for (int j = 0; j < 16; j++) { times(re[0][j], im[0][j], c[j], s[j]); times(re[1][j], im[1][j], c[j], s[j]); }
-  }
+  turn_first(re, im, at, turned, 1.f);
   if constexpr (PARTS > 1) {
     __syncthreads();
     #pragma unroll
@@ -71,24 +90,12 @@ __device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[
       re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
     }
     butterflies<PARTS>(re[0], im[0]); butterflies<PARTS>(re[1], im[1]);
-    #pragma unroll
-    for (int k = 1; k < PARTS; k++) {
-      float c, s;
-      sincospif(-2.f * (float)(k * n1) / S, &s, &c);
-      #pragma unroll
-      for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); times(re[0][i], im[0][i], c, s); times(re[1][i], im[1][i], c, s); }
-    }
+    if (turned) turn_second(re, im, at, 1.f);
   }
 }
-__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Place& at, int n1, float* cells) {
+__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Place& at, bool turned, float* cells) {
   if constexpr (PARTS > 1) {
-    #pragma unroll
-    for (int k = 1; k < PARTS; k++) {
-      float c, s;
-      sincospif(2.f * (float)(k * n1) / S, &s, &c);
-      #pragma unroll
-      for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); times(re[0][i], im[0][i], c, s); times(re[1][i], im[1][i], c, s); }
-    }
+    if (turned) turn_second(re, im, at, -1.f);
     butterflies<PARTS>(im[0], re[0]); butterflies<PARTS>(im[1], re[1]);
     __syncthreads();
     #pragma unroll
@@ -101,13 +108,7 @@ __device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[
       re[0][j] = v.x; im[0][j] = v.y; re[1][j] = v.z; im[1][j] = v.w;
     }
   }
-  {
-    float c[16], s[16];
-    const float turn = -(16 * at.q + n1) / (16.f * S);
-    powers(c, s, SHIFT * turn, turn);
-    #pragma unroll
-    for (int j = 0; j < 16; j++) { times(re[0][j], im[0][j], c[j], s[j]); times(re[1][j], im[1][j], c[j], s[j]); }
-  }
+  turn_first(re, im, at, turned, -1.f);
   #pragma unroll
   for (int x = 0; x < 2; x++) {
     butterflies<16>(im[x], re[x]);
@@ -205,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_half(co
       if (r == 0) { re[0][p] = a; re[1][p] = c; im[0][p] = im[1][p] = 0.f; } else { im[0][p] = a; im[1][p] = c; }
     }
   }
-  columns_forward(re, im, at, at.n1, cells);
+  columns_forward(re, im, at, true, cells);
   u16* out = pointer<u16>(w, 3) + (2 * (i64)blockIdx.z * channels + d) * S * R + at.n;
   #pragma unroll
   for (int i = 0; i < 16; i++) {
@@ -233,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_back_ha
     const u32 a = *(const u32*)from, b = *(const u32*)(from + channels * S * R);
     re[0][i] = low_half(a); re[1][i] = high_half(a); im[0][i] = low_half(b); im[1][i] = high_half(b);
   }
-  columns_inverse(re, im, at, at.n1, cells);
+  columns_inverse(re, im, at, true, cells);
   #pragma unroll
   for (int r = 0; r < ROWS; r++) {
     const i64 b = wide(w, 11) + (i64)blockIdx.z * ROWS + r;
@@ -299,10 +300,11 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_filt
       re[x][p] = PAIRED ? v.x + v.y : v.x;
       im[x][p] = PAIRED ? 0.f : v.y;
     }
-  columns_forward(re, im, at, 0, cells);
+  columns_forward(re, im, at, false, cells);
   float2* out = pointer<float2>(w, 2) + (i64)blockIdx.y * S * R + at.n;
+  // Of a real cyclic sequence the first half of the rows is enough (spectrum-half.cu).
   #pragma unroll
-  for (int i = 0; i < 16; i++) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
+  for (int i = 0; i < 16; i++) if (!PAIRED || row_at(at, i) <= S / 2) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
 }
 #endif
 
@@ -322,7 +324,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_grad
     const float4 v = *(const float4*)(in + (i64)row_at(at, i) * R);
     re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
   }
-  columns_inverse(re, im, at, 0, cells);
+  columns_inverse(re, im, at, false, cells);
   constexpr float BY = 1.f / (FORWARD * FORWARD * S);
   #pragma unroll
   for (int p = 0; p < 16; p++)

@@ -1,7 +1,7 @@
 // Sums over the batch of conj(U) D, U and D the spectra of two sequences, in f16: what the gradient of a filter is made of.
 //
 // In front: tensor-instructions.cu, tensor-sequences.cu, `#define PAIRED 0|1`, `#define JOINED 0|1`: the two rows are parts of one complex
-// sequence, in one scale.
+// sequence, in one scale; `#define GROWTH g` where transforms were made of others, which makes peaks g times as large.
 //
 // Rows are scaled by powers of two, each by its own, so products come in units of their own too. A block's sums have the smallest such unit
 // so far: a product in a larger one gets a weight, and when a smaller one comes, the sums are scaled down. U is scaled down by 2^SPREAD, so that the
@@ -10,8 +10,11 @@
 
 constexpr int MOST = 16;
 __device__ __forceinline__ constexpr int spread_of(int bound) { int s = 0; for (; (bound >> s) > 32768 / MOST; s++) {} return s; }
+#ifndef GROWTH
+#define GROWTH 1
+#endif
 // Peaks of spectra: 2 N / 64, of 1024 points 2 N / 16 (one DFT of 16 points less, which is scaled by 1/4).
-constexpr int PEAK = 2 * N / (N > 1024 ? 64 : 16), SPREAD = spread_of((PAIRED ? 2 : 1) * PEAK * PEAK);
+constexpr int PEAK = 2 * N * GROWTH / (N > 1024 ? 64 : 16), SPREAD = spread_of((PAIRED ? 2 : 1) * PEAK * PEAK);
 
 struct Unit {
   // Exponents: of the sums' unit, of the rows' scales; how much u's rows are scaled down.
