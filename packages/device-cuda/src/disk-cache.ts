@@ -2,18 +2,42 @@
 
 import { createHash, randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { homeFolder } from "./home-folder.ts";
 
 const DIGEST_BYTES = 32;
 
 const digest = (bytes: Uint8Array | string): Buffer => createHash("sha256").update(bytes).digest();
 
-/** The folder for compiled kernels: `EVERLONG_CACHE`, else below the user's cache folder. */
+/** The folder for compiled kernels: `EVERLONG_CACHE`, else below the user's cache folder; users without a home share that for temporary files. */
 export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): string {
   const own = environment["EVERLONG_CACHE"];
   if (own) return join(own, "cuda");
-  return join(environment["XDG_CACHE_HOME"] ?? join(homedir(), ".cache"), "everlong", "cuda");
+  const home = homeFolder();
+  const shared = join(tmpdir(), `everlong-${process.getuid?.() ?? "user"}`);
+  return join(environment["XDG_CACHE_HOME"] || (home ? join(home, ".cache") : shared), "everlong", "cuda");
+}
+
+/** One by one: Node's recursive mkdir does not return where the system makes no folders (/proc). */
+function makeFolders(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === "EEXIST") return;
+    if (code !== "ENOENT" || dirname(path) === path) throw error;
+    makeFolders(dirname(path));
+    mkdirSync(path);
+  }
+}
+
+function discard(path: string): void {
+  try {
+    rmSync(path);
+  } catch {
+    // It was never there, or nobody may remove it.
+  }
 }
 
 export class DiskCache {
@@ -39,18 +63,21 @@ export class DiskCache {
     }
   }
 
-  /** Stores an image; a folder that cannot be written only costs time. */
+  /** Stores an image; a folder that cannot be written only costs time, which is said once. */
   write(key: string, image: Uint8Array): void {
     if (!this.writable) return;
     const path = this.path(key);
     const own = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
     try {
-      mkdirSync(this.folder, { recursive: true });
+      makeFolders(this.folder);
       writeFileSync(own, Buffer.concat([image, digest(image)]));
       renameSync(own, path);
-    } catch {
+    } catch (error) {
       this.writable = false;
-      rmSync(own, { force: true });
+      discard(own);
+      console.warn(
+        `[cuda] compiled kernels cannot be kept in ${this.folder} (${(error as Error).message}): every process compiles them anew. EVERLONG_CACHE names another folder.`,
+      );
     }
   }
 }

@@ -1,8 +1,8 @@
 // Where CUDA's libraries lie when the loader does not know them: the toolkit, pip's and conda's usual places.
 
 import { existsSync, readdirSync } from "node:fs";
-import { homedir } from "node:os";
 import { dirname, join } from "node:path";
+import { homeFolder } from "./home-folder.ts";
 
 const list = (folder: string): string[] => {
   try {
@@ -21,6 +21,7 @@ function pythonFolders(prefix: string): string[] {
 
 /** Candidate folders, the most specific first. */
 export function libraryFolders(environment: NodeJS.ProcessEnv = process.env): string[] {
+  const home = homeFolder();
   const prefixes = [
     environment["VIRTUAL_ENV"],
     environment["CONDA_PREFIX"],
@@ -28,7 +29,7 @@ export function libraryFolders(environment: NodeJS.ProcessEnv = process.env): st
       .split(":")
       .filter((folder) => folder && existsSync(join(folder, "python3")))
       .map(dirname),
-    join(homedir(), ".local"),
+    home && join(home, ".local"),
     "/usr",
     "/usr/local",
   ].filter((p): p is string => Boolean(p));
