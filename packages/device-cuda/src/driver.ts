@@ -75,6 +75,9 @@ const TILE_MAP = {
 } as const;
 export const ERROR_NOT_READY = 600;
 export const ERROR_OUT_OF_MEMORY = 2;
+const ERROR_NO_DEVICE = 100;
+const LIBRARY = "libcuda.so.1";
+const OLDEST = 12_000;
 
 let loaded: Koffi | undefined;
 
@@ -106,6 +109,26 @@ export function bindLibrary<N extends string>(
 
 const readHandle = (cell: BigUint64Array): Handle => Number(cell[0]);
 
+/** CUDA version of the installed driver, which can be asked of any. */
+function installedVersion(): number {
+  koffi();
+  const version = new Int32Array(new ArrayBuffer(4));
+  try {
+    bindLibrary(LIBRARY, {
+      cuDriverGetVersion: DRIVER_SIGNATURES.cuDriverGetVersion,
+    }).cuDriverGetVersion(version);
+  } catch (cause) {
+    throw new DeviceError("cuda", "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)", {
+      hint: "Use a machine with an NVIDIA GPU and its driver, or another device.",
+      cause,
+    });
+  }
+  return version[0]!;
+}
+
+/** The GPU whose context is current on this thread: calls do not say which they mean. */
+let current: number | undefined;
+
 /** The driver: every call is checked, handles come back as numbers. */
 export class Driver {
   /** CUDA version of the driver times 1000: 13000 for 13.0. */
@@ -115,25 +138,26 @@ export class Driver {
   private readonly int = new Int32Array(new ArrayBuffer(4));
   private tileMap: Uint8Array | undefined;
 
+  /** Makes room on a device that is full, where memory is held that nobody uses; set by who holds it. */
+  relieve: (() => void) | undefined;
+
   constructor() {
-    koffi();
-    try {
-      this.fn = bindLibrary("libcuda.so.1", DRIVER_SIGNATURES);
-    } catch (cause) {
-      throw new DeviceError("cuda", "there is no NVIDIA driver (libcuda.so.1 cannot be loaded)", {
-        hint: "Use a machine with an NVIDIA GPU and its driver, or another device.",
-        cause,
-      });
-    }
-    this.check("cuInit", this.fn.cuInit(0));
-    this.check("cuDriverGetVersion", this.fn.cuDriverGetVersion(this.int));
-    this.version = this.int[0]!;
-    if (this.version < 12000) {
+    this.version = installedVersion();
+    if (this.version < OLDEST) {
       throw new DeviceError("cuda", "the driver is too old", {
         expected: "CUDA 12.0 or newer",
         got: `CUDA ${Math.floor(this.version / 1000)}.${(this.version % 1000) / 10}`,
       });
     }
+    try {
+      this.fn = bindLibrary(LIBRARY, DRIVER_SIGNATURES);
+    } catch (cause) {
+      throw new DeviceError("cuda", "the driver lacks a function", { got: (cause as Error).message, cause });
+    }
+    const code = this.fn.cuInit(0);
+    if (code === ERROR_NO_DEVICE)
+      throw new DeviceError("cuda", "the driver sees no GPU", { hint: "CUDA_VISIBLE_DEVICES may hide it." });
+    this.check("cuInit", code);
   }
 
   /** The error of a failed call. */
@@ -171,8 +195,23 @@ export class Driver {
 
   /** Makes the primary context of a device current on this thread. */
   openContext(ordinal: number): void {
+    if (current !== undefined && current !== ordinal)
+      throw new DeviceError("cuda", "a process uses one GPU", {
+        expected: `GPU ${current}, which is open`,
+        got: `GPU ${ordinal}`,
+        hint: "Start a process for each GPU.",
+      });
     this.check("cuDevicePrimaryCtxRetain", this.fn.cuDevicePrimaryCtxRetain(this.cell, ordinal));
     this.check("cuCtxSetCurrent", this.fn.cuCtxSetCurrent(readHandle(this.cell)));
+    current = ordinal;
+  }
+
+  /** Calls again on a device that was full, after room was made. */
+  private withRoom(call: () => number): number {
+    const code = call();
+    if (code !== ERROR_OUT_OF_MEMORY || !this.relieve) return code;
+    this.relieve();
+    return call();
   }
 
   createStream(): Handle {
@@ -260,7 +299,10 @@ export class Driver {
   }
 
   loadModule(image: Uint8Array): Handle {
-    this.check("cuModuleLoadData", this.fn.cuModuleLoadData(this.cell, image));
+    this.check(
+      "cuModuleLoadData",
+      this.withRoom(() => this.fn.cuModuleLoadData(this.cell, image)),
+    );
     return readHandle(this.cell);
   }
 
@@ -335,9 +377,10 @@ export class Driver {
     }
     this.check("cuStreamEndCapture", this.fn.cuStreamEndCapture(stream, this.cell));
     const graph = readHandle(this.cell);
-    this.check("cuGraphInstantiate", this.fn.cuGraphInstantiate(this.cell, graph, 0));
+    const code = this.withRoom(() => this.fn.cuGraphInstantiate(this.cell, graph, 0));
     const executable = readHandle(this.cell);
     this.check("cuGraphDestroy", this.fn.cuGraphDestroy(graph));
+    this.check("cuGraphInstantiate", code);
     return executable;
   }
 

@@ -35,6 +35,7 @@ export class MemoryPool {
     this.driver = driver;
     this.stream = stream;
     this.limit = limit;
+    driver.relieve = () => this.trim();
   }
 
   /** @param refusal makes the error when the device is full; it is told what is free */

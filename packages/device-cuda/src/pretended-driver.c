@@ -1,6 +1,6 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
-// PRETEND_VERSION (driver, times 1000), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: graphs that are made and dropped are told on the standard error).
+// PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
+// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: graphs that are made and dropped are told on the standard error).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@ static int tell(const char *what) {
   return 0;
 }
 
-int cuInit(unsigned int flags) { return 0; }
+int cuInit(unsigned int flags) { return setting("PRETEND_INIT", 0); }
 int cuDriverGetVersion(int *v) { *v = setting("PRETEND_VERSION", 13000); return 0; }
 int cuDeviceGetCount(int *n) { *n = setting("PRETEND_GPUS", 1); return 0; }
 int cuDeviceGet(int *d, int i) { *d = i; return 0; }
@@ -64,12 +64,16 @@ int cuEventRecord(uint64_t e, uint64_t s) { return 0; }
 int cuEventQuery(uint64_t e) { return 0; }
 int cuEventSynchronize(uint64_t e) { return 0; }
 int cuEventElapsedTime(float *ms, uint64_t a, uint64_t b) { *ms = 1; return 0; }
-int cuModuleLoadData(uint64_t *to, void *image) { *to = handles++; return 0; }
+int cuModuleLoadData(uint64_t *to, void *image) {
+  *to = handles++;
+  return used + setting("PRETEND_MODULE", 0) > setting("PRETEND_BYTES", 1 << 30) ? OUT_OF_MEMORY : 0;
+}
 int cuModuleGetFunction(uint64_t *to, uint64_t m, const char *name) { *to = handles++; return 0; }
 int cuFuncSetAttribute(uint64_t f, int which, int value) { return 0; }
 int cuLaunchKernel(uint64_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uint64_t s, void **p, void **e) {
   return setting("PRETEND_LAUNCH", 0);
 }
+int cuLaunchKernelEx(void *config, uint64_t f, void **p, void **e) { return setting("PRETEND_LAUNCH", 0); }
 int cuTensorMapEncodeTiled(uint64_t to, int t, unsigned r, uint64_t at, void *a, void *b, void *c, void *d, int e, int f, int g, int h) { return 0; }
 int cuGetErrorName(int code, const char **to) {
   *to = code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_PRETENDED";

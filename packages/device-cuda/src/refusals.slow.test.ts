@@ -69,6 +69,11 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
       /the GPU is too old: expected compute capability 8.0 \(Ampere\) or newer, got 7 \(Pretended GPU\)/,
     ],
     [
+      "no GPU, at once",
+      { PRETEND_INIT: "100" },
+      /^refused DeviceError \[cuda\] the driver sees no GPU. CUDA_VISIBLE_DEVICES may hide it/,
+    ],
+    [
       "no GPU",
       { PRETEND_GPUS: "0" },
       /there is no such GPU: expected a GPU; the driver sees none, got 0. CUDA_VISIBLE_DEVICES may hide it/,
@@ -115,6 +120,46 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     expect(text).toMatch(/"cublas":false/);
     expect(text).toMatch(
       /cuBLAS cannot be used, products run on the package's kernels. libcublas.so.13: .*cublasCreate failed: got status 1.* libcublas.so.12/,
+    );
+  });
+
+  test("a driver without a function is too old, or says which it lacks", () => {
+    const old = mkdtempSync(join(tmpdir(), "everlong-old-"));
+    const from = fileURLToPath(new URL("./pretended-driver.c", import.meta.url));
+    const args = [
+      "-shared",
+      "-fPIC",
+      "-w",
+      "-DcuTensorMapEncodeTiled=absent",
+      "-o",
+      join(old, "libcuda.so.1"),
+      from,
+    ];
+    execFileSync("cc", args);
+    const [older, odd] = ["11040", "12040"].map((version) =>
+      printed(open, { PRETEND_VERSION: version, LD_LIBRARY_PATH: old }),
+    );
+    rmSync(old, { recursive: true });
+    expect(older).toMatch(/the driver is too old: expected CUDA 12.0 or newer, got CUDA 11.4/);
+    expect(odd).toMatch(/the driver lacks a function: got .*cuTensorMapEncodeTiled/);
+  });
+
+  test("one GPU is open, any number of times", () => {
+    const program = "for (const ordinal of [1, 1, 0]) await say(() => cudaDevice({ ordinal }).name);";
+    const lines = printed(program, { PRETEND_GPUS: "2" }).split("\n");
+    expect(lines.slice(0, 2)).toEqual(['said "cuda:1"', 'said "cuda:1"']);
+    expect(lines[2]).toMatch(
+      /a process uses one GPU: expected GPU 1, which is open, got GPU 0. Start a process for each/,
+    );
+  });
+
+  test("memory that is kept makes room for kernels", () => {
+    const program = `
+      const device = cudaDevice();
+      device.upload(new Float32Array(4_000_000), "f32").free();
+      await say(() => tensor(new Float32Array([1, 2]), [2], { device }).add(1).data().then(() => "ran"));`;
+    expect(printed(program, { PRETEND_BYTES: "24000000", PRETEND_MODULE: "12000000" })).toMatch(
+      /^said "ran"/m,
     );
   });
 
