@@ -1,6 +1,6 @@
 // Few rows on many multiprocessors: heads of a group as rows of one tile, parts of the keys that kernel-parts.cu joins, and how many.
 
-import type { CudaStep, CudaWord } from "../cuda-step.ts";
+import { blocksFor, type CudaStep, type CudaWord } from "../cuda-step.ts";
 import { CPP, plainKernel, type AttentionCall, type ReadCall, type Sizes } from "./cuda-call.ts";
 
 const PARTS_WORDS =
@@ -20,7 +20,7 @@ export function packedHeads(call: AttentionCall, read: ReadCall): ReadCall {
   const group = heads / keyHeads;
   if (queries !== 1 || group === 1 || call.params.left >= 0) return read;
   if (sizes.lists || views["slopes"] || views["queryLengths"]) return read;
-  const perHead = views["q"]!.strides[2]!;
+  const perHead = words["qHead"] as number;
   return {
     views,
     sizes: { ...sizes, heads: keyHeads, queries: group },
@@ -56,46 +56,50 @@ export function bytesOfParts({ batch, heads, queries, valueDim }: Sizes, parts: 
   return [parts * rows * valueDim * 4, parts * rows * 4];
 }
 
-/** Joins the parts that lie in temporaries 0 and 1. */
+/** Joins the parts that lie at `partY` and `partLse` to `y` and `lse`, all among the words. */
 export const joinParts = (
   sizes: Sizes,
   words: Readonly<Record<string, CudaWord>>,
   parts: number,
-): CudaStep => {
-  const all: Readonly<Record<string, CudaWord>> = {
-    ...words,
-    y: { output: 0 },
-    lse: { output: 1 },
-    parts,
-    partY: { temp: 0 },
-    partLse: { temp: 1 },
-  };
-  return {
-    kernel: plainKernel("attention_parts", "kernel-parts.cu", PARTS_WORDS, { E: CPP[sizes.dtype] }),
-    args: PARTS_WORDS.map((name) => all[name]!),
-    grid: [sizes.batch * sizes.heads * sizes.queries, 1, 1],
-    block: [128, 1, 1],
-  };
-};
+): CudaStep => ({
+  kernel: plainKernel("attention_parts", "kernel-parts.cu", PARTS_WORDS, { E: CPP[sizes.dtype] }),
+  args: PARTS_WORDS.map((name) => (name === "parts" ? parts : words[name]!)),
+  grid: [blocksFor(sizes.batch * sizes.heads * sizes.queries, 4), 1, 1],
+  block: [128, 1, 1],
+});
 
 const SPLITS = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, MOST_PARTS];
 
-/** Tiles of so many steps each, every one `count` times, on `slots` blocks that run at once. */
+/** What steps and tiles take (microseconds): of a multiprocessor that is full, and at the least. */
+export interface TileCost {
+  readonly step: number;
+  readonly leastStep: number;
+  readonly tile: number;
+  readonly leastTile: number;
+}
+
+/** Tiles of so many steps each, every one `count` times, on `processors` with up to `resident` blocks each. */
 export interface TileWork {
   readonly steps: readonly number[];
   readonly count: number;
-  readonly slots: number;
-  /** What a step and what a tile beside its steps takes. */
-  readonly perStep: number;
-  readonly perTile: number;
+  readonly processors: number;
+  readonly resident: number;
+  readonly cost: TileCost;
 }
 
 /** Until when blocks that draw tiles in order, each cut into `parts`, have finished. */
-export function finishTime({ steps, count, slots, perStep, perTile }: TileWork, parts: number): number {
+export function finishTime({ steps, count, processors, resident, cost }: TileWork, parts: number): number {
+  const tiles = steps.length * count * parts;
+  // Blocks of one multiprocessor slow each other down.
+  const together = Math.min(resident, Math.max(1, Math.ceil(tiles / processors)));
+  const slots = together * processors;
+  const perStep = Math.max(cost.leastStep, cost.step * together);
+  const perTile = Math.max(cost.leastTile, cost.tile * together);
   const times = steps.map((n) => perTile + (n / parts) * perStep);
-  const total = times.reduce((a, t) => a + t, 0) * count * parts;
   const longest = Math.max(...times);
-  if (times.length * count * parts > 4 * slots) return total / slots + longest / 2;
+  if (Math.min(...times) === longest) return Math.ceil(tiles / slots) * longest;
+  const total = times.reduce((a, t) => a + t, 0) * count * parts;
+  if (tiles > 4 * slots) return total / slots + longest / 2;
   const ends = new Float64Array(slots);
   for (const time of times)
     for (let i = 0; i < count * parts; i++) {
@@ -106,6 +110,9 @@ export function finishTime({ steps, count, slots, perStep, perTile }: TileWork, 
   return ends.reduce((a, t) => Math.max(a, t), 0);
 }
 
+/** Estimates closer than this are equal. */
+const WORTH = 0.95;
+
 /** In how many parts tiles are done first; `extra` is what parts take beside the tiles. */
 export function bestParts(
   work: TileWork,
@@ -113,12 +120,12 @@ export function bestParts(
 ): { readonly parts: number; readonly time: number } {
   let best = { parts: 1, time: finishTime(work, 1) };
   // Enough tiles keep everyone busy.
-  if (work.steps.length * work.count >= 4 * work.slots) return best;
+  if (work.steps.length * work.count >= 4 * work.resident * work.processors) return best;
   const most = Math.max(...work.steps);
   for (const parts of SPLITS) {
     if (parts === 1 || parts > most) continue;
     const time = finishTime(work, parts) + extra(parts);
-    if (time < best.time) best = { parts, time };
+    if (time < WORTH * best.time) best = { parts, time };
   }
   return best;
 }

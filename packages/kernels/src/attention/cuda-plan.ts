@@ -2,7 +2,7 @@
 
 import type { CudaTarget } from "../cuda-step.ts";
 import type { Sizes } from "./cuda-call.ts";
-import { bestParts } from "./cuda-parts.ts";
+import { bestParts, type TileCost } from "./cuda-parts.ts";
 import type { Visibility } from "./op.ts";
 
 /** Keys that a tile of the gradient owns, and queries that it takes at a time. */
@@ -25,10 +25,9 @@ export interface ForwardPlan {
   readonly parts: number;
 }
 
-/** A plan without its parts, and what its steps and tiles take (measured on an H100, microseconds). */
+/** A plan without its parts, and what its steps and tiles take (measured on an H100). */
 interface Cut extends Omit<ForwardPlan, "parts"> {
-  readonly perStep: number;
-  readonly perTile: number;
+  readonly cost: TileCost;
 }
 
 /** Long tiles in turns, and short ones of one warpgroup, several side by side. */
@@ -40,18 +39,16 @@ const NARROW: readonly Cut[] = [
     resident: 1,
     held: false,
     registers: [32, 160],
-    perStep: 1.57,
-    perTile: 1.5,
+    cost: { step: 1.57, leastStep: 1.57, tile: 2, leastTile: 2 },
   },
   {
     groups: 1,
-    block: 80,
-    stages: 2,
+    block: 64,
+    stages: 3,
     resident: 3,
     held: false,
     registers: [32, 128],
-    perStep: 1.1,
-    perTile: 2,
+    cost: { step: 0.335, leastStep: 0.55, tile: 0.7, leastTile: 2.5 },
   },
 ];
 const WIDE: readonly Cut[] = [
@@ -62,8 +59,7 @@ const WIDE: readonly Cut[] = [
     resident: 1,
     held: true,
     registers: [40, 232],
-    perStep: 1.77,
-    perTile: 1.8,
+    cost: { step: 1.77, leastStep: 1.77, tile: 3.2, leastTile: 3.2 },
   },
   {
     groups: 1,
@@ -72,16 +68,18 @@ const WIDE: readonly Cut[] = [
     resident: 2,
     held: true,
     registers: [32, 224],
-    perStep: 1.35,
-    perTile: 2,
+    cost: { step: 0.75, leastStep: 0.8, tile: 0.8, leastTile: 2.5 },
   },
 ];
 /** As many keys as registers hold; over short sequences the edges cost more than that brings. */
-const LONG = { from: 4096, block: 144 };
+const LONG = { from: 4096, block: 144, registers: [24, 240] } as const;
 
+/** Bytes that a multiprocessor reads in a microsecond, and what must be under way for that. */
+const READS = 22_000;
+const IN_FLIGHT = 64_000;
 /** Bytes that parts bring to and from memory in a microsecond, and what one more launch takes. */
-const BYTES = 2.5e6;
-const LAUNCH = 2.5;
+const BYTES = 2e6;
+const LAUNCH = 4;
 
 /** For each tile of `own` rows of `rows`, how many blocks of `each` of `others` it sees. */
 function stepsOf(
@@ -103,35 +101,44 @@ const limit = (n: number): number => (n < 0 ? Infinity : n);
 
 export function forwardPlan(
   { left, right }: Visibility,
-  { batch, heads, queries, keys, keyDim, valueDim }: Sizes,
+  { batch, heads, keyHeads, queries, keys, keyDim, valueDim }: Sizes,
   target: CudaTarget,
 ): ForwardPlan {
   const wide = Math.max(keyDim, valueDim) > 64;
+  const window = { before: limit(left), after: limit(right) };
   let best: { readonly time: number; readonly cut: Cut; readonly parts: number } | undefined;
   for (const cut of wide ? WIDE : NARROW) {
+    // Longest first.
+    const steps = stepsOf(queries, 64 * cut.groups, keys, cut.block, window).reverse();
+    // Keys that only one tile reads come from memory.
+    const bytes = 2 * cut.block * (keyDim + valueDim);
+    const reading = steps.length * heads === keyHeads ? bytes / READS : 0;
+    const { step, leastStep } = cut.cost;
+    const cost = {
+      ...cut.cost,
+      step: Math.max(step, reading),
+      // One block alone leaves the memory idle where too little is in flight.
+      leastStep: Math.max(leastStep, reading * Math.max(1, IN_FLIGHT / (cut.stages * bytes))),
+    };
     const { parts, time } = bestParts(
-      {
-        // Longest first.
-        steps: stepsOf(queries, 64 * cut.groups, keys, cut.block, {
-          before: limit(left),
-          after: limit(right),
-        }).reverse(),
-        count: batch * heads,
-        slots: cut.resident * target.processors,
-        perStep: cut.perStep,
-        perTile: cut.perTile,
-      },
+      { steps, count: batch * heads, processors: target.processors, resident: cut.resident, cost },
       (n) => LAUNCH + (batch * heads * queries * valueDim * 8 * n) / BYTES,
     );
     if (!best || time < best.time) best = { time, cut, parts };
   }
-  const { perStep: _step, perTile: _tile, ...cut } = best!.cut;
-  const block = wide && cut.groups > 1 && keys >= LONG.from ? LONG.block : cut.block;
-  return { ...cut, block, parts: best!.parts };
+  const { cost: _cost, ...cut } = best!.cut;
+  const { parts } = best!;
+  if (!wide || cut.groups === 1 || parts > 1 || keys < LONG.from) return { ...cut, parts };
+  return { ...cut, block: LONG.block, registers: LONG.registers, parts };
 }
 
-/** Steps and tiles of the gradient, microseconds. */
-const GRADIENT = { narrow: { perStep: 1.43, perTile: 2.5 }, wide: { perStep: 2.6, perTile: 4 } };
+/** Steps and tiles of the gradient. */
+const GRADIENT: Readonly<Record<"narrow" | "wide", TileCost>> = {
+  narrow: { step: 1.43, leastStep: 1.43, tile: 2.2, leastTile: 2.2 },
+  wide: { step: 2.6, leastStep: 2.6, tile: 3.5, leastTile: 3.5 },
+};
+/** Heads that share keys, whose gradients add to one tile: where tiles differ in length, more drift apart and out of the cache (measured). */
+const HEADS_IN_STEP = 2;
 
 /** Parts of the gradient: of a group's heads, and of the steps of a tile. */
 export interface GradientParts {
@@ -154,12 +161,14 @@ export function gradientParts(
     {
       steps: steps.map((n) => n * share),
       count: batch * keyHeads,
-      slots: target.processors,
-      ...GRADIENT[Math.max(keyDim, valueDim) > 64 ? "wide" : "narrow"],
+      processors: target.processors,
+      resident: 1,
+      cost: GRADIENT[Math.max(keyDim, valueDim) > 64 ? "wide" : "narrow"],
     },
     (n) => LAUNCH + (batch * keys * keyHeads * (keyDim + valueDim) * 8 * n) / BYTES,
   );
-  let ofHeads = Math.min(share, parts);
-  while (share % ofHeads !== 0) ofHeads--;
+  const even = steps.every((n) => n === steps[0]);
+  let ofHeads = Math.min(share, Math.max(parts, even ? 1 : Math.ceil(share / HEADS_IN_STEP)));
+  while (share % ofHeads !== 0) ofHeads++;
   return { heads: ofHeads, steps: Math.ceil(parts / ofHeads) };
 }

@@ -18,7 +18,7 @@ import {
   type ReadCall,
   type Sizes,
 } from "./cuda-call.ts";
-import { bytesOfParts, joinParts, placesOf } from "./cuda-parts.ts";
+import { bytesOfParts, joinParts, packedHeads, placesOf } from "./cuda-parts.ts";
 import {
   forwardPlan,
   gradientParts,
@@ -27,6 +27,7 @@ import {
   type ForwardPlan,
   type GradientParts,
 } from "./cuda-plan.ts";
+import { takeTemp, type Frame } from "./cuda-rows.ts";
 
 /** Counters of tiles handed out: zero between launches, since the last block of each clears them. */
 const COUNTERS: CudaTable = { key: "attention/counters", bytes: 16, fill: () => {} };
@@ -44,24 +45,16 @@ export function wgmmaRefusal(
   if (params.softCap > 0 || views["slopes"]) return "scores are bent";
   if (!(params.scale > 0)) return "the largest score is not that of the largest product";
   if (sizes.batch * sizes.heads * sizes.queries * sizes.keys === 0) return "there is nothing to copy";
-  if (sizes.keyDim % 8 !== 0 || sizes.valueDim % 8 !== 0) return "rows are no multiple of 16 bytes";
-  if (!call.outputs.every((view) => view.aligned)) return "results do not lie on multiples of 16 bytes";
-  for (const name of ["q", "k", "v", "dy"]) {
-    const view = views[name];
-    if (view && !(view.aligned && view.strides.slice(0, 3).every((s) => s > 0 && s % 8 === 0)))
-      return `${name} does not lie on multiples of 16 bytes`;
-  }
   return undefined;
 }
 
 /** A tile map word of q, k, v or dy: boxes of 64 columns and `rows` rows of one head. */
-export function rowsMap(call: AttentionCall, read: ReadCall, name: string, rows: number): CudaWord {
-  const { sizes, words } = read;
+function rowsMap({ sizes, words }: ReadCall, name: string, rows: number): CudaWord {
   const ofQueries = name === "q" || name === "dy";
   const [time, heads] = ofQueries ? [sizes.queries, sizes.heads] : [sizes.keys, sizes.keyHeads];
   const dim = name === "q" || name === "k" ? sizes.keyDim : sizes.valueDim;
   return {
-    input: call.params.inputs.indexOf(name),
+    ...(words[name] as Exclude<CudaWord, number | { f32: number } | { table: number }>),
     map: {
       dtype: sizes.dtype as "f16" | "bf16",
       sizes: [dim, time, heads, sizes.batch],
@@ -153,30 +146,30 @@ const hasLengths = ({ views }: ReadCall): 0 | 1 => (views["keyLengths"] || views
 /** Head sizes as the tiles have them. */
 const headOf = ({ keyDim, valueDim }: Sizes): 64 | 128 => (Math.max(keyDim, valueDim) > 64 ? 128 : 64);
 
-/**
- * The forward pass. `read` is what the kernel sees, `whole` the call itself (they differ where heads of a group are rows, see
- * {@link packedHeads}).
- */
+/** The forward pass, over heads of a group as rows where that is better ({@link packedHeads}). */
 export function wgmmaForward(
   call: AttentionCall,
   whole: ReadCall,
-  read: ReadCall,
   target: CudaTarget,
-  plan: ForwardPlan = forwardPlan(call.params, read.sizes, target),
+  { outputs, temps }: Frame = { outputs: [{ output: 0 }], temps: [] },
+  plan?: ForwardPlan,
 ): CudaLowering {
+  const read = packedHeads(call, whole);
   const { sizes } = read;
-  const { groups, block, stages, resident, held, registers, parts } = plan;
+  const { groups, block, stages, resident, held, registers, parts } =
+    plan ?? forwardPlan(call.params, sizes, target);
   const head = headOf(sizes);
   const own = 64 * groups;
   const count = sizes.batch * sizes.heads;
   const tiles = Math.ceil(sizes.queries / own) * count * parts;
-  const words = { ...read.words, ...placesOf(whole.sizes, sizes) };
+  const words = { ...read.words, ...placesOf(whole.sizes, sizes), y: outputs[0]!, lse: { output: 1 } };
   const split = parts > 1;
+  const [partY, partLse] = split ? bytesOfParts(sizes, parts).map((bytes) => takeTemp(temps, bytes)) : [];
   const { names, args } = wordsOf(
     {
-      qMap: rowsMap(call, read, "q", own),
-      kMap: rowsMap(call, read, "k", block),
-      vMap: rowsMap(call, read, "v", block),
+      qMap: rowsMap(read, "q", own),
+      kMap: rowsMap(read, "k", block),
+      vMap: rowsMap(read, "v", block),
     },
     {
       ...pick(words, "heads group queries keys valueDim left right scoreScale keyLengths queryLengths"),
@@ -185,8 +178,8 @@ export function wgmmaForward(
       tiles,
       parts,
       counters: { table: 0 },
-      y: split ? { temp: 0 } : { output: 0 },
-      lse: split ? { temp: 1 } : { output: 1 },
+      y: partY ?? words.y,
+      lse: partLse ?? words.lse,
     },
   );
   const queryTiles = held ? 1 : 2;
@@ -218,8 +211,8 @@ export function wgmmaForward(
     sharedBytes: tileBytes + 1024 + 256,
     tables: [COUNTERS],
   };
-  if (!split) return { steps: [multiply] };
-  return { steps: [multiply, joinParts(sizes, words, parts)], temps: bytesOfParts(sizes, parts) };
+  if (!partY || !partLse) return { steps: [multiply], temps };
+  return { steps: [multiply, joinParts(sizes, { ...words, partY, partLse }, parts)], temps };
 }
 
 /** The launches of the gradient: pad rows and clear the scratch, multiply, bring dq into its place, sum parts. */
@@ -227,6 +220,7 @@ export function wgmmaBackward(
   call: AttentionCall,
   read: ReadCall,
   target: CudaTarget,
+  { outputs, temps }: Frame = { outputs: [{ output: 0 }, { output: 1 }, { output: 2 }], temps: [] },
   cut: GradientParts = gradientParts(call.params, read.sizes, target),
 ): CudaLowering {
   const { sizes, words } = read;
@@ -240,8 +234,8 @@ export function wgmmaBackward(
   const alone = sizes.keys <= KEYS_OF_TILE;
   const ordered = call.params.deterministic === true && !alone;
   const split = parts > 1;
-  const temps: number[] = [];
-  const temp = (bytes: number): CudaWord => ({ temp: temps.push(bytes) - 1 });
+  const temp = (bytes: number): CudaWord => takeTemp(temps, bytes);
+  const [dq, dk, dv] = outputs as [CudaWord, CudaWord, CudaWord];
   const places = {
     rowLse: temp(blocks * QUERIES_OF_STEP * 4),
     rowDelta: temp(blocks * QUERIES_OF_STEP * 4),
@@ -253,10 +247,10 @@ export function wgmmaBackward(
   const define = { HEAD: head, QUERIES: QUERIES_OF_STEP, LENGTHS: hasLengths(read) };
   const main = wordsOf(
     {
-      qMap: rowsMap(call, read, "q", QUERIES_OF_STEP),
-      kMap: rowsMap(call, read, "k", KEYS_OF_TILE),
-      vMap: rowsMap(call, read, "v", KEYS_OF_TILE),
-      dyMap: rowsMap(call, read, "dy", QUERIES_OF_STEP),
+      qMap: rowsMap(read, "q", QUERIES_OF_STEP),
+      kMap: rowsMap(read, "k", KEYS_OF_TILE),
+      vMap: rowsMap(read, "v", KEYS_OF_TILE),
+      dyMap: rowsMap(read, "dy", QUERIES_OF_STEP),
     },
     {
       ...pick(words, "heads group queries keys keyDim valueDim left right scoreScale scale"),
@@ -269,13 +263,16 @@ export function wgmmaBackward(
       parts: cut.steps,
       keyRows,
       counters: { table: 0 },
-      dq: { output: 0 },
-      dk: split ? places.dkParts : { output: 1 },
-      dv: split ? places.dvParts : { output: 2 },
+      dq,
+      dk: split ? places.dkParts : dk,
+      dv: split ? places.dvParts : dv,
     },
   );
+  // The keys of the next tile arrive while one is worked on: what short walks wait for. Wide heads gain nothing (measured).
+  const tilesOfKeys = head === 64 ? 2 : 1;
   const tileBytes =
-    2 * (2 * KEYS_OF_TILE * head + 4 * QUERIES_OF_STEP * head + 2 * QUERIES_OF_STEP * KEYS_OF_TILE) +
+    2 * head * (2 * tilesOfKeys * KEYS_OF_TILE + 4 * QUERIES_OF_STEP) +
+    4 * QUERIES_OF_STEP * KEYS_OF_TILE +
     16 * QUERIES_OF_STEP;
   const ends = wordsOf(
     {},
@@ -285,9 +282,9 @@ export function wgmmaBackward(
       rows,
       keyRows,
       parts,
-      dq: { output: 0 },
-      dk: { output: 1 },
-      dv: { output: 2 },
+      dq,
+      dk,
+      dv,
     },
   );
   const end = (entry: string, threads: number): CudaStep => ({
@@ -308,6 +305,7 @@ export function wgmmaBackward(
         ORDERED: ordered ? 1 : 0,
         ALONE: alone ? 1 : 0,
         PARTS: split ? 1 : 0,
+        KV_STAGES: tilesOfKeys,
         COPY_REGISTERS: head === 64 ? 40 : 24,
         PRODUCT_REGISTERS: head === 64 ? 232 : 240,
       },
@@ -316,7 +314,7 @@ export function wgmmaBackward(
     args: main.args,
     grid: [Math.min(target.processors, tiles), 1, 1],
     block: [384, 1, 1],
-    sharedBytes: tileBytes + 1024 + 128,
+    sharedBytes: tileBytes + 1024 + 256,
     tables: [COUNTERS],
   };
   const steps = [end("attention_grad_start", blocks * QUERIES_OF_STEP), multiply];

@@ -64,7 +64,7 @@ test("wgmma serves halves on sm_90, mma.sync everything else", () => {
     expect(chosen({ more })).toBe("attention_wgmma");
   const others: Case[] = [
     { dtype: "f32" },
-    { size: 60 },
+    { size: 60, time: 60 },
     { params: { softCap: 3 } },
     { params: { scale: -1 } },
     { more: ["slopes"] },
@@ -92,6 +92,39 @@ const few = (
   return attentionCuda.lower(call, target) as CudaLowering;
 };
 const gridOf = (lowered: CudaLowering): readonly number[] => (lowered.steps[0] as CudaStep).grid;
+
+test("rows that the copy engine cannot read go through copies", () => {
+  const lowered = attentionCuda.lower(forward({ size: 60, time: 4096 }), H100) as CudaLowering;
+  expect(entries(lowered)).toEqual(["attention_widen", "attention_wgmma", "attention_narrow"]);
+  const rows = 2 * 4096 * 4;
+  expect(lowered.temps).toEqual(Array.from({ length: 4 }, () => rows * 64 * 2));
+  // q, k and v: 10 words each; a thread 8 elements of a padded row.
+  const [widen, multiply, narrow] = lowered.steps as CudaStep[];
+  expect(widen!.args.length).toBe(30);
+  expect(widen!.args.slice(0, 10)).toEqual([
+    { input: 0 },
+    { temp: 0 },
+    4096 * 240,
+    240,
+    60,
+    4096,
+    4,
+    60,
+    64,
+    rows,
+  ]);
+  expect(widen!.grid).toEqual([(rows * 8) / 256, 3, 1]);
+  expect(multiply!.args[0]).toMatchObject({ temp: 0, map: { sizes: [64, 4096, 4, 2] } });
+  expect(narrow!.grid).toEqual([(rows * 60) / 256, 1, 1]);
+
+  const strided = forward({ time: 4096 });
+  const off = { ...strided, inputs: strided.inputs.map((x, i) => (i === 1 ? { ...x, aligned: false } : x)) };
+  expect(entries(attentionCuda.lower(off, H100))[0]).toBe("attention_widen");
+  const given = backward({ size: 20, time: 1000 });
+  const gradient = attentionGradCuda.lower(given, H100) as CudaLowering;
+  expect(entries(gradient).at(0)).toBe("attention_widen");
+  expect(entries(gradient).at(-1)).toBe("attention_narrow");
+});
 
 test("few queries share long keys between blocks, and one query its keys between heads", () => {
   // 2 sequences of 4 key heads; 16 query heads are 4 rows of each.

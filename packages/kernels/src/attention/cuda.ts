@@ -27,6 +27,7 @@ import {
   type Sizes,
 } from "./cuda-call.ts";
 import { bytesOfParts, joinParts, MOST_PARTS, packedHeads, placesOf } from "./cuda-parts.ts";
+import { liesStraight, straightened } from "./cuda-rows.ts";
 import { wgmmaBackward, wgmmaForward, wgmmaRefusal } from "./cuda-wgmma.ts";
 import type { AttentionGradParams, AttentionParams } from "./op.ts";
 
@@ -69,16 +70,24 @@ const bytesOfHead = (sizes: Sizes, length: number): number =>
 const tilesOf = (length: number, own: number, listed: number | undefined): number =>
   listed === undefined ? Math.ceil(length / own) : Math.ceil(length / listed) * Math.ceil(listed / own);
 
-/** Shorter sequences are mostly margins of the tiles of wgmma's gradient. */
-const SHORTEST = 16;
+/** Sequences up to this are mostly margins of the tiles of wgmma's gradient. */
+const SHORT = 64;
+/** Whether wgmma saves more than it takes to copy rows for it. */
+const worthCopies = ({ queries, keys }: Sizes): boolean => Math.max(queries, keys) >= 128;
 /** Keys below which parts cost more than they bring. */
 const KEYS_OF_PART = 256;
 function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string {
   const whole = readCall(call);
   if (typeof whole === "string") return whole;
   if (whole.sizes.batch * whole.sizes.heads * whole.sizes.queries === 0) return { steps: [] };
+  const straight = liesStraight(call, whole, 1);
+  if ((straight || worthCopies(whole.sizes)) && wgmmaRefusal(call, whole, target) === undefined) {
+    if (straight) return wgmmaForward(call, whole, target);
+    const { read, before, after, frame } = straightened(whole, ["q", "k", "v"], ["dy"]);
+    const { steps, temps } = wgmmaForward(call, read, target, frame);
+    return { steps: [before, ...steps, after], temps: temps! };
+  }
   const read = packedHeads(call, whole);
-  if (wgmmaRefusal(call, read, target) === undefined) return wgmmaForward(call, whole, read, target);
   const { sizes, words } = read;
   const { heads, queries, keys, lists } = sizes;
   const count = sizes.batch * heads;
@@ -112,7 +121,8 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
     sharedBytes: tiles.sharedBytes,
   };
   if (!split) return { steps: [step] };
-  return { steps: [step, joinParts(sizes, shared, parts)], temps: bytesOfParts(sizes, parts) };
+  const joined = { ...shared, ...results, partY: { temp: 0 }, partLse: { temp: 1 } };
+  return { steps: [step, joinParts(sizes, joined, parts)], temps: bytesOfParts(sizes, parts) };
 }
 
 /** The launches that turn lists of blocks round, and what they need. */
@@ -149,8 +159,14 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   const read = readCall(call);
   if (typeof read === "string") return read;
   const { sizes } = read;
-  const tiny = sizes.queries < SHORTEST && sizes.keys < SHORTEST;
-  if (!tiny && wgmmaRefusal(call, read, target) === undefined) return wgmmaBackward(call, read, target);
+  const straight = liesStraight(call, read, 3);
+  const worthIt = straight ? Math.max(sizes.queries, sizes.keys) > SHORT : worthCopies(sizes);
+  if (worthIt && wgmmaRefusal(call, read, target) === undefined) {
+    if (straight) return wgmmaBackward(call, read, target);
+    const copies = straightened(read, ["q", "k", "v", "dy"], ["q", "k", "v"]);
+    const { steps, temps } = wgmmaBackward(call, copies.read, target, copies.frame);
+    return { steps: [copies.before, ...steps, copies.after], temps: temps! };
+  }
   const words = {
     ...read.words,
     dq: { output: 0 },

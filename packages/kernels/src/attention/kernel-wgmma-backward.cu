@@ -7,8 +7,8 @@
 //
 // Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
 // the blocks that add to a query's dQ wait for each other, so that sums keep an order), ALONE (whether there is one tile of keys, whose dQ
-// are final), PARTS (whether tiles come in parts), LENGTHS, COPY_REGISTERS and PRODUCT_REGISTERS (of a thread of the warpgroup that
-// copies, and of the two that multiply).
+// are final), PARTS (whether tiles come in parts), KV_STAGES (tiles of keys in flight), LENGTHS, COPY_REGISTERS
+// and PRODUCT_REGISTERS (of a thread of the warpgroup that copies, and of the two that multiply).
 
 constexpr int KEYS = 128, STAGES = 2, DQ_COLUMNS = HEAD / 2;
 constexpr u32 KV_BYTES = KEYS * HEAD * 2, Q_BYTES = QUERIES * HEAD * 2, DS_BYTES = QUERIES * KEYS * 2;
@@ -32,17 +32,33 @@ __device__ __forceinline__ int look(const int* p) { int x; asm volatile("ld.rela
 __device__ __forceinline__ float low_half(u32 x) { E e = {(u16)x}; return get(e); }
 __device__ __forceinline__ float high_half(u32 x) { E e = {(u16)(x >> 16)}; return get(e); }
 
-/** Steps `begin` .. `end` - 1 of the blocks of queries `first` .. `last` - 1 of one head after the other, from `head` on. */
+/** Steps `begin` .. `end` - 1 of the blocks of queries `first` .. `last` - 1 of one head after the other, from `head` on; none where `b` is -1. */
 struct Tile { int k0, b, hk, head, part, first, last, begin, end; };
+
+/** Bytes of a tile in shared memory, and the way there and back: who hands tiles out works out where they lie. */
+constexpr u32 TILE_BYTES = 48;
+__device__ __forceinline__ void store_tile(u32 at, const Tile& x) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" :: "r"(at), "r"(x.b), "r"(x.k0), "r"(x.hk), "r"(x.head) : "memory");
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" :: "r"(at + 16), "r"(x.first), "r"(x.last), "r"(x.begin), "r"(x.end) : "memory");
+  asm volatile("st.shared.b32 [%0], %1;" :: "r"(at + 32), "r"(x.part) : "memory");
+}
+__device__ __forceinline__ Tile load_tile(u32 at) {
+  Tile x;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(x.b), "=r"(x.k0), "=r"(x.hk), "=r"(x.head) : "r"(at) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(x.first), "=r"(x.last), "=r"(x.begin), "=r"(x.end) : "r"(at + 16) : "memory");
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(x.part) : "r"(at + 32) : "memory");
+  return x;
+}
 
 /**
  * The key heads of a group side by side, early keys (which causal queries see most) first. Parts of a group's heads count as heads of
  * their own, so that what is worked on at a time stays in the cache; parts of the steps follow each other.
  */
 __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
-  const int tiles = (integer(w, w_keys) + KEYS - 1) / KEYS, together = integer(w, w_together), keyHeads = integer(w, w_keyHeads);
-  const int headParts = PARTS ? integer(w, w_headParts) : 1, parts = PARTS ? integer(w, w_parts) : 1, share = integer(w, w_group) / headParts;
-  const int per = tiles * parts * together, group = t / per, r = t - group * per, at = r / together, of = group * together + r % together, row = of / headParts;
+  // Without signs divisions are shorter.
+  const u32 tiles = ((u32)integer(w, w_keys) + KEYS - 1) / KEYS, together = integer(w, w_together), keyHeads = integer(w, w_keyHeads);
+  const u32 headParts = PARTS ? integer(w, w_headParts) : 1, parts = PARTS ? integer(w, w_parts) : 1, share = (u32)integer(w, w_group) / headParts;
+  const u32 per = tiles * parts * together, group = (u32)t / per, r = (u32)t - group * per, at = r / together, of = group * together + r % together, row = of / headParts;
   Tile x;
   x.b = row / keyHeads;
   x.hk = row - x.b * keyHeads;
@@ -61,7 +77,7 @@ __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
   x.begin = 0;
   x.end = (x.last - x.first) * share;
   if constexpr (PARTS) {
-    const int all = x.end, step_part = at % parts;
+    const int all = x.end, step_part = (int)(at % parts);
     x.begin = (int)((i64)all * step_part / parts);
     x.end = (int)((i64)all * (step_part + 1) / parts);
   }
@@ -91,15 +107,18 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) u8 memory[];
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
-  const u32 at_k = base, at_v = at_k + KV_BYTES, at_q = at_v + KV_BYTES, at_dy = at_q + STAGES * Q_BYTES, at_ds = at_dy + STAGES * Q_BYTES;
+  const u32 at_k = base, at_v = at_k + KV_STAGES * KV_BYTES, at_q = at_v + KV_STAGES * KV_BYTES, at_dy = at_q + STAGES * Q_BYTES, at_ds = at_dy + STAGES * Q_BYTES;
   const u32 at_lse = at_ds + 2 * DS_BYTES, at_delta = at_lse + STAGES * QUERIES * 4, barriers = at_delta + STAGES * QUERIES * 4;
-  const u32 kv_full = barriers, kv_free = barriers + 8, q_full = barriers + 16, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
+  const u32 kv_full = barriers, kv_free = kv_full + 8 * KV_STAGES, tile_full = kv_free + 8 * KV_STAGES, q_full = tile_full + 8 * KV_STAGES, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
     dy_free = dy_full + 8 * STAGES, next_tile = dy_free + 8 * STAGES;
   const int thread = threadIdx.x, side = maybe_uniform(thread >> 7);
   const int heads = integer(w, w_heads), blocks = (integer(w, w_queries) + QUERIES - 1) / QUERIES;
   if (thread == 0) {
-    barrier_make(kv_full, 1);
-    barrier_make(kv_free, 9);
+    for (int i = 0; i < KV_STAGES; i++) {
+      barrier_make(tile_full + 8 * i, 1);
+      barrier_make(kv_full + 8 * i, 1);
+      barrier_make(kv_free + 8 * i, 9);
+    }
     for (int i = 0; i < STAGES; i++) {
       barrier_make(q_full + 8 * i, 1);
       barrier_make(dy_full + 8 * i, 1);
@@ -112,7 +131,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
 
   if (side == 2) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COPY_REGISTERS));
-    int s = 0;
+    int s = 0, kvs = 0;
     u32 parity = 1, kv_parity = 1;
     if (thread == 256) {
       // Hands out tiles; brings K, V, Q and the log-sum-exp.
@@ -123,15 +142,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       const int tiles = integer(w, w_tiles);
       int t = blockIdx.x;
       for (;;) {
-        barrier_wait(kv_free, kv_parity);
-        kv_parity ^= 1;
-        asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile), "r"(t < tiles ? t : -1) : "memory");
-        if (t >= tiles) { barrier_arrive(kv_full); break; }
-        const Tile x = tile_of(w, t);
-        barrier_expect(kv_full, 2 * KV_BYTES);
-        copy_rows<KEYS>(at_k, &w.word[w_kMap], kv_full, x.k0, x.hk, x.b);
-        copy_rows<KEYS>(at_v, &w.word[w_vMap], kv_full, x.k0, x.hk, x.b);
+        const u32 full = kv_full + 8 * kvs;
+        barrier_wait(kv_free + 8 * kvs, kv_parity);
+        Tile x;
+        x.b = -1;
+        if (t < tiles) x = tile_of(w, t);
+        store_tile(next_tile + TILE_BYTES * kvs, x);
+        barrier_arrive(tile_full + 8 * kvs);
+        if (x.b < 0) { barrier_arrive(full); break; }
+        barrier_expect(full, 2 * KV_BYTES);
+        copy_rows<KEYS>(at_k + kvs * KV_BYTES, &w.word[w_kMap], full, x.k0, x.hk, x.b);
+        copy_rows<KEYS>(at_v + kvs * KV_BYTES, &w.word[w_vMap], full, x.k0, x.hk, x.b);
+        if (++kvs == KV_STAGES) { kvs = 0; kv_parity ^= 1; }
         t = atomicAdd(counter, 1) + gridDim.x;
+        #pragma unroll 1
         for (Walk walk(x); walk.left > 0; walk.next()) {
           const int m = walk.block(), h = walk.head;
           barrier_wait(q_free + 8 * s, parity);
@@ -148,13 +172,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       map_wanted(&w.word[w_dyMap]);
       kv_parity = 0;
       for (;;) {
-        barrier_wait(kv_full, kv_parity);
-        kv_parity ^= 1;
-        int t;
-        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
-        if (t < 0) break;
-        const Tile x = tile_of(w, t);
-        barrier_arrive(kv_free);
+        barrier_wait(tile_full + 8 * kvs, kv_parity);
+        const Tile x = load_tile(next_tile + TILE_BYTES * kvs);
+        if (x.b < 0) break;
+        barrier_arrive(kv_free + 8 * kvs);
+        if (++kvs == KV_STAGES) { kvs = 0; kv_parity ^= 1; }
+        #pragma unroll 1
         for (Walk walk(x); walk.left > 0; walk.next()) {
           const int m = walk.block(), h = walk.head;
           barrier_wait(dy_free + 8 * s, parity);
@@ -171,27 +194,31 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
     const float scale = number(w, w_scoreScale);
     float s[QUERIES / 2], dp[QUERIES / 2], dk[HEAD / 2], dv[HEAD / 2], dq[DQ_COLUMNS / 2];
     u32 p[QUERIES / 4], ds[QUERIES / 4], k_held[HELD ? HEAD / 4 : 1], v_held[HELD ? HEAD / 4 : 1];
-    int stage = 0;
+    int stage = 0, kvs = 0;
     u32 parity = 0, kv_parity = 0, buffer = 0;
-    const u32 k_rows = (at_k + side * 64 * 128) >> 4, v_rows = (at_v + side * 64 * 128) >> 4;
     const int own = side * 64 + in_side * 16;
     // Where this lane's rows go in dS^T: key row, and what its chunks are swizzled by.
     const u32 ds_row = own + (lane & 7) + ((lane >> 3) & 1) * 8, ds_swizzle = lane & 7;
     for (;;) {
-      barrier_wait(kv_full, kv_parity);
-      kv_parity ^= 1;
-      int t;
-      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile) : "memory");
-      t = maybe_uniform(t);
-      if (t < 0) break;
-      const Tile x = tile_of(w, t);
+      barrier_wait(kv_full + 8 * kvs, kv_parity);
+      Tile x = load_tile(next_tile + TILE_BYTES * kvs);
+      x.b = maybe_uniform(x.b);
+      if (x.b < 0) break;
+      x.k0 = maybe_uniform(x.k0);
+      x.first = maybe_uniform(x.first);
+      x.last = maybe_uniform(x.last);
+      x.begin = maybe_uniform(x.begin);
+      x.end = maybe_uniform(x.end);
+      const u32 k_tile = at_k + kvs * KV_BYTES, v_tile = at_v + kvs * KV_BYTES, used_up = kv_free + 8 * kvs;
+      const u32 k_rows = (k_tile + side * 64 * 128) >> 4, v_rows = (v_tile + side * 64 * 128) >> 4;
+      if (++kvs == KV_STAGES) { kvs = 0; kv_parity ^= 1; }
       const Sight sight(w, x.b);
       if constexpr (LENGTHS) {
         // What lies behind a sequence may be anything, and weights of zero would not hide it.
         if (x.k0 + KEYS > sight.keys) {
           const int from = max(0, sight.keys - x.k0);
-          clear_rows<KEYS>(at_k, from, 2 + side);
-          clear_rows<KEYS>(at_v, from, 2 + side);
+          clear_rows<KEYS>(k_tile, from, 2 + side);
+          clear_rows<KEYS>(v_tile, from, 2 + side);
         }
       }
       #pragma unroll
@@ -200,8 +227,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         #pragma unroll
         for (int k = 0; k < HEAD / 16; k++) {
           const u32 row = own + (lane & 15), offset = (k >> 2) * KEYS * 128 + row * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (row & 7)) << 4);
-          load_fragment(k_held + 4 * k, at_k + offset);
-          load_fragment(v_held + 4 * k, at_v + offset);
+          load_fragment(k_held + 4 * k, k_tile + offset);
+          load_fragment(v_held + 4 * k, v_tile + offset);
         }
       }
       // Each edge of the mask on its own. `lower` and `upper`: the first queries of blocks that need it; `from`, `to`: the first and the last query of a key.
@@ -343,7 +370,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
         meet(1, 256);
         // Each side multiplies half of the columns of dQ.
-        const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (at_k + (HEAD == 128 ? side * KEYS * 128 : side * 64)) >> 4;
+        const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (k_tile + (HEAD == 128 ? side * KEYS * 128 : side * 64)) >> 4;
         pin(dq);
         products_begin();
         #pragma unroll
@@ -408,7 +435,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         if constexpr (ORDERED) turn_at += by * 8;
       }
       if constexpr (ORDERED) pass();
-      if (lane == 0) barrier_arrive(kv_free);
+      if (lane == 0) barrier_arrive(used_up);
       const float out_scale = number(w, w_scale);
       const int keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);
       const int keys = integer(w, w_keys);

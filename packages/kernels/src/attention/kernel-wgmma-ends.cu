@@ -3,28 +3,37 @@
 //
 // Defined before: E, HEAD, QUERIES, LENGTHS (whether sequences have lengths of their own), the word indices w_*, WORDS.
 
+/** Queries of the sequence that row `row` of heads belongs to. */
+__device__ __forceinline__ int queries_of(const Words<WORDS>& w, i64 row) {
+  const int all = integer(w, w_queries);
+#if LENGTHS
+  const int* const lengths = pointer<const int>(w, w_queryLengths);
+  if (lengths) return min(max(lengths[row / integer(w, w_heads)], 0), all);
+#endif
+  return all;
+}
+
 extern "C" __global__ void __launch_bounds__(256) attention_grad_start(const __grid_constant__ Words<WORDS> w) {
+  __shared__ bool wanted[256];
   const int all = integer(w, w_queries), padded = (all + QUERIES - 1) / QUERIES * QUERIES;
   const i64 rows = wide(w, w_rows) * padded, first = (i64)blockIdx.x * 256, here = rows - first < 256 ? rows - first : 256;
   const i64 i = first + threadIdx.x;
   if (i < rows) {
     const i64 row = i / padded;
-    const int at = (int)(i - row * padded);
-    int queries = all;
-#if LENGTHS
-    const int* const lengths = pointer<const int>(w, w_queryLengths);
-    if (lengths) queries = min(max(lengths[row / integer(w, w_heads)], 0), queries);
-#endif
+    const int at = (int)(i - row * padded), queries = queries_of(w, row);
     const float l = at < queries ? pointer<const float>(w, w_lse)[row * all + at] : -__int_as_float(0x7f800000);
     // A row that sees nothing gets weights of 2^-1e30.
     pointer<float>(w, w_rowLse)[i] = l > -3e38f ? l * 1.442695040888963f : 1e30f;
     pointer<float>(w, w_rowDelta)[i] = at < queries ? pointer<const float>(w, w_delta)[row * all + at] : 0.f;
     if (i % QUERIES < 8 && pointer<int>(w, w_turns)) pointer<int>(w, w_turns)[i / QUERIES * 8 + i % QUERIES] = 0;
+    wanted[threadIdx.x] = at / QUERIES * QUERIES < queries;
   }
   // Queries of one tile of keys need no scratch.
   if (!pointer<float>(w, w_scratch)) return;
+  if (LENGTHS) __syncthreads();
   float4* const scratch = (float4*)pointer<float>(w, w_scratch) + first * (HEAD / 4);
-  for (int k = threadIdx.x; k < (int)here * (HEAD / 4); k += 256) scratch[k] = make_float4(0.f, 0.f, 0.f, 0.f);
+  for (int k = threadIdx.x; k < (int)here * (HEAD / 4); k += 256)
+    if (!LENGTHS || wanted[k / (HEAD / 4)]) scratch[k] = make_float4(0.f, 0.f, 0.f, 0.f);
 }
 
 extern "C" __global__ void __launch_bounds__(256) attention_grad_finish(const __grid_constant__ Words<WORDS> w) {
@@ -33,16 +42,18 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_finish(const __
   const int blocks = (queries + QUERIES - 1) / QUERIES;
   const i64 id = (i64)blockIdx.x * 256 + threadIdx.x, at = id / chunks, tile = at / (QUERIES / 2), row = tile / blocks;
   if (row >= wide(w, w_rows)) return;
-  const int chunk = (int)(id - at * chunks), two = (int)(at % (QUERIES / 2)), r = (two >> 3) * 16 + (two & 7), i = (int)(tile - row * blocks) * QUERIES + r;
+  const int chunk = (int)(id - at * chunks), two = (int)(at % (QUERIES / 2)), r = (two >> 3) * 16 + (two & 7), top = (int)(tile - row * blocks) * QUERIES, i = top + r;
   const i64 b = row / heads, stride = (i64)heads * keyDim;
   const int side = chunk / (HEAD / 16), group = chunk % (HEAD / 16), thread = (two >> 3) * 32 + (two & 7) * 4;
   const float4* const p = (const float4*)(pointer<const float>(w, w_scratch) + tile * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + group * 512 + thread * 4);
   E* const to = pointer<E>(w, w_dq) + (b * queries + i) * stride + (row - b * heads) * keyDim + chunk * 8;
   const float scale = number(w, w_scale);
+  // Nothing was added to blocks of padding.
+  const bool there = top < queries_of(w, row);
   __align__(16) E upper[8], lower[8];
   #pragma unroll
   for (int q = 0; q < 4; q++) {
-    const float4 v = p[q];
+    const float4 v = there ? p[q] : make_float4(0.f, 0.f, 0.f, 0.f);
     put(upper[2 * q], v.x * scale);
     put(upper[2 * q + 1], v.y * scale);
     put(lower[2 * q], v.z * scale);

@@ -13,17 +13,34 @@ constexpr int OWN = GROUPS * 64;
 constexpr int Q_STAGES = HELD ? 1 : 2;
 constexpr u32 Q_BYTES = OWN * HEAD * 2, KV_BYTES = BLOCK * HEAD * 2;
 
-struct Tile { int first, last, q0, b, h, part; };
+/** Blocks of keys `first` .. `last` - 1 of queries from `q0` on; no tile where `b` is -1. */
+struct Tile { int first, last, q0, b, h, hk, part; };
+
+/** Bytes of a tile in shared memory, and the way there and back: who hands tiles out works out where they lie. */
+constexpr u32 TILE_BYTES = 32;
+__device__ __forceinline__ void store_tile(u32 at, const Tile& x) {
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %4};" :: "r"(at), "r"(x.b), "r"(x.first), "r"(x.last), "r"(x.q0) : "memory");
+  asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %3};" :: "r"(at + 16), "r"(x.h), "r"(x.hk), "r"(x.part) : "memory");
+}
+__device__ __forceinline__ Tile load_tile(u32 at) {
+  Tile x;
+  int unused;
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(x.b), "=r"(x.first), "=r"(x.last), "=r"(x.q0) : "r"(at) : "memory");
+  asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(x.h), "=r"(x.hk), "=r"(x.part), "=r"(unused) : "r"(at + 16) : "memory");
+  return x;
+}
 
 /** The heads of a group side by side, long tiles first. */
 __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
-  const int tiles = (integer(w, w_queries) + OWN - 1) / OWN, together = integer(w, w_together), heads = integer(w, w_heads), parts = PARTS ? integer(w, w_parts) : 1;
-  const int per = tiles * parts * together, group = t / per, r = t - group * per, row = group * together + r % together, at = r / together;
+  // Without signs divisions are shorter.
+  const u32 tiles = ((u32)integer(w, w_queries) + OWN - 1) / OWN, together = integer(w, w_together), heads = integer(w, w_heads), parts = PARTS ? integer(w, w_parts) : 1;
+  const u32 per = tiles * parts * together, group = (u32)t / per, r = (u32)t - group * per, row = group * together + r % together, at = r / together;
   Tile x;
   x.part = at % parts;
   x.q0 = (tiles - 1 - at / parts) * OWN;
   x.b = row / heads;
   x.h = row - x.b * heads;
+  x.hk = (u32)x.h / (u32)integer(w, w_group);
   const Sight sight(w, x.b);
   x.first = sight.from(x.q0) / BLOCK;
   x.last = x.q0 < sight.queries ? max(x.first, (sight.to(min(x.q0 + OWN, sight.queries) - 1) + BLOCK - 1) / BLOCK) : x.first;
@@ -41,11 +58,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
   const u32 at_q = base, at_k = at_q + Q_STAGES * Q_BYTES, at_v = at_k + STAGES * KV_BYTES, barriers = at_v + STAGES * KV_BYTES;
   const u32 q_full = barriers, q_free = q_full + 8 * Q_STAGES, k_full = q_free + 8 * Q_STAGES, k_free = k_full + 8 * STAGES, v_full = k_free + 8 * STAGES,
-    v_free = v_full + 8 * STAGES, next_tile = v_free + 8 * STAGES;
+    v_free = v_full + 8 * STAGES, tile_full = v_free + 8 * STAGES, next_tile = (tile_full + 8 * Q_STAGES + 15) & ~15u;
   const int thread = threadIdx.x, group = uniform(thread >> 7);
   int* const counter = pointer<int>(w, w_counters);
   if (thread == 0) {
     for (int i = 0; i < Q_STAGES; i++) {
+      barrier_make(tile_full + 8 * i, 1);
       barrier_make(q_full + 8 * i, 1);
       barrier_make(q_free + 8 * i, GROUPS * 4 + 1);
     }
@@ -72,18 +90,21 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
       for (;;) {
         const u32 full = q_full + 8 * qs;
         barrier_wait(q_free + 8 * qs, q_parity);
-        asm volatile("st.shared.b32 [%0], %1;" :: "r"(next_tile + 4 * qs), "r"(t < tiles ? t : -1) : "memory");
-        if (t >= tiles) { barrier_arrive(full); break; }
-        const Tile x = tile_of(w, t);
+        Tile x;
+        x.b = -1;
+        if (t < tiles) x = tile_of(w, t);
+        store_tile(next_tile + TILE_BYTES * qs, x);
+        barrier_arrive(tile_full + 8 * qs);
+        if (x.b < 0) { barrier_arrive(full); break; }
         barrier_expect(full, Q_BYTES);
         copy_rows<OWN>(at_q + qs * Q_BYTES, q_map, full, x.q0, x.h, x.b);
         if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
         t = atomicAdd(counter, 1) + gridDim.x;
-        const int hk = x.h / integer(w, w_group);
+        #pragma unroll 1
         for (int j = x.last - 1; j >= x.first; j--) {
           barrier_wait(k_free + 8 * ks, k_parity);
           barrier_expect(k_full + 8 * ks, KV_BYTES);
-          copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, j * BLOCK, hk, x.b);
+          copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, j * BLOCK, x.hk, x.b);
           if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
         }
       }
@@ -96,18 +117,16 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
       int qs = 0, vs = 0;
       u32 v_parity = 1, q_parity = 0;
       for (;;) {
-        barrier_wait(q_full + 8 * qs, q_parity);
-        int t;
-        asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile + 4 * qs) : "memory");
-        if (t < 0) break;
+        barrier_wait(tile_full + 8 * qs, q_parity);
+        const Tile x = load_tile(next_tile + TILE_BYTES * qs);
+        if (x.b < 0) break;
         barrier_arrive(q_free + 8 * qs);
         if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
-        const Tile x = tile_of(w, t);
-        const int hk = x.h / integer(w, w_group);
+        #pragma unroll 1
         for (int j = x.last - 1; j >= x.first; j--) {
           barrier_wait(v_free + 8 * vs, v_parity);
           barrier_expect(v_full + 8 * vs, KV_BYTES);
-          copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, j * BLOCK, hk, x.b);
+          copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, j * BLOCK, x.hk, x.b);
           if (++vs == STAGES) { vs = 0; v_parity ^= 1; }
         }
       }
@@ -125,11 +144,14 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
     if (group == GROUPS - 1) pass_turn();
     for (;;) {
       barrier_wait(q_full + 8 * qs, q_parity);
-      int t;
-      asm volatile("ld.shared.b32 %0, [%1];" : "=r"(t) : "r"(next_tile + 4 * qs) : "memory");
-      t = uniform(t);
-      if (t < 0) break;
-      const Tile x = tile_of(w, t);
+      Tile x = load_tile(next_tile + TILE_BYTES * qs);
+      x.b = uniform(x.b);
+      if (x.b < 0) break;
+      x.first = uniform(x.first);
+      x.last = uniform(x.last);
+      x.q0 = uniform(x.q0);
+      x.h = uniform(x.h);
+      x.part = uniform(x.part);
       const Sight sight(w, x.b);
       const u32 q_rows = uniform((at_q + qs * Q_BYTES + group * 64 * 128) >> 4), q_used = q_free + 8 * qs;
       if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
