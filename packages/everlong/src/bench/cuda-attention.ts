@@ -8,6 +8,8 @@ import type { BenchCase, Peer } from "./suite.ts";
 interface Shape {
   readonly batch: number;
   readonly heads: number;
+  /** Heads of keys and values; default as many as of queries. */
+  readonly keyHeads?: number;
   readonly length: number;
   readonly size: number;
 }
@@ -19,6 +21,8 @@ const SHAPES: readonly Shape[] = [
   { batch: 8, heads: 16, length: 2048, size: 128 },
   { batch: 3, heads: 16, length: 6000, size: 64 },
   { batch: 2, heads: 16, length: 1537, size: 128 },
+  { batch: 16, heads: 16, length: 512, size: 64 },
+  { batch: 4, heads: 32, keyHeads: 4, length: 2048, size: 128 },
 ];
 /** Calls of one run, of ours and of the peers. */
 const LAUNCHES = 20;
@@ -41,10 +45,9 @@ interface Work {
   readonly dy: Tensor;
 }
 
-const makeWork = ({ batch, heads, length, size }: Shape): Work => {
-  const shape = [batch, length, heads, size];
-  const [q, k, v, dy] = [1, 2, 3, 4].map((seed) => normal(seed, shape));
-  return { q: q!, k: k!, v: v!, dy: dy! };
+const makeWork = ({ batch, heads, keyHeads = heads, length, size }: Shape): Work => {
+  const made = (seed: number, count: number): Tensor => normal(seed, [batch, length, count, size]);
+  return { q: made(1, heads), k: made(2, keyHeads), v: made(3, keyHeads), dy: made(4, heads) };
 };
 
 /** `dy . y` of every row, as the gradient wants it. */
@@ -53,7 +56,7 @@ const rowSums = (y: Tensor, dy: Tensor): Tensor =>
 
 /** Some rows of the last batch and of head 1, in float64. */
 async function exact(
-  { batch, length, size }: Shape,
+  { batch, heads, length, size }: Shape,
   work: Work,
 ): Promise<{
   readonly rows: readonly number[];
@@ -62,7 +65,9 @@ async function exact(
   readonly dq: Float64Array[];
 }> {
   const [q, k, v, dy] = await Promise.all(
-    [work.q, work.k, work.v, work.dy].map((t) => wide(t.slice([batch - 1, {}, 1]))),
+    [work.q, work.k, work.v, work.dy].map((t) =>
+      wide(t.slice([batch - 1, {}, Math.floor(t.shape[2]! / heads)])),
+    ),
   );
   const at = (row: number): number => row * size;
   const rows = Array.from({ length: SAMPLES }, (_, i) => Math.floor((i * (length - 1)) / (SAMPLES - 1)));
@@ -114,14 +119,14 @@ const drop = (outputs: readonly Tensor[]): void => {
 };
 
 function attentionCase(shape: Shape, pass: "forward" | "backward", deterministic: boolean): BenchCase {
-  const { batch, heads, length, size } = shape;
+  const { batch, heads, keyHeads = heads, length, size } = shape;
   const flops = 2 * batch * heads * length ** 2 * size * (pass === "backward" ? 2.5 : 1);
   const params = { left: -1, right: 0, scale: size ** -0.5, softCap: 0, deterministic };
-  const name = `attention ${pass}${deterministic ? ", deterministic" : ""}, ${batch} x ${heads} x ${length} x ${size}`;
+  const name = `attention ${pass}${deterministic ? ", deterministic" : ""}, ${batch} x ${heads}${keyHeads < heads ? ` (${keyHeads})` : ""} x ${length} x ${size}`;
   const peer = (label: string, backend: string): Peer =>
     cudaTorchPeer(
       label,
-      `attention ${backend} ${pass} heads ${batch} ${heads} ${heads} ${length} ${length} ${size}`,
+      `attention ${backend} ${pass} heads ${batch} ${heads} ${keyHeads} ${length} ${length} ${size}`,
       LAUNCHES,
     );
   return {
