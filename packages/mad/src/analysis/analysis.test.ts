@@ -174,6 +174,10 @@ test("tables of either kind, columns by their usual names", () => {
   expect(numbersOf(csv, "tokens")).toEqual([2e9, 4e9]);
   expect(numbersOf(csv, "loss")).toEqual([3.5, 3.1]);
   expect(() => numbersOf(csv, "flops")).toThrow(/no column "flops".*Model, N/);
+  const large = readTable(path("c.csv", 'flops\n1e19\n3072e17\n9007199254740993\n" 2.5e22"\n'));
+  expect(numbersOf(large, "flops")).toEqual([1e19, 3.072e20, 9007199254740992, 2.5e22]);
+  const gaps = readTable(path("d.csv", "flops,loss\n1e19,\n1e20,3\n"));
+  expect(() => numbersOf(gaps, "loss")).toThrow(/row 1 has no number under "loss"/);
   const json = readTable(path("a.json", '[{"loss": 1, "n": 5}, {"loss": null, "n": 6}]'));
   expect(() => numbersOf(json, "loss")).toThrow(/row 2/);
   expect(() => readTable(path("b.json", "{}"))).toThrow(/holds no rows/);

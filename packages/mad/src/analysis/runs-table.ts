@@ -39,16 +39,23 @@ export function readTable(path: string): readonly Row[] {
       return rows as Row[];
     throw new DataError("table", `${path} holds no rows`, { expected: "a JSON list of objects" });
   }
-  const { data, errors } = Papa.parse<Row>(text, {
+  const { data, errors } = Papa.parse<Record<string, string>>(text, {
     header: true,
-    dynamicTyping: true,
     skipEmptyLines: true,
   });
   const [first] = errors.filter((e) => e.type !== "Delimiter");
   if (first) throw new DataError("table", `${path} row ${(first.row ?? 0) + 1}: ${first.message}`);
   if (data.length === 0)
     throw new DataError("table", `${path} holds no rows`, { expected: "CSV with a header" });
-  return data;
+  return data.map((row) =>
+    Object.fromEntries(Object.entries(row).map(([name, cell]) => [name, typed(cell)])),
+  );
+}
+
+/** A cell of a CSV table. The reader's own typing keeps numbers from 2^53 on as texts: compute is counted there. */
+function typed(cell: string): string | number {
+  const n = cell.trim() === "" ? Number.NaN : Number(cell);
+  return Number.isFinite(n) ? n : cell;
 }
 
 /** The name of the column that holds `what`; undefined when there is none. */

@@ -61,6 +61,7 @@ export function makeCell(
       got: `${setting.trainCount}`,
     });
   }
+  if (setting.testCount < 1) throw new ConfigError("mad cell", `"${setting.id}" has no test rows`);
   const origin = (entry: LayerEntry): string | undefined =>
     plugins.find((p) => p.entries.includes(entry))?.hash;
   const { task, options, trainCount, testCount } = setting;

@@ -144,3 +144,15 @@ test("what others are at is left to them on request, and an aborted run leaves i
   expect([stopped.trained, stopped.missing.length, stopped.failures.length]).toEqual([0, 2, 0]);
   expect(readdirSync(join(folder, "claims"))).toEqual([]);
 });
+
+test("a cell that cannot be made fails with the layer's own sentence", async () => {
+  const report = await runCells([cell("mA(heads=3)", 1)], options());
+  expect(report.failures.map((f) => f.message)).toEqual([
+    expect.stringMatching(/^\[MultiHeadAttention\] heads do not divide dim: got dim 8, heads 3\.$/),
+  ]);
+});
+
+test("settings without rows are refused before anything is trained", () => {
+  const empty = makeSetting("memorization", {}, { trainCount: 16, testCount: 0 });
+  expect(() => makeCell(parseArchitecture("M"), empty, { batch: 8 })).toThrow(/has no test rows/);
+});

@@ -93,7 +93,7 @@ function fitFamily(group: string, rows: readonly Row[], o: FitOptions): FamilyFi
 }
 
 function familyText(f: FamilyFit, size: string): string {
-  const parts = [f.group === "" ? "" : `${f.group}\n`];
+  const parts = f.group === "" ? [] : [`${f.group}\n`];
   if (f.parametric) {
     const { law, sizeExponent, dataExponent, rms, runs } = f.parametric;
     const rows = Object.entries(law).map(([name, e]) => estimate(name, e));

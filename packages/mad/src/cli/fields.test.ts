@@ -8,8 +8,8 @@ import { registerMad } from "./mad-command.ts";
 import { compatRecipes, RECIPE_FIELDS, recipeOf } from "./recipe-fields.ts";
 
 const FIELDS: readonly Field[] = [
-  { name: "batch", kind: "count", default: 8, describe: "b", original: ["batch-size"] },
-  { name: "learningRates", kind: "numbers", describe: "r" },
+  { name: "batch", kind: "count", positive: true, default: 8, describe: "b", original: ["batch-size"] },
+  { name: "learningRates", kind: "numbers", positive: true, describe: "r" },
   { name: "norm", kind: "text", choices: ["layer", "rms"], describe: "n" },
   { name: "wait", kind: "flag", default: true, describe: "w" },
 ];
@@ -53,7 +53,7 @@ describe("options", () => {
 
   test.each([
     ["x.yaml", "bach: 3", /unknown option "bach".*Did you mean "batch"/],
-    ["x.yaml", "batch: 1.5", /"batch".*whole number.*1\.5/],
+    ["x.yaml", "batch: 1.5", /--batch .*whole number of at least 1, got 1\.5/],
     ["x.yaml", "norm: group", /layer, rms/],
     ["x.yaml", "wait: 1", /true or false/],
     ["x.yaml", "a: [1", /cannot read/],
@@ -65,7 +65,9 @@ describe("options", () => {
   });
 
   test("wrong flags are refused", () => {
-    expect(() => read("--batch four")).toThrow(/a number/);
+    expect(() => read("--batch four")).toThrow(/--batch .*whole number of at least 1, got "four"/);
+    expect(() => read("--batch 0")).toThrow(/at least 1, got "0"/);
+    expect(() => read("--learning-rates 1e-3 -1")).toThrow(/--learning-rates .*a number above 0/);
     expect(() => read("--wandb-project x")).toThrow(/no counterpart/);
     expect(() => read("--config nowhere.yaml")).toThrow(/cannot read/);
   });

@@ -17,6 +17,8 @@ export interface Field {
   readonly describe: string;
   readonly default?: string | number | boolean | readonly (string | number)[];
   readonly choices?: readonly string[];
+  /** Numbers must be above 0; others may be 0 (counts), or anything. */
+  readonly positive?: boolean;
   /** mad-lab's flags for it, without the leading hyphens; its configuration key has underscores. */
   readonly original?: readonly string[];
 }
@@ -38,7 +40,8 @@ export const ABSENT: Readonly<Record<string, string>> = {
   "target-ignore-index": "It is -100, as in the published data.",
 };
 
-const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
+/** `trainRows` -> `train-rows`. */
+export const kebab = (name: string): string => name.replaceAll(/[A-Z]/g, (c) => `-${c.toLowerCase()}`);
 const camel = (flag: string): string => flag.replaceAll(/-([a-z])/g, (_, c: string) => c.toUpperCase());
 
 const placeholder: Readonly<Record<Kind, string>> = {
@@ -90,12 +93,16 @@ function readConfig(op: string, file: string): Record<string, unknown> {
 
 function checked(op: string, f: Field, value: unknown): unknown {
   const wrong = (expected: string): ConfigError =>
-    new ConfigError(op, `"${f.name}" has a wrong value`, { expected, got: JSON.stringify(value) });
+    new ConfigError(op, `--${kebab(f.name)} has a wrong value`, { expected, got: JSON.stringify(value) });
   const number = (x: unknown): number => {
     const n = typeof x === "string" && x.trim() !== "" ? Number(x) : x;
+    const least = f.positive ? 1 : 0;
+    if (f.kind === "count") {
+      if (typeof n === "number" && Number.isSafeInteger(n) && n >= least) return n;
+      throw wrong(`a whole number of at least ${least}`);
+    }
     if (typeof n !== "number" || !Number.isFinite(n)) throw wrong("a number");
-    if (f.kind === "count" && (!Number.isSafeInteger(n) || n < 0))
-      throw wrong("a whole number of at least 0");
+    if (f.positive && n <= 0) throw wrong("a number above 0");
     return n;
   };
   switch (f.kind) {

@@ -5,11 +5,21 @@ import type { Field, FieldValues } from "./fields.ts";
 
 /** Fields that `sweep`, `run` and `search` share; each names a key of a recipe, or says in `recipeOf` which it means. */
 export const RECIPE_FIELDS: readonly Field[] = [
-  { name: "dim", kind: "count", describe: "width of the model" },
+  { name: "dim", kind: "count", positive: true, describe: "width of the model" },
   { name: "norm", kind: "text", choices: ["layer", "rms"], describe: "norm before every layer" },
-  { name: "maxLength", kind: "count", describe: "length that layers are made for (default: the setting's)" },
-  { name: "batch", kind: "count", describe: "batch size", original: ["batch-size"] },
-  { name: "epochs", kind: "number", describe: "passes over the training rows; fractions count" },
+  {
+    name: "maxLength",
+    kind: "count",
+    positive: true,
+    describe: "length that layers are made for (default: the setting's)",
+  },
+  { name: "batch", kind: "count", positive: true, describe: "batch size", original: ["batch-size"] },
+  {
+    name: "epochs",
+    kind: "number",
+    positive: true,
+    describe: "passes over the training rows; fractions count",
+  },
   { name: "optimizer", kind: "text", choices: ["adamw", "sgd"], describe: "optimiser" },
   {
     name: "schedule",
@@ -25,13 +35,19 @@ export const RECIPE_FIELDS: readonly Field[] = [
     original: ["min-lr"],
   },
   { name: "plateauPatience", kind: "count", describe: "poor epochs before plateau lowers the rate" },
-  { name: "plateauFactor", kind: "number", describe: "by what plateau multiplies the rate" },
+  { name: "plateauFactor", kind: "number", positive: true, describe: "by what plateau multiplies the rate" },
   { name: "warmup", kind: "count", describe: "steps of linear warm-up" },
   { name: "clip", kind: "number", describe: "limit of the gradient norm; 0: none" },
   { name: "stopAt", kind: "number", describe: "accuracy that ends a run; above 1: never" },
   { name: "earlyStop", kind: "flag", describe: "end runs whose accuracy no longer rises" },
-  { name: "stopPatience", kind: "count", default: 20, describe: "epochs that --early-stop waits" },
-  { name: "evaluateEvery", kind: "count", describe: "epochs between measurements" },
+  {
+    name: "stopPatience",
+    kind: "count",
+    positive: true,
+    default: 20,
+    describe: "epochs that --early-stop waits",
+  },
+  { name: "evaluateEvery", kind: "count", positive: true, describe: "epochs between measurements" },
   { name: "publishedData", kind: "flag", describe: "data with the published benchmark's faults" },
   {
     name: "precision",

@@ -43,7 +43,7 @@ export const CHOICE_FIELDS: readonly Field[] = [
     default: "off",
     describe: "train as mad-lab does where it differs from its description (constant rate)",
   },
-  { name: "learningRates", kind: "numbers", describe: "learning rates of the sweep" },
+  { name: "learningRates", kind: "numbers", positive: true, describe: "learning rates of the sweep" },
   { name: "weightDecays", kind: "numbers", describe: "weight decays of the sweep" },
   ...RECIPE_FIELDS,
 ];
@@ -60,6 +60,7 @@ export const WORK_FIELDS: readonly Field[] = [
   {
     name: "workers",
     kind: "count",
+    positive: true,
     describe: "settings, or runs of one, trained side by side (default: one per core; on a GPU 1)",
     original: ["cpus", "num-trials-gpu"],
   },
@@ -169,6 +170,12 @@ async function chosenCells(values: FieldValues): Promise<Cell[]> {
 function slice(cells: readonly Cell[], text: unknown): readonly Cell[] {
   if (text === undefined) return cells;
   const [, part, of] = /^(\d+)\/(\d+)$/.exec(text as string) ?? [];
+  if (part === undefined) {
+    throw new ConfigError("mad sweep", "--slice has a wrong value", {
+      expected: "P/N, such as 3/10",
+      got: JSON.stringify(text),
+    });
+  }
   return sliceOf(cells, Number(part), Number(of));
 }
 
@@ -276,7 +283,8 @@ export function registerSweep(mad: Command, host: MadHost): void {
       console.log(JSON.stringify({ scores: short, failures: failed, trained, missing: missing.length }));
     } else {
       const rest2 = missing.length > 0 ? `, ${missing.length} left` : "";
-      console.log(`\n${scoreTable(scores)}\n\n${trained} trained, ${failures.length} failed${rest2}`);
+      const table = scores.length > 0 ? `\n${scoreTable(scores)}\n` : "";
+      console.log(`${table}\n${trained} trained, ${failures.length} failed${rest2}`);
     }
     if (failures.length > 0 || missing.length > 0) process.exitCode = 1;
   });

@@ -29,7 +29,7 @@ interface Job<K extends Kind = Kind> {
 type Message =
   | { readonly kind: "point"; readonly id: number; readonly point: unknown; readonly done: number }
   | { readonly kind: "answer"; readonly id: number; readonly answer: unknown }
-  | { readonly kind: "error"; readonly id: number; readonly message: string };
+  | { readonly kind: "error"; readonly id: number; readonly op: string; readonly what: string };
 
 type Post = (point: unknown, done: number) => void;
 
@@ -62,10 +62,16 @@ export function serveRuns(port: Channel): void {
     );
     doing.then(
       (answer) => post({ kind: "answer", id, answer }),
-      (error: unknown) =>
-        post({ kind: "error", id, message: error instanceof Error ? error.message : String(error) }),
+      (error: unknown) => post({ kind: "error", id, ...described(error) }),
     );
   });
+}
+
+/** What of an error reaches the other thread: its operation and the rest of its sentence. */
+function described(error: unknown): { readonly op: string; readonly what: string } {
+  if (!(error instanceof EverlongError))
+    return { op: "mad worker", what: error instanceof Error ? error.message : String(error) };
+  return { op: error.op, what: error.message.slice(`[${error.op}] `.length).replace(/\.$/, "") };
 }
 
 let jobs = 0;
@@ -95,7 +101,7 @@ export function askWorker<K extends Kind>(
       if (m.id !== id) return;
       if (m.kind === "point") onPoint(m.point as Work[K]["point"], m.done);
       else if (m.kind === "answer") finish(() => resolve(m.answer as Work[K]["answer"]));
-      else fail(m.message);
+      else finish(() => reject(new EverlongError(m.op, m.what)));
     };
     worker.on("message", hear);
     worker.on("error", broken);
