@@ -21,6 +21,13 @@ test("a terminal line is redrawn, a file gets few lines", () => {
   expect(written.at(-1)).toMatch(/100 %.*\n$/);
 });
 
+test("a terminal line is cut where it would wrap", () => {
+  const written: string[] = [];
+  const stream = { isTTY: true, columns: 60, write: (text: string) => written.push(text) };
+  new Progress(10, stream).update(1, "x".repeat(100));
+  expect(written).toEqual([`\r\u001B[K${progressLine(1, 10, 0, "x".repeat(100)).slice(0, 59)}`]);
+});
+
 test("a run log survives a half-written last line and names a broken one", () => {
   const folder = mkdtempSync(join(tmpdir(), "run-log-"));
   try {

@@ -22,6 +22,8 @@ export function progressLine(done: number, total: number, seconds: number, text:
 
 export interface ProgressStream {
   readonly isTTY?: boolean;
+  /** Width of a terminal: a longer line would wrap and not be redrawn in place. */
+  readonly columns?: number;
   write(text: string): unknown;
 }
 
@@ -45,7 +47,8 @@ export class Progress {
     if (now - this.#last < this.#every && done < this.#total) return;
     this.#last = now;
     const line = progressLine(done, this.#total, (now - this.#began) / 1000, text);
-    this.#stream.write(this.#stream.isTTY ? `\r\u001B[K${line}` : `${line}\n`);
+    const { isTTY, columns = 80 } = this.#stream;
+    this.#stream.write(isTTY ? `\r\u001B[K${line.slice(0, columns - 1)}` : `${line}\n`);
   }
 
   /** Ends the line. */

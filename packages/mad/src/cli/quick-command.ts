@@ -21,6 +21,10 @@ interface QuickOptions {
   readonly workers?: string;
 }
 
+/** Task, architecture, curve and figures, at most 80 columns wide. */
+const liveLine = (task: string, name: string, curve: string, [accuracy, step]: readonly string[]): string =>
+  `${task.padEnd(17)} ${name.padEnd(18)} ${curve.padEnd(21)} ${accuracy!.padStart(5)} ${step!.padStart(7)}`;
+
 /** A live line per run that is under way, finished runs above. */
 class LiveCurves {
   readonly #configs: readonly RunConfig[];
@@ -40,7 +44,7 @@ class LiveCurves {
     this.#points[index]!.push(p);
     if (this.#quiet) return;
     if (process.stderr.isTTY) this.#redraw();
-    else if (p.step === 0 || this.#points[index]!.length % 5 === 1)
+    else if (p.step < this.#configs[index]!.steps && this.#points[index]!.length % 5 === 1)
       process.stderr.write(`${this.#line(index)}\n`);
   }
 
@@ -48,7 +52,7 @@ class LiveCurves {
     this.#finished++;
     if (this.#quiet) return;
     this.#clear();
-    process.stderr.write(`${this.#line(index)}  done in ${r.seconds.toFixed(0)} s\n`);
+    process.stderr.write(`${this.#line(index)} ${r.seconds.toFixed(0).padStart(3)} s\n`);
     this.#points[index] = [];
     if (process.stderr.isTTY) this.#redraw();
   }
@@ -57,9 +61,10 @@ class LiveCurves {
     const { task, architecture, steps } = this.#configs[index]!;
     const points = this.#points[index]!;
     const last = points.at(-1)!;
-    const name = `${task.padEnd(18)} ${architecture.name.padEnd(19)}`;
-    const numbers = `accuracy ${shareText(last.accuracy)}  loss ${last.testLoss.toFixed(3)}  step ${last.step}/${steps}`;
-    return `${name} ${sparkline(points.map((p) => p.accuracy)).padEnd(22)} ${numbers}`;
+    return liveLine(task, architecture.name, sparkline(points.map((p) => p.accuracy)), [
+      shareText(last.accuracy),
+      `${last.step}/${steps}`,
+    ]);
   }
 
   #clear(): void {
@@ -98,6 +103,7 @@ export function registerQuick(mad: Command, host: MadHost): void {
       const workers = options.workers ? wholeNumber("workers", options.workers, 1) : availableParallelism();
       makeFolder(options.out);
       const live = new LiveCurves(configs, options.json ?? false);
+      if (!options.json) process.stderr.write(`${liveLine("", "", "test accuracy", ["", "step"])}\n`);
       const began = performance.now();
       const records = await runAll(configs, {
         start: () => host.startWorker(),

@@ -8,6 +8,7 @@ import { findFigure, SCORE_FIGURES } from "../benchmark/scores.ts";
 import { ResultStore } from "../benchmark/store.ts";
 import { findSuite, selectSettings } from "../benchmark/suites.ts";
 import { benchmarkPage } from "../report/benchmark-page.ts";
+import { commandLine, optionWords } from "./command-line.ts";
 import type { MadHost } from "./host.ts";
 
 interface ReportOptions {
@@ -58,9 +59,10 @@ export function registerReport(mad: Command, host: MadHost): void {
           hint: "Run `mad sweep` first, or choose others.",
         });
       }
+      const words = ["store", "compare", "suite", "settings", "architectures", "figure"] as const;
       const page = benchmarkPage(results, {
         title: o.title,
-        command: `everlong mad report --store ${o.store}`,
+        command: commandLine(["report", ...words.flatMap((name) => optionWords(name, o[name]))], {}),
         environment: {
           ...host.environment(),
           settings: `${results.length}`,

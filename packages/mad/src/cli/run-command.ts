@@ -17,6 +17,7 @@ import { benchmarkPage } from "../report/benchmark-page.ts";
 import { bytesText, countText, shareText } from "../report/table.ts";
 import { TASK_OPTIONS, type TaskOptions } from "../tasks/options.ts";
 import { findTask, TASKS } from "../tasks/registry.ts";
+import { commandLine, fieldWords } from "./command-line.ts";
 import { addFields, readFields, type Field, type FieldValues } from "./fields.ts";
 import type { MadHost } from "./host.ts";
 import { RECIPE_FIELDS, recipeOf } from "./recipe-fields.ts";
@@ -44,9 +45,28 @@ const RUN_FIELDS: readonly Field[] = [
   { name: "plugin", kind: "texts", describe: "files that export layers of your own" },
   { name: "backbone", kind: "text", describe: "the task decides; anything else is refused" },
   ...TASK_FIELDS,
-  { name: "trainRows", kind: "count", describe: "training examples", original: ["num-train-examples"] },
-  { name: "testRows", kind: "count", describe: "test examples", original: ["num-test-examples"] },
-  { name: "learningRate", kind: "number", default: 5e-4, describe: "learning rate", original: ["lr"] },
+  {
+    name: "trainRows",
+    kind: "count",
+    positive: true,
+    describe: "training examples",
+    original: ["num-train-examples"],
+  },
+  {
+    name: "testRows",
+    kind: "count",
+    positive: true,
+    describe: "test examples",
+    original: ["num-test-examples"],
+  },
+  {
+    name: "learningRate",
+    kind: "number",
+    positive: true,
+    default: 5e-4,
+    describe: "learning rate",
+    original: ["lr"],
+  },
   { name: "weightDecay", kind: "number", default: 0, describe: "weight decay" },
   {
     name: "compat",
@@ -182,10 +202,15 @@ export function registerRun(mad: Command, host: MadHost): void {
       rmSync(join(out, "partial"), { recursive: true, force: true });
       writeWhole(join(out, "result.json"), `${JSON.stringify(result)}\n`);
       if (values["logToCsv"] === true) writeWhole(join(out, "curve.csv"), curveCsv(result));
+      const environment = host.environment();
+      const words = fieldWords(RUN_FIELDS, values, {
+        always: ["task", "layers"],
+        never: ["out", "checkpointEvery", "tensorboard", "logToCsv", "saveCheckpoints"],
+      });
       const page = benchmarkPage([result], {
         title: `${cell.architecture} on ${cell.setting.id}`,
-        command: `everlong mad run --task ${cell.setting.task} --layers ${(values["layers"] as string[]).join(" ")}`,
-        environment: host.environment(),
+        command: commandLine(["run", ...words], environment),
+        environment,
       });
       writeWhole(join(out, "report.html"), page);
     }

@@ -136,6 +136,8 @@ function costSection({ scores, labels, figure }: Scored): string {
     ];
     const svg = chart({
       label: `score against ${name}`,
+      // three beside each other
+      width: 365,
       x: {
         name,
         kind: "log",

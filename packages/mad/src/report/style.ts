@@ -21,7 +21,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; } table.w
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; } th { color: var(--soft); font-weight: 600; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; } td.best { font-weight: 700; } .good { color: var(--good); } .bad { color: var(--bad); }
 td.heat { background: color-mix(in srgb, var(--heat) calc(var(--v) * 62%), transparent); }
-.charts { display: flex; flex-wrap: wrap; gap: 1rem 1.4rem; } figure { margin: 0; width: fit-content; max-width: min(100%, 440px); } figure svg { max-width: 100%; height: auto; display: block; } figcaption { font-size: .87rem; margin: 0 0 .1rem; }
+.charts { display: flex; flex-wrap: wrap; align-items: end; gap: 1rem 1.4rem; } figure { margin: 0; width: fit-content; max-width: min(100%, 440px); } figure svg { max-width: 100%; height: auto; display: block; } figcaption { font-size: .87rem; margin: 0 0 .1rem; contain: inline-size; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; list-style: none; padding: 0; margin: .3rem 0 .7rem; } .legend li { overflow-wrap: anywhere; }
 .legend i { display: inline-block; width: 1.5rem; border-top: 3px solid; vertical-align: middle; margin-right: .4rem; }
 details { border-bottom: 1px solid var(--line); padding: .25rem 0; } summary { cursor: pointer; overflow-wrap: anywhere; }

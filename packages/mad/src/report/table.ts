@@ -2,16 +2,7 @@
 
 import type { RunRecord } from "../run-record.ts";
 
-const COLUMNS = [
-  "task",
-  "architecture",
-  "accuracy",
-  "macro",
-  "loss",
-  "parameters",
-  "state",
-  "tokens/s",
-] as const;
+const COLUMNS = ["accuracy", "macro", "loss", "parameters", "state", "tokens/s"] as const;
 
 /** `12.3 KiB`. */
 export function bytesText(bytes: number): string {
@@ -34,8 +25,6 @@ export const shareText = (x: number): string => (Number.isFinite(x) ? x.toFixed(
 
 function cells(r: RunRecord): string[] {
   return [
-    r.task,
-    r.architecture,
     shareText(r.tokenAccuracy),
     shareText(r.macroAccuracy),
     r.testLoss.toFixed(3),
@@ -45,14 +34,19 @@ function cells(r: RunRecord): string[] {
   ];
 }
 
-/** Rows in the given order; text columns left, numbers right. */
+/** Rows in the given order under the names of their tasks: narrow enough for 80 columns. */
 export function resultTable(records: readonly RunRecord[]): string {
-  const rows = [[...COLUMNS], ...records.map(cells)];
-  const widths = COLUMNS.map((_, i) => Math.max(...rows.map((r) => r[i]!.length)));
-  const line = (r: readonly string[]): string =>
-    r.map((c, i) => (i < 2 ? c.padEnd(widths[i]!) : c.padStart(widths[i]!))).join("  ");
-  const [head, ...body] = rows;
-  return [line(head!), widths.map((w) => "-".repeat(w)).join("  "), ...body.map(line)].join("\n");
+  const names = records.map((r) => `  ${r.architecture}`);
+  const rows = records.map(cells);
+  const first = Math.max(...names.map((n) => n.length));
+  const widths = COLUMNS.map((c, i) => Math.max(c.length, ...rows.map((r) => r[i]!.length)));
+  const line = (name: string, r: readonly string[]): string =>
+    [name.padEnd(first), ...r.map((c, i) => c.padStart(widths[i]!))].join("  ");
+  const tasks = [...new Set(records.map((r) => r.task))];
+  const blocks = tasks.map((task) =>
+    [task, ...rows.flatMap((row, i) => (records[i]!.task === task ? [line(names[i]!, row)] : []))].join("\n"),
+  );
+  return [line("", COLUMNS), ...blocks].join("\n");
 }
 
 const BARS = "▁▂▃▄▅▆▇█";
