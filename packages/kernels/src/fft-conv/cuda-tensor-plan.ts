@@ -61,8 +61,8 @@ export function planTensor(length: number, circular: boolean, target: CudaTarget
   const paired = circular && length === points;
   const whole = points / 256;
   const clusters = CLUSTERS[points];
-  // Up to 32,768 points one block is as fast, with gates or twisted faster.
-  if (clusters && points > 32_768 && target.arch === CLUSTERED)
+  // A real sequence of 32,768 points is faster in one block.
+  if (clusters && (paired || points > 32_768) && target.arch === CLUSTERED)
     return { ...clusters, cluster: true, paired, points };
   if (whole <= 128 && planeBytes(whole) + 1024 <= target.sharedLimit)
     return { factor: whole, split: 1, cluster: false, paired, points };

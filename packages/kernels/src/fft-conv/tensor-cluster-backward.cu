@@ -78,9 +78,9 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
 
   auto row_of = [&](const Rows& r, int b) { return r.at + (b < batch ? b : 0) * r.batch + channel * r.channel; };
   // Of a row that is not there nothing is read.
-  auto load = [&](uint2 (&to)[S], const Rows& r, bool whole, int item, int row, int q) {
+  auto load = [&](uint2 (&to)[S], const Rows& r, bool whole, int item, int row, int q, bool again) {
     const int b = item * SEQUENCES + row;
-    load_quad(to, row_of(r, b), at, q, b < batch ? length : 0, whole);
+    load_quad(to, row_of(r, b), at, q, b < batch ? length : 0, whole, again);
   };
   auto bring_item = [&](int item) {
     #pragma unroll
@@ -100,8 +100,8 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
       #pragma unroll
       for (int row = 0; row < SEQUENCES; row++) {
         uint2 v[S], gate[S];
-        load(v, r, whole, item, row, q);
-        if (gated) load(gate, by, by_whole, item, row, q);
+        load(v, r, whole, item, row, q, true);
+        if (gated) load(gate, by, by_whole, item, row, q, true);
         #pragma unroll
         for (int p = 0; p < S; p++) { u32& peak = row ? two : one; peak = raise(peak, v[p], gated ? gate[p] : make_uint2(ONES, ONES)); }
       }
@@ -112,8 +112,8 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
       uint2 v[SEQUENCES][S], gate[SEQUENCES][S];
       #pragma unroll
       for (int row = 0; row < SEQUENCES; row++) {
-        load(v[row], r, whole, item, row, q);
-        if (gated) load(gate[row], by, by_whole, item, row, q);
+        load(v[row], r, whole, item, row, q, LATE);
+        if (gated) load(gate[row], by, by_whole, item, row, q, LATE);
       }
       if (gated) spread_quad<true>(v, gate, scale, to, at, q); else spread_quad<false>(v, gate, scale, to, at, q);
     }
@@ -173,7 +173,7 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
               const int b = item * SEQUENCES + row;
               if (b >= batch) break;
               uint2 g[S];
-              if (gated) load(g, gate, whole, item, row, q);
+              if (gated) load(g, gate, whole, item, row, q, false);
               u16* out = pointer<u16>(w, result) + b * du.batch + channel * du.channel;
               #pragma unroll
               for (int p = 0; p < S; p++) {

@@ -1,7 +1,7 @@
 // Convolution of f16 or bf16 sequences by transforms that a cluster of blocks holds in shared memory: one read and one write of device memory. In
 // front: what tensor-spread.cu needs and tensor-spread.cu.
 //
-// A cluster takes some rows of the batch (or pairs) one after the other; while one is worked on, the next is brought into the second-level cache.
+// A cluster takes some rows of the batch (or pairs) one after the other; while one goes back, the next is brought into the second-level cache.
 
 constexpr int WARPS = M / 8, THREADS = 4 * M, BLOCKS = 512 / THREADS;
 
@@ -25,9 +25,9 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
 
   auto row_of = [&](const Rows& r, int b) { return r.at + (b < batch ? b : 0) * r.batch + channel * r.channel; };
   // Of a row that is not there nothing is read.
-  auto load = [&](uint2 (&to)[S], const Rows& r, bool whole, int item, int row, int q) {
+  auto load = [&](uint2 (&to)[S], const Rows& r, bool whole, int item, int row, int q, bool again = false) {
     const int b = item * SEQUENCES + row;
-    load_quad(to, row_of(r, b), at, q, b < batch ? length : 0, whole);
+    load_quad(to, row_of(r, b), at, q, b < batch ? length : 0, whole, again);
   };
   auto bring_item = [&](int item) {
     #pragma unroll
@@ -35,7 +35,6 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
       const int b = item * SEQUENCES + row;
       if (b >= batch) break;
       bring_columns(row_of(u, b), at, length);
-      if constexpr (PRE) bring_columns(row_of(pre, b), at, length);
     }
   };
 
@@ -49,9 +48,9 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
       #pragma unroll
       for (int row = 0; row < SEQUENCES; row++) {
         uint2 gate[S] = {};
-        load(kept[PRE ? 0 : q][row], u, u_whole, item, row, q);
+        load(kept[PRE ? 0 : q][row], u, u_whole, item, row, q, PRE);
         if constexpr (PRE) {
-          load(gate, pre, pre_whole, item, row, q);
+          load(gate, pre, pre_whole, item, row, q, true);
           #pragma unroll
           for (int p = 0; p < S; p++) peak[row] = raise(peak[row], kept[0][row][p], gate[p]);
         }
@@ -77,13 +76,14 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
       spread_quad<PRE>(kept[PRE ? 0 : q], gate, scale, plane, at, q);
     }
     cluster_barrier();
-    if (item + 1 < end) bring_item(item + 1);
 
     Transform256<true> transform;
     transform.load(table, lane);
     #pragma unroll 1
     for (int part = 0; part < 2; part++) columns_forward<0>(transform, table, twiddles, plane, warp + WARPS * part, lane, Scales());
     __syncthreads();
+    // The next rows need the spectrum again.
+    const u64 policy = item + 1 < end ? leaving_last() : leaving_first();
     #pragma unroll 1
     for (int tile = 0; tile < 16 / WARPS; tile++) {
       const int k2 = warp * (16 / WARPS) + tile;
@@ -95,7 +95,7 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
       #pragma unroll
       for (int c = 0; c < C; c++) {
         const int s = place<C>(c);
-        const uint4 f = load_passing(k + c * 32);
+        const uint4 f = load_once(k + c * 32, policy);
         half2 a[2], b[2];
         apply(a, b, xr[s][0], xr[s][1], xi[s][0], xi[s][1], matrix(table + CLASSES + 32 * c + lane));
         times(a[0], b[0], f.x, f.y ^ adjoint);
@@ -106,6 +106,8 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
     }
     __syncthreads();
     transform.load(table, lane);
+    // Gated rows are read twice, and more of them do not fit into the second-level cache.
+    if (!PRE && item + 1 < end) bring_item(item + 1);
     #pragma unroll 1
     for (int part = 0; part < 2; part++) columns_inverse(transform, table, twiddles, plane, warp + WARPS * part, lane);
     cluster_barrier();

@@ -61,12 +61,14 @@ __device__ __forceinline__ void turn_first(float (&re)[2][16], float (&im)[2][16
 }
 // The factors W_N/16^(j2 n).
 __device__ __forceinline__ void turn_second(float (&re)[2][16], float (&im)[2][16], const Place& at, float sign) {
+  float c, s, by_c, by_s;
+  sincospif(-2.f * (float)at.n / ((float)PARTS * R), &by_s, &by_c);
+  c = by_c; s = by_s;
   #pragma unroll
   for (int k = 1; k < PARTS; k++) {
-    float c, s;
-    sincospif(-2.f * (float)(k * at.n) / ((float)PARTS * R), &s, &c);
     #pragma unroll
     for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); turn_columns(re[0][i], im[0][i], re[1][i], im[1][i], c, s, k, (float)PARTS * R, sign); }
+    times(c, s, by_c, by_s);
   }
 }
 

@@ -105,12 +105,13 @@ struct Share {
     return (16 * i + row) * 2 * M + slot(t % SLOTS, turned(row, i >> 1 & 1, i >> 2 & 1, i >> 3));
   }
 };
-// A quad of a sequence, from all parts; the first-level cache is left to the tables.
-__device__ __forceinline__ void load_quad(uint2 (&to)[S], const u16* from, const Share& at, int q, int length, bool whole) {
+// A quad of a sequence, from all parts; `again`: it will be read again soon.
+__device__ __forceinline__ void load_quad(uint2 (&to)[S], const u16* from, const Share& at, int q, int length, bool whole, bool again) {
   const int n = at.column(q);
+  const u64 policy = again ? leaving_last() : leaving_first();
   if (whole) {
     #pragma unroll
-    for (int p = 0; p < S; p++) { to[p] = make_uint2(0, 0); if (n + p * N < length) to[p] = load_once((const uint2*)(from + n + p * N)); }
+    for (int p = 0; p < S; p++) { to[p] = make_uint2(0, 0); if (n + p * N < length) to[p] = load_once((const uint2*)(from + n + p * N), policy); }
   } else {
     #pragma unroll
     for (int p = 0; p < S; p++) to[p] = four_elements(from, n + p * N, length, false);
