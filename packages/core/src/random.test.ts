@@ -148,3 +148,14 @@ test("what is not a key is refused", () => {
     /\[random\] not a key: expected i32\[2\].*got f64\[2\]/,
   );
 });
+
+test("a missing key, or a seed in its place, is said in a sentence", () => {
+  const seed = 3 as unknown as Tensor;
+  expect(() => random.normal(seed, [2])).toThrow(
+    /^\[random\.normal\] needs a key: expected random\.key\(seed\), got 3\.$/,
+  );
+  for (const draw of [random.uniform, random.bits])
+    expect(() => draw(undefined as unknown as Tensor, [2])).toThrow(/needs a key.*got undefined/);
+  expect(() => random.foldIn(seed, 1)).toThrow(/needs a key/);
+  expect(() => random.splitKey(seed)).toThrow(/needs a key/);
+});

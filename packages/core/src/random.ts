@@ -26,6 +26,13 @@ export function key(seed: number, on: Device = defaultDevice()): Tensor {
   return fromHost(Int32Array.of(Math.floor(seed / 2 ** 32) | 0, seed | 0), [2], "i32", on);
 }
 
+/** Plain JavaScript can leave a key out, or give the seed in its place: said here, before anything reads its device. */
+function checkKey(op: string, k: Tensor): void {
+  const given: unknown = k;
+  if (typeof given === "object" && given !== null && "device" in given) return;
+  throw new ConfigError(op, "needs a key", { expected: "random.key(seed)", got: String(given) });
+}
+
 /** `count` independent keys from one, as an array. Never use a key again after splitting it. */
 export function splitKey(k: Tensor, count = 2): Tensor[] {
   const words = reshape(bits(k, [count * 2]), [count, 2]);
@@ -34,6 +41,7 @@ export function splitKey(k: Tensor, count = 2): Tensor[] {
 
 /** A key for item `data` of a family (step number, layer number). `data` is a number or an i32 scalar tensor. */
 export function foldIn(k: Tensor, data: number | Tensor): Tensor {
+  checkKey("random.foldIn", k);
   const d =
     typeof data === "number" ? fromHost(Int32Array.of(data | 0), [1], "i32", k.device) : reshape(data, [1]);
   const words = (a: number, b: number): Tensor => fromHost(Int32Array.of(a | 0, b | 0), [2], "i32", k.device);
@@ -43,7 +51,10 @@ export function foldIn(k: Tensor, data: number | Tensor): Tensor {
 }
 
 /** 32 random bits each, as i32. */
-export const bits = (k: Tensor, shape: Shape): Tensor => record1("randomBits", { shape }, [k]);
+export function bits(k: Tensor, shape: Shape): Tensor {
+  checkKey("random", k);
+  return record1("randomBits", { shape }, [k]);
+}
 
 /** Uniform in [low, high): 24 random bits, so bit-identical everywhere. */
 export function uniform(
@@ -51,6 +62,7 @@ export function uniform(
   shape: Shape,
   options: RandomOptions & { readonly low?: number; readonly high?: number } = {},
 ): Tensor {
+  checkKey("random.uniform", k);
   const dtype = options.dtype ?? k.device.defaultFloat;
   const { low = 0, high = 1 } = options;
   const unit = mul(cast(shr(bits(k, shape), 8), dtype === "f64" ? "f64" : "f32"), 2 ** -24);
@@ -64,6 +76,7 @@ export function normal(
   shape: Shape,
   options: RandomOptions & { readonly mean?: number; readonly std?: number } = {},
 ): Tensor {
+  checkKey("random.normal", k);
   const dtype = options.dtype ?? k.device.defaultFloat;
   const work = dtype === "f64" ? "f64" : "f32";
   const n = sizeOf(shape);
