@@ -63,6 +63,21 @@ test("a run that goes on equals one that never stopped", async () => {
   expect(await bits(first)).not.toEqual(await bits(whole));
 });
 
+test("a model alone: written, and read from a run's checkpoint", async () => {
+  const run = make();
+  await go(run, 0, 3);
+  await saveCheckpoint(path, run);
+  const from = make();
+  await loadCheckpoint(path, { model: from.model });
+  expect(await bits(from)).toEqual(await bits(run));
+  expect(await from.optimizer.step.value.item()).toBe(0);
+  await saveCheckpoint(path, { model: run.model }, { step: 3 });
+  const again = make();
+  expect(await loadCheckpoint(path, { model: again.model })).toEqual({ step: 3 });
+  expect(await bits(again)).toEqual(await bits(run));
+  await expect(loadCheckpoint(path, again)).rejects.toThrow(/missing optimizer\./);
+});
+
 test("what does not fit is an error and changes nothing", async () => {
   await saveCheckpoint(path, make());
   const other = make(16);

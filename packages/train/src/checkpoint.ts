@@ -21,6 +21,7 @@ import { namedVariables, type Module } from "@everlong/nn";
 import type { Optimizer } from "./optimizer.ts";
 
 const FORMAT = "everlong-checkpoint-1";
+const OPTIMIZER = "optimizer.";
 
 const STORED: { readonly [D in DType]: SafetensorsDType } = {
   f32: "F32",
@@ -38,8 +39,11 @@ export interface CheckpointParts {
   readonly optimizer: Optimizer;
 }
 
-/** A model with its optimiser, or variables by name, such as those of a sweep. */
-export type Checkpointed<V = Variable> = CheckpointParts | ReadonlyMap<string, V>;
+/** A model with its optimiser or alone, or variables by name, such as those of a sweep. */
+export type Checkpointed<V = Variable> =
+  | CheckpointParts
+  | { readonly model: Module }
+  | ReadonlyMap<string, V>;
 
 /** What may be kept beside the tensors: plain JSON. */
 export type CheckpointInfo = Readonly<Record<string, unknown>>;
@@ -49,12 +53,14 @@ function variablesOf<V>(parts: Checkpointed<V>): ReadonlyMap<string, V | Variabl
   if (!("model" in parts)) return parts;
   return new Map([
     ...namedVariables(parts.model).map((v) => [`model.${v.name}`, v.variable] as const),
-    ...[...parts.optimizer.state].map(([name, v]) => [`optimizer.${name}`, v] as const),
+    ...("optimizer" in parts ? [...parts.optimizer.state] : []).map(
+      ([name, v]) => [`${OPTIMIZER}${name}`, v] as const,
+    ),
   ]);
 }
 
 /**
- * Writes model and optimiser (or the named variables) to `path`. The file appears only when it is complete, so a run killed
+ * Writes a model, with its optimiser if given (or the named variables) to `path`. The file appears only when it is complete, so a run killed
  * while writing keeps its last checkpoint. Tensors of a model and optimiser are named `model.<name>` and `optimizer.<name>`.
  * @param info returned by {@link loadCheckpoint}
  */
@@ -72,7 +78,7 @@ export async function saveCheckpoint(
 
 /**
  * Restores model and optimiser (or the named variables), made with the options of those saved. Nothing is set unless everything fits, dtypes
- * included: the run goes on with the same bits.
+ * included: the run goes on with the same bits. A model alone is read from a run's checkpoint too, without the optimiser.
  * @returns the info given when saving
  * @throws DataError for a file that is no checkpoint, ConfigError or ShapeError when names, dtypes or shapes differ
  */
@@ -82,7 +88,10 @@ export async function loadCheckpoint(path: string, parts: Checkpointed): Promise
   const variables = variablesOf(parts);
   const present = new Set(file.names);
   const missing = [...variables.keys()].filter((name) => !present.has(name));
-  const unexpected = file.names.filter((name) => !variables.has(name));
+  const isModelAlone = "model" in parts && !("optimizer" in parts);
+  const unexpected = file.names.filter(
+    (name) => !variables.has(name) && !(isModelAlone && name.startsWith(OPTIMIZER)),
+  );
   if (missing.length + unexpected.length > 0) {
     const list = (what: string, names: readonly string[]): string[] =>
       names.length > 0 ? [`${what} ${names.slice(0, 6).join(", ")}${names.length > 6 ? ", ..." : ""}`] : [];
