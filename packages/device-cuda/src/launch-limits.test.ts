@@ -68,6 +68,40 @@ test("a step with a launch beyond the limits is refused when it is lowered", () 
   expect(typeof lower(fourier(2 ** 30, 8192), H100)).toBe("object");
 });
 
+test.each([
+  [
+    [100_000, 4, 4],
+    [100_000, 4, 4],
+  ],
+  [
+    [5_000_000, 8],
+    [8, 8],
+  ],
+  [
+    [70_000, 1, 8],
+    [70_000, 8, 1],
+  ],
+])("a product of %j and %j has launches within the limits", (left, right) => {
+  const operand = (buffer: number, shape: readonly number[]): StepOperand => ({
+    buffer,
+    dtype: "f32",
+    view: contiguousView(shape),
+  });
+  const lowered = lower(
+    {
+      kind: "primitive",
+      primitive: { name: "matmul", params: {} },
+      inputs: [operand(0, left), operand(1, right)],
+      outputs: [operand(2, [...left.slice(0, -1), right.at(-1)!])],
+    },
+    H100,
+  );
+  if (typeof lowered === "string") throw new Error(lowered);
+  const own = lowered.steps.flatMap((s) => ("library" in s ? s.otherwise : [s]));
+  expect(own).toHaveLength(1);
+  expect(beyondLimits(own, H100)).toBeUndefined();
+});
+
 // What blocks have from sm_86 and sm_89 on is 99 KiB.
 test.each([101_376, 166_912, 232_448])(
   "Fourier transforms need no more than %i bytes of a block",

@@ -26,6 +26,8 @@ export interface ProductOperand {
 }
 
 const TILE = 64;
+/** Blocks of a grid's second and third axis. */
+const MOST_BLOCKS = 65_535;
 
 /** Strides of the batch axes as one, when they can be walked so. */
 function batchStride({ shape, strides }: CudaView): number | undefined {
@@ -70,8 +72,8 @@ const tiled = (a: ProductOperand, b: ProductOperand, c: ProductOperand): CudaSte
       entry: "matmul",
       source: () => `typedef ${cudaType[dtype]} T; typedef ${value} V;\n${cudaFile("matmul/kernel.cu")}`,
     },
-    args: [a.place, b.place, c.place, m, n, k, ...strides(a), ...strides(b), ...strides(c)],
-    grid: [blocksFor(n, TILE), blocksFor(m, TILE), batch],
+    args: [a.place, b.place, c.place, m, n, k, ...strides(a), ...strides(b), ...strides(c), batch],
+    grid: [blocksFor(n, TILE), Math.min(MOST_BLOCKS, blocksFor(m, TILE)), Math.min(MOST_BLOCKS, batch)],
     block: [256, 1, 1],
   };
 };
@@ -88,10 +90,7 @@ export function productSteps(
   const batch = shape.slice(0, -2).reduce((x, y) => x * y, 1);
   if (m * n * batch === 0) return [];
   const k = a.view.shape[rank - 1]!;
-  // Grid planes and rows are limited to 65,535; larger ones are cut.
-  const otherwise: CudaStep[] = [];
-  const own = tiled(a, b, c);
-  if (own.grid[1] <= 65535 && own.grid[2] <= 65535) otherwise.push(own);
+  const otherwise = [tiled(a, b, c)];
   const matrix = ({ place, view }: ProductOperand): CudaMatrix => {
     const [rows, columns] = [view.shape[rank - 2]!, view.shape[rank - 1]!];
     const [byRow, byColumn] = [view.strides[rank - 2]!, view.strides[rank - 1]!];
@@ -108,14 +107,6 @@ export function productSteps(
   }
   return otherwise;
 }
-
-const refuseLarge = (view: CudaView): string | undefined => {
-  const rank = view.shape.length;
-  const batch = view.shape.slice(0, -2).reduce((x, y) => x * y, 1);
-  return batch > 65535 || view.shape[rank - 2]! > 65535 * TILE
-    ? "the product has more than 65,535 batch entries"
-    : undefined;
-};
 
 const isMultiplied = (dtype: string): dtype is CudaProduct["dtype"] =>
   dtype === "f32" || dtype === "f16" || dtype === "bf16";
@@ -148,7 +139,7 @@ export const matmulCuda: CudaSource<Record<never, never>> = {
       { place: { input: 1 }, view: b },
       { place: { output: 0 }, view: c },
     ] as const;
-    return refuseLarge(c) ?? { steps: finishedProduct(places, c.aligned === true, { added }) };
+    return { steps: finishedProduct(places, c.aligned === true, { added }) };
   },
 };
 
@@ -252,8 +243,6 @@ export const linearCuda: CudaSource<LinearParams> = {
       shape: [weight.shape[1]!, weight.shape[0]!],
       strides: [weight.strides[1]!, weight.strides[0]!],
     };
-    const refused = refuseLarge(y);
-    if (refused) return refused;
     const bias = index.bias === undefined ? undefined : { input: index.bias };
     const { activation } = params;
     const aligned = [...outputs, ...(index.bias === undefined ? [] : [call.inputs[index.bias]!])].every(
