@@ -1,4 +1,4 @@
-import { Complex, abs, max, random, sub, zeros, type Tensor } from "@everlong/core";
+import { Complex, abs, max, random, sub, tensor, zeros, type Tensor } from "@everlong/core";
 import { expect, test } from "vitest";
 import { DiagonalSsm } from "./diagonal-ssm.ts";
 import type { SsmOptions } from "./settings.ts";
@@ -92,4 +92,27 @@ test("wrong options", () => {
   expect(() => make({ copies: 3 })).toThrow(/must divide/);
   expect(() => make({ stateSize: 5 })).toThrow(/must be even/);
   expect(() => make({ realTransform: "tanh" as "exp" })).toThrow(/unknown transform/);
+});
+
+test("a mode that hardly decays keeps all its digits, and loses the original's under compat", async () => {
+  const [rate, dt] = [1e-9, 0.01];
+  // k[0] = 2 Re(c b (exp(dt a) - 1) / a) with a = -rate, c b = 1; the series has two terms that count.
+  const expected = 2 * dt * (1 - (rate * dt) / 2);
+  const gain = async (compat: boolean): Promise<number> => {
+    const ssm = new DiagonalSsm({
+      key: random.key(1),
+      channels: 1,
+      stateSize: 2,
+      minStep: dt,
+      maxStep: dt,
+      deterministic: true,
+      compat,
+    });
+    ssm.aReal.value = tensor([[Math.log(rate)]]);
+    ssm.aImag!.value = tensor([[0]]);
+    ssm.b!.value = tensor([[[[1, 0]]]]);
+    return Math.abs(((await ssm.kernel(1).item()) as number) / expected - 1);
+  };
+  expect(await gain(false)).toBeLessThan(1e-14);
+  expect(await gain(true)).toBeGreaterThan(1e-9);
 });

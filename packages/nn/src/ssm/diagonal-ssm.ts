@@ -230,7 +230,7 @@ export class DiagonalSsm implements SsmKernel {
       });
     const { dt, a, b, c } = this.system(rate);
     const scaled = a.scale(dt);
-    if (this.discretization === "zoh") return { z: scaled, b: b.mul(expMinus1(scaled).div(a)), c };
+    if (this.discretization === "zoh") return { z: scaled, b: b.mul(this.#expMinus1(scaled).div(a)), c };
     const down = new Complex(add(mul(scaled.re, -0.5), 1), mul(scaled.im, -0.5));
     const up = new Complex(add(mul(scaled.re, 0.5), 1), mul(scaled.im, 0.5));
     const ratio = up.div(down);
@@ -284,14 +284,24 @@ export class DiagonalSsm implements SsmKernel {
     return 4 * this.outputs * this.channels * this.modes * length;
   }
 
+  /**
+   * The original's difference loses as many digits as a mode is slow. Its float64 numbers hold these errors, so that compat repeats
+   * them there.
+   */
+  #expMinus1(z: Complex): Complex {
+    if (!this.#compat || z.re.dtype !== "f64") return expMinus1(z);
+    const grown = z.exp();
+    return new Complex(sub(grown.re, 1), grown.im);
+  }
+
   /** DSS: powers are divided by their sum over the length, so that growing modes stay finite. */
   #softmaxKernel(length: number, rate: number): Tensor {
     const { dt, a, b, c } = this.system(rate);
     const z = a.scale(dt);
     const grows = greater(a.re, 0);
     const sign = where(grows, -1, 1);
-    const numerator = expMinus1(z.scale(sign));
-    const x = expMinus1(z.scale(mul(sign, length))).mul(a);
+    const numerator = this.#expMinus1(z.scale(sign));
+    const x = this.#expMinus1(z.scale(mul(sign, length))).mul(a);
     const inverse = x.conj().scale(div(1, add(x.squaredAbs(), 1e-7)));
     const last = z.scale(where(grows, 1 - length, 0)).exp();
     const w = c.mul(b).mul(numerator.mul(inverse)).mul(last);
