@@ -56,6 +56,10 @@ test("the original's sum over the rank gets lost in its second contraction", () 
   const x = ones([1, 3, 4, 2]);
   expect(make({ rank: 3 }).forward(x).shape).toEqual([1, 3, 4, 2]);
   expect(make({ rank: 3, compat: "unsummed-rank" }).forward(x).shape).toEqual([1, 3, 4, 6]);
+  // A layer of one channel stretches its one column of weights over them.
+  const layer = { dim: 1, rank: 3, form: "layer", outputActivation: "glu" } as const;
+  const one = ones([1, 3, 4, 1]);
+  expect(make({ ...layer, compat: "unsummed-rank" }).forward(one).shape).toEqual([1, 3, 4, 1]);
 });
 
 test("padding of any axis is not seen", async () => {

@@ -171,7 +171,9 @@ export class S4nd {
       y = add(y, mul(wide, reshape(skip, [kept * this.dim])));
     }
     if (!this.outputLinear) return y;
-    const z = this.#drop(activate(this.activation, y), options.key);
+    let z = this.#drop(activate(this.activation, y), options.key);
+    // The original's contraction of ranks that were not summed stretches a weight of one column over all of them.
+    if (!this.#sums && this.dim * this.channels === 1) z = sum(z, -1, { keepDims: true });
     return activate(this.outputActivation, this.outputLinear.forward(z));
   }
 
