@@ -14,6 +14,7 @@ import { SVGRenderer } from "echarts/renderers";
 import type { EChartsCoreOption } from "echarts/core";
 import { expertCurves, trainingCurve } from "../metrics/expert-relative.ts";
 import type { Interval } from "../metrics/bootstrap.ts";
+import { metricInfo } from "../metrics/registry.ts";
 import type { MetricsReport } from "../metrics/report.ts";
 import { mean } from "../metrics/statistics.ts";
 import type { GroupSummary } from "../metrics/summary.ts";
@@ -258,6 +259,8 @@ export function transferChart(reports: readonly MetricsReport[], key: string): s
   }
   if (cells.length === 0) return null;
   const spread = Math.max(...cells.map(([, , v]) => Math.abs(v - neutral)), 1e-9);
+  /** Pixels for the name of a task below its column. */
+  const room = (480 - 166) / tasks.length;
   const category = (name: string): object => ({
     type: "category",
     data: tasks,
@@ -269,12 +272,12 @@ export function transferChart(reports: readonly MetricsReport[], key: string): s
   });
   return draw(
     {
-      title: { text: key.replaceAll("_", " "), left: "center", textStyle: { fontSize: 13, color: INK } },
-      grid: { left: 150, right: 16, top: 32, bottom: 60 },
+      title: { text: metricInfo(key)?.title ?? key, left: "center", textStyle: { fontSize: 13, color: INK } },
+      grid: { left: 150, right: 16, top: 38, bottom: 60 },
       xAxis: {
         ...category("evaluated"),
         nameGap: 36,
-        axisLabel: { color: INK, interval: 0, rotate: tasks.length > 4 ? 25 : 0 },
+        axisLabel: { color: INK, interval: 0, rotate: tasks.some((t) => 7 * t.length > room) ? 25 : 0 },
       },
       yAxis: { ...category("trained"), nameGap: 128, inverse: true },
       visualMap: {
@@ -331,8 +334,12 @@ export function comparisonChart(
   };
   return draw(
     {
-      title: { text: key, left: "center", textStyle: { fontSize: 13, color: INK } },
-      grid: { left: 130, right: 20, top: 30, bottom: 28 },
+      title: {
+        text: metricInfo(key)?.title ?? key,
+        left: "center",
+        textStyle: { fontSize: 13, color: INK },
+      },
+      grid: { left: 130, right: 20, top: 36, bottom: 28 },
       xAxis: { ...axis(""), nameGap: 0 },
       yAxis: { type: "category", inverse: true, data: groups.map((g) => g.name), axisLabel: { color: INK } },
       series: [
@@ -355,6 +362,6 @@ export function comparisonChart(
         },
       ],
     },
-    { width: 480, height: 70 + 30 * groups.length },
+    { width: 480, height: 76 + 30 * groups.length },
   );
 }

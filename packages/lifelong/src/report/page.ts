@@ -57,9 +57,10 @@ const STYLE = `
 main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:0 0 12px}h3{font-size:15px;margin:18px 0 6px}
 header p,footer,.note{color:var(--soft);font-size:13px}section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:18px 20px;margin:18px 0;overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13.5px}th,td{padding:5px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.about{white-space:normal;color:var(--soft);min-width:220px}
-.yes{color:#047857;font-weight:600}.no{color:#b91c1c;font-weight:600}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:14px}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.about{white-space:normal;color:var(--soft);font-size:12.5px;line-height:1.35;min-width:190px;max-width:380px}
+.yes{color:#047857;font-weight:600}.no{color:#b91c1c;font-weight:600}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(400px,100%),1fr));gap:14px}
 .dot{display:inline-block;width:10px;height:10px;border-radius:50%;margin-right:6px}summary{cursor:pointer;color:var(--soft)}
+@media(max-width:600px){th,td{padding:5px 6px}.about{min-width:110px;max-width:130px}}
 `;
 
 function overview(groups: readonly ReportGroup[]): string {
@@ -75,11 +76,7 @@ function section(title: string, content: string): string {
 
 function metricsSection(summaries: readonly GroupSummary[]): string {
   const keys = [...new Set(summaries.flatMap((summary) => Object.keys(summary.values)))];
-  const head = [
-    "<th>Metric</th>",
-    ...summaries.map((s) => `<th class=n>${escape(s.name)}</th>`),
-    "<th>Meaning</th>",
-  ];
+  const head = ["<th>Metric</th>", ...summaries.map((s) => `<th class=n>${escape(s.name)}</th>`)];
   const rows = keys.map((key) => {
     const info: Partial<MetricInfo> = metricInfo(key) ?? {};
     const cells = summaries.map((s) => {
@@ -89,7 +86,8 @@ function metricsSection(summaries: readonly GroupSummary[]): string {
     });
     const threshold =
       info.success === null || info.success === undefined ? "" : ` Shown from ${info.success}.`;
-    return `<tr><td>${escape(info.title ?? key)}</td>${cells.join("")}<td class=about>${escape((info.about ?? "") + threshold)}</td></tr>`;
+    const about = `<div class=about>${escape((info.about ?? "") + threshold)}</div>`;
+    return `<tr><td>${escape(info.title ?? key)}${about}</td>${cells.join("")}</tr>`;
   });
   const note = summaries.some((s) => s.lifetimes > 1)
     ? "<p class=note>Mean over lifetimes with a 90 % bootstrap interval (4000 resamples).</p>"

@@ -25,10 +25,13 @@ export function shortNumber(value: number): string {
   return value.toFixed(digits);
 }
 
-/** `value [low, high]`; the value alone where there is no interval. */
+/** `value [low, high]`, in three digits of the interval's width; the value alone where there is no interval. */
 export function shortInterval({ value, low, high }: Interval): string {
   if (!Number.isFinite(low)) return shortNumber(value);
-  return `${shortNumber(value)} [${shortNumber(low)}, ${shortNumber(high)}]`;
+  if (!(high > low)) return `${shortNumber(value)} [${shortNumber(low)}, ${shortNumber(high)}]`;
+  // what lies below a hundredth of the interval says nothing
+  const digits = Math.max(0, Math.min(6, 2 - Math.floor(Math.log10(high - low))));
+  return `${value.toFixed(digits)} [${low.toFixed(digits)}, ${high.toFixed(digits)}]`;
 }
 
 /** Whether a value shows lifelong learning; empty where no threshold is defined. */
