@@ -110,7 +110,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
   const u32 at_k = base, at_v = at_k + KV_STAGES * KV_BYTES, at_q = at_v + KV_STAGES * KV_BYTES, at_dy = at_q + STAGES * Q_BYTES, at_ds = at_dy + STAGES * Q_BYTES;
   const u32 at_lse = at_ds + 2 * DS_BYTES, at_delta = at_lse + STAGES * QUERIES * 4, barriers = at_delta + STAGES * QUERIES * 4;
   const u32 kv_full = barriers, kv_free = kv_full + 8 * KV_STAGES, tile_full = kv_free + 8 * KV_STAGES, q_full = tile_full + 8 * KV_STAGES, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
-    dy_free = dy_full + 8 * STAGES, next_tile = dy_free + 8 * STAGES;
+    dy_free = dy_full + 8 * STAGES, next_tile = (dy_free + 8 * STAGES + 15) & ~15u;
   const int thread = threadIdx.x, side = maybe_uniform(thread >> 7);
   const int heads = integer(w, w_heads), blocks = (integer(w, w_queries) + QUERIES - 1) / QUERIES;
   if (thread == 0) {
