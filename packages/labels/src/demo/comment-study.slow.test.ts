@@ -13,7 +13,9 @@ describe("the study on YouTube comments", () => {
       expect(study.baseline.scores.f1.toFixed(4)).toBe("0.8161");
       expect(epoxy.gain.value).toBeGreaterThanOrEqual(0.05);
       expect(epoxy.gain.low).toBeGreaterThan(0);
-      expect(studyTable(study).split("\n")).toHaveLength(study.rows.length + 1);
+      const lines = studyTable(study).split("\n");
+      expect(lines).toHaveLength(1 + new Set(study.rows.map((r) => r.group)).size + study.rows.length);
+      for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
       expect(labelReportPage(studyReport(study))).toContain("Smoothness of the space");
     },
   );

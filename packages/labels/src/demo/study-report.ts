@@ -12,17 +12,22 @@ import type { CommentStudy, StudyRow } from "./comment-study.ts";
 
 const CLASSES = ["ham", "spam"];
 
-/** The study as a text table. */
+/** The study as a text table of at most 80 columns: systems under the names of their groups. */
 export function studyTable(study: CommentStudy): string {
-  const rows = study.rows.map(({ group, system, scores, gain }) => [
-    `${group}: ${system}`,
-    scores.accuracy.toFixed(4),
-    scores.precision.toFixed(4),
-    scores.recall.toFixed(4),
-    scores.f1.toFixed(4),
-    `${(gain.value * 100).toFixed(1)} [${(gain.low * 100).toFixed(1)}, ${(gain.high * 100).toFixed(1)}]`,
+  const share = (x: number): string => x.toFixed(3).replace(/^0/, "");
+  const points = (x: number): string => (x * 100).toFixed(1);
+  const groups = [...new Set(study.rows.map((r) => r.group))];
+  const rows = groups.flatMap((group) => [
+    [`${group}:`, "", "", "", "", ""],
+    ...study.rows
+      .filter((r) => r.group === group)
+      .map(({ system, scores, gain }) => [
+        system,
+        ...[scores.accuracy, scores.precision, scores.recall, scores.f1].map(share),
+        `${points(gain.value)} [${points(gain.low)}, ${points(gain.high)}]`,
+      ]),
   ]);
-  return formatTable([["system", "accuracy", "precision", "recall", "F1", "F1 gain [95 %]"], ...rows]);
+  return formatTable([["system", "acc", "prec", "recall", "F1", "F1 gain [95 %]"], ...rows]);
 }
 
 /** What the study found, in sentences. */

@@ -118,6 +118,11 @@ export function formatAnalysis(analysis: VoteAnalysis): string {
 export function formatTable(rows: readonly (readonly string[])[]): string {
   const width = rows[0]!.map((_, c) => Math.max(...rows.map((row) => row[c]!.length)));
   return rows
-    .map((row) => row.map((x, c) => (c === 0 ? x.padEnd(width[c]!) : x.padStart(width[c]!))).join("  "))
+    .map((row) =>
+      row
+        .map((x, c) => (c === 0 ? x.padEnd(width[c]!) : x.padStart(width[c]!)))
+        .join("  ")
+        .trimEnd(),
+    )
     .join("\n");
 }

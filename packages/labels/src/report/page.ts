@@ -77,7 +77,7 @@ const STYLE = `
 main{max-width:1080px;margin:0 auto;padding:28px 20px 60px}h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:0 0 12px}h3{font-size:15px;margin:18px 0 6px}
 header p,.note{color:var(--soft);font-size:13.5px;margin:4px 0}section{background:var(--paper);border:1px solid var(--line);border-radius:10px;padding:18px 20px;margin:18px 0;overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:13.5px;margin-bottom:12px}th,td{padding:5px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.text{white-space:normal;overflow-wrap:anywhere}tr.group td{font-weight:600;background:var(--ground)}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}td.text{white-space:normal;overflow-wrap:anywhere}section svg{min-width:min(560px,150vw)}tr.group td{font-weight:600;background:var(--ground)}
 .yes{color:#047857;font-weight:600}.no{color:#b91c1c;font-weight:600}
 `;
 
