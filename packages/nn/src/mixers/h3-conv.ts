@@ -8,7 +8,6 @@ import {
   narrow,
   permute,
   random,
-  reshape,
   squeeze,
   unsqueeze,
   type Tensor,
@@ -180,7 +179,8 @@ export class H3Conv implements Mixer, LongFilterLayer {
 
   /** Taps `[J, C]`. */
   #taps(kernel: LongKernel, key?: Tensor): Tensor {
-    return permute(reshape(kernel.forward(key), [kernel.channels, kernel.taps]), [1, 0]);
+    // The original's smoothing in frequency drops the last tap of an odd number.
+    return permute(squeeze(kernel.forward(key), 0), [1, 0]);
   }
 
   /** The output, and keys before and after their filter and values, zero where padded. */

@@ -189,7 +189,7 @@ class MisplacedMean {
   forward(x: Tensor, options: { readonly mask?: Tensor }): Tensor {
     const time = x.shape[1]!;
     const count = this.#positions === 0 ? time : this.#positions;
-    if (options.mask || x.shape[2] !== count)
+    if (options.mask || (count !== 1 && x.shape[2] !== count))
       throw new ConfigError("parity", 'unsupported: argument "mode" pool over several positions', {
         expected: `${count} features`,
         got: `${x.shape[2]}`,

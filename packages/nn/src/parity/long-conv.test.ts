@@ -79,3 +79,25 @@ test.each(["last", "first", "sum"])("a decoder reads at most the positions there
   await same(heads(4), heads(null));
   expect(heads(2).shape).toEqual([2, 2, 5]);
 });
+
+test("the mean of the one position of an input is the position", async () => {
+  const one = random.normal(random.key(5), [2, 1, 5]);
+  const decoder = parityModules["standalone_hyenadna.SequenceDecoder"]!({
+    args: { d_model: 5, d_output: null, l_output: null, mode: "pool" },
+    json: {},
+    shapes: new Map([["in.x", one.shape]]),
+    numbers: () => undefined,
+  });
+  expect(await valuesOf(decoder.call({ x: one })["0"]!)).toEqual(await valuesOf(one));
+});
+
+test("H3 with filters of an odd length, averaged over frequencies, loses their last taps", () => {
+  const u = random.normal(random.key(6), [2, 10, 3]);
+  const { call } = parityModules["src.models.sequence.h3_conv.H3Conv"]!({
+    args: { d_model: 3, l_max: 9, use_ma_smoothing: true, ma_window_len: 5, smooth_freq: true },
+    json: {},
+    shapes: new Map([["in.u", u.shape]]),
+    numbers: () => undefined,
+  });
+  expect(call({ u })["y"]!.shape).toEqual([2, 10, 3]);
+});
