@@ -2,9 +2,10 @@ import { checkOptions } from "@everlong/core";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 import { balanceOrUniform, requireVotes } from "./class-balance.ts";
+import { independentPosterior } from "./independent-votes.ts";
 import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
 import { stateNumbers } from "./label-model.ts";
-import { MajorityVote, softmaxInto } from "./majority-vote.ts";
+import { MajorityVote } from "./majority-vote.ts";
 
 /** Options of {@link DawidSkene}. */
 export interface DawidSkeneOptions {
@@ -59,21 +60,11 @@ export class DawidSkene implements LabelModel {
   }
 
   predictProba(votes: Votes): Float64Array {
-    const { classes: k, functions: m } = votes;
-    const logs = this.#confusion.map((p) => Math.log(p));
-    const start = this.#balance.map((p) => Math.log(Math.max(p, 1e-12)));
-    const out = new Float64Array(votes.items * k);
-    const log = new Float64Array(k);
-    for (let i = 0; i < votes.items; i++) {
-      log.set(start);
-      for (let j = 0; j < m; j++) {
-        const vote = votes.at(i, j);
-        if (vote === ABSTAIN && !this.#options.abstentionsAreEvidence) continue;
-        for (let y = 0; y < k; y++) log[y] = log[y]! + logs[(j * (k + 1) + vote + 1) * k + y]!;
-      }
-      softmaxInto(log, out, i * k);
-    }
-    return out;
+    const { abstentionsAreEvidence } = this.#options;
+    const rows = votes.classes + 1;
+    return independentPosterior(votes, this.#balance, this.#confusion, (j, vote) =>
+      vote === ABSTAIN && !abstentionsAreEvidence ? -1 : j * rows + vote + 1,
+    );
   }
 
   state(): ModelState {

@@ -2,9 +2,9 @@ import { ConfigError, checkOptions } from "@everlong/core";
 import { ABSTAIN } from "../votes/votes.ts";
 import type { Votes } from "../votes/votes.ts";
 import { balanceOrUniform, requireOverlap, requireVotes } from "./class-balance.ts";
+import { independentPosterior } from "./independent-votes.ts";
 import type { LabelModel, LabelModelFit, ModelState } from "./label-model.ts";
 import { stateNumbers } from "./label-model.ts";
-import { softmaxInto } from "./majority-vote.ts";
 
 /** Options of {@link Metal}. */
 export interface MetalOptions {
@@ -66,21 +66,9 @@ export class Metal implements LabelModel {
   }
 
   predictProba(votes: Votes): Float64Array {
-    const { classes: k, functions: m } = votes;
-    const logs = this.#mu.map((x) => Math.log(x));
-    const start = this.#balance.map((p) => Math.log(Math.max(p, 1e-12)));
-    const out = new Float64Array(votes.items * k);
-    const log = new Float64Array(k);
-    for (let i = 0; i < votes.items; i++) {
-      log.set(start);
-      for (let j = 0; j < m; j++) {
-        const vote = votes.at(i, j);
-        if (vote === ABSTAIN) continue;
-        for (let y = 0; y < k; y++) log[y] = log[y]! + logs[(j * k + vote) * k + y]!;
-      }
-      softmaxInto(log, out, i * k);
-    }
-    return out;
+    return independentPosterior(votes, this.#balance, this.#mu, (j, vote) =>
+      vote === ABSTAIN ? -1 : j * votes.classes + vote,
+    );
   }
 
   state(): ModelState {
