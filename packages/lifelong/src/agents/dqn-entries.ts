@@ -1,6 +1,6 @@
-import { mixers } from "@everlong/nn";
 import type { AgentEntry, AgentOption } from "../run/agent.ts";
 import { Dqn, type DqnOptions } from "./dqn.ts";
+import { networkOptions } from "./network-options.ts";
 import { REPLAY_MODES } from "./replay.ts";
 
 const OPTIONS: { readonly [K in keyof DqnOptions]: AgentOption } = {
@@ -15,15 +15,7 @@ const OPTIONS: { readonly [K in keyof DqnOptions]: AgentOption } = {
   epsilonStart: { default: 1, min: 0, max: 1, about: "exploration when a task begins" },
   epsilonEnd: { default: 0.02, min: 0, max: 1, about: "exploration later; evaluation has none" },
   epsilonSteps: { default: 3000, min: 1, max: 10_000_000, about: "steps from one to the other" },
-  hidden: { default: 128, min: 1, max: 4096, about: "width of hidden layers" },
-  layers: { default: 2, min: 1, max: 8, about: "hidden layers" },
-  memory: {
-    default: "none",
-    choices: ["none", ...mixers.map(({ name }) => name)],
-    about: "sequence mixer over the last observations",
-  },
-  history: { default: 1, min: 1, max: 4096, about: "observations that the memory sees" },
-  taskInputs: { default: 0, min: 0, max: 256, about: "one-hot inputs for the task; 0: it is not told" },
+  ...networkOptions(128),
   replay: { default: "fifo", choices: REPLAY_MODES, about: "old tasks' transitions: clear, fifo or tasks" },
   archive: {
     default: 2000,

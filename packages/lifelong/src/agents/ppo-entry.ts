@@ -1,5 +1,5 @@
-import { mixers } from "@everlong/nn";
 import type { AgentEntry, AgentOption } from "../run/agent.ts";
+import { networkOptions } from "./network-options.ts";
 import { Ppo, type PpoOptions } from "./ppo.ts";
 
 const OPTIONS: { readonly [K in keyof PpoOptions]: AgentOption } = {
@@ -12,15 +12,7 @@ const OPTIONS: { readonly [K in keyof PpoOptions]: AgentOption } = {
   clipRatio: { default: 0.2, min: 0, max: 1, about: "largest change of an action's probability ratio" },
   entropy: { default: 0.01, min: 0, max: 10, about: "weight of the policy's entropy" },
   valueWeight: { default: 0.5, min: 0, max: 10, about: "weight of the value's error" },
-  hidden: { default: 64, min: 1, max: 4096, about: "width of hidden layers" },
-  layers: { default: 2, min: 1, max: 8, about: "hidden layers" },
-  memory: {
-    default: "none",
-    choices: ["none", ...mixers.map(({ name }) => name)],
-    about: "sequence mixer over the last observations",
-  },
-  history: { default: 1, min: 1, max: 4096, about: "observations that the memory sees" },
-  taskInputs: { default: 0, min: 0, max: 256, about: "one-hot inputs for the task; 0: it is not told" },
+  ...networkOptions(64),
   clip: { default: 0.5, min: 1e-6, max: 1e9, about: "limit of the gradient norm" },
 };
 
