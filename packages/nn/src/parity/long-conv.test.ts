@@ -12,6 +12,7 @@ import {
 } from "@everlong/core";
 import { relativeError, valuesOf } from "@everlong/testing";
 import { expect, test } from "vitest";
+import { namedVariables } from "../layer.ts";
 import type { ParityModule } from "../parity-entry.ts";
 import { parityModules } from "./modules.ts";
 
@@ -101,3 +102,21 @@ test("H3 with filters of an odd length, averaged over frequencies, loses their l
   });
   expect(call({ u })["y"]!.shape).toEqual([2, 10, 3]);
 });
+
+test.each([
+  [true, [2, 3, 5], 1],
+  [false, [2, 5, 3], 1],
+] as const)(
+  "a norm among the activations, transposed %s, is of the second axis",
+  async (transposed, shape, axis) => {
+    const u = random.normal(random.key(7), shape);
+    const y = run({ activation: "ln", postact: null, transposed }, u);
+    const lengths = await valuesOf(y.square().mean(axis));
+    for (const value of lengths) expect(value).toBeCloseTo(1, 12);
+    for (const value of await valuesOf(y.mean(axis))) expect(value).toBeCloseTo(0, 12);
+    const state = built({ activation: "ln", postact: "ln", transposed }).module;
+    expect(namedVariables(state!).map(({ name }) => name)).toEqual(
+      expect.arrayContaining(["activation.m", "activation.s", "output_norm.m", "output_norm.s"]),
+    );
+  },
+);

@@ -33,6 +33,7 @@ import {
 import { roundHalfEven } from "../ssm/rounding.ts";
 import { OriginalBlockFft, truncatedInverse } from "./block-fft.ts";
 import { prefixMask } from "./prefix-mask.ts";
+import { ScalarNorm } from "./scalar-norm.ts";
 import { WeightNormed } from "./weight-normed.ts";
 
 const KERNEL_ARGUMENTS = [
@@ -72,7 +73,8 @@ function rename(key: string): string | undefined {
   if (key.includes(".dft_matrices.")) return undefined;
   return key
     .replace(/\.mat_(\d+)$/, (_, rows: string) => `.matrices.${Math.log2(Number(rows)) - 1}`)
-    .replace("output_linear.0.", "output_linear.");
+    .replace("output_linear.0.", "output_linear.")
+    .replace("output_linear.1.", "output_norm.");
 }
 
 const outputMap = (inputs: number, dim: number, activation: string): Linear =>
@@ -145,7 +147,11 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   const taps = numberOr(args, "l_max", 1024);
   const ffts = blockFfts(args);
   // What the layer itself does not have is put around its bare convolution.
-  const bare = halvesTime || ffts !== undefined;
+  const axis = transposed ? 2 : 1;
+  const [norm, outputNorm] = [activation, outputActivation].map((name) =>
+    name === "ln" ? new ScalarNorm(axis) : undefined,
+  );
+  const bare = halvesTime || ffts !== undefined || norm !== undefined || outputNorm !== undefined;
   const module = new LongConv({
     key: random.key(0),
     dim,
@@ -159,7 +165,7 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   });
   const outputLinear =
     bare && outputActivation !== null
-      ? outputMap(channels * dim, dim, outputActivation)
+      ? outputMap(channels * dim, dim, outputNorm ? "identity" : outputActivation)
       : module.outputLinear;
   const convolved = (x: Tensor): Tensor => {
     const mask = lengths && prefixMask(lengths, x);
@@ -175,15 +181,26 @@ function longConv({ args, json }: ParityRequest): ParityModule {
   const activated = (y: Tensor): Tensor => {
     if (halvesTime && y.shape[1]! % 2 !== 0)
       throw new ShapeError("parity", "a gate over time needs an even length", { got: `${y.shape[1]}` });
-    const z = transposedIf(halvesTime, (t) => activate(activationName(activation), t))(y);
-    return outputLinear ? activate(activationName(outputActivation!), outputLinear.forward(z)) : z;
+    const z = norm
+      ? norm.forward(y)
+      : transposedIf(halvesTime, (t) => activate(activationName(activation), t))(y);
+    if (!outputLinear) return z;
+    const out = outputLinear.forward(z);
+    return outputNorm ? outputNorm.forward(out) : activate(activationName(outputActivation!), out);
   };
   const apply = transposedIf(transposed, (x) => (bare ? activated(convolved(x)) : convolved(x)));
   const normed =
     booleanOr(args, "weight_norm", false) && outputLinear ? new WeightNormed(outputLinear) : undefined;
   const map = normed ?? outputLinear;
   return {
-    module: { skip: module.skip, kernel: module.kernel, ...ffts, ...(map ? { outputLinear: map } : {}) },
+    module: {
+      skip: module.skip,
+      kernel: module.kernel,
+      ...ffts,
+      ...(norm ? { activation: norm } : {}),
+      ...(map ? { outputLinear: map } : {}),
+      ...(outputNorm ? { outputNorm } : {}),
+    },
     rename,
     ...(ffts ? { float32Inside: true } : {}),
     call: ({ u }) => {
