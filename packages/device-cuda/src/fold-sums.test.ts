@@ -5,6 +5,7 @@ import {
   matmul,
   ones,
   registerDevice,
+  slice,
   withDevice,
   type Executable,
   type Program,
@@ -69,6 +70,14 @@ test("a sum stays when it is more than a sum, spreads a row, or its term is read
     return add(product, product);
   };
   expect((await namesOf(twice, [square, square])).includes("matmul and sum")).toBe(false);
+});
+
+test("a sum of a part of a product stays: the product would be written beside it", async () => {
+  const rows = (a: Tensor, b: Tensor, c: Tensor): Tensor =>
+    slice(add(matmul(a, b), c), [{ start: 16, stop: 32 }]);
+  const names = await namesOf(rows, [square, square, square]);
+  expect(names).toContain("matmul");
+  expect(names).not.toContain("matmul and sum");
 });
 
 test("kernels that cannot add are left alone", async () => {

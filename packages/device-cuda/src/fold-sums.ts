@@ -69,6 +69,9 @@ export function foldSums(
     const at = sum?.terms.findIndex((t) => t.buffer === own.buffer) ?? -1;
     if (!source?.adds || !sum || at < 0) return;
     const added = sum.terms[1 - at]!;
+    // Of a part of the result there may be a sum, too.
+    const { view } = sum.terms[at]!;
+    if (view.offset !== own.view.offset || elementCount(view.shape) !== elementCount(own.view.shape)) return;
     // Nobody else may want the result without the sum.
     const isTemp = program.buffers[own.buffer]!.role.kind === "temp" && touched.get(own.buffer) === 2;
     if (!isTemp || added.buffer === own.buffer || own.dtype !== sum.to.dtype) return;
