@@ -1,5 +1,7 @@
 // The number formats a tensor may hold and the typed arrays that carry them on the host.
 
+import { DTypeError } from "./errors.ts";
+
 export type DType = "f32" | "f16" | "bf16" | "f64" | "i32" | "u8" | "bool";
 
 /** Host storage of a dtype. bf16 travels as its 16 bits in a Uint16Array, bool as 0/1 bytes. */
@@ -22,6 +24,15 @@ export const DTYPES: { readonly [D in DType]: DTypeInfo } = {
   f32: { bytes: 4, kind: "float", rank: 4, array: (n) => new Float32Array(n) },
   f64: { bytes: 8, kind: "float", rank: 5, array: (n) => new Float64Array(n) },
 };
+
+/** Gives the dtype back. @throws DTypeError for a name that is none, such as `float32` */
+export function checkDType(op: string, dtype: DType): DType {
+  if (Object.hasOwn(DTYPES, dtype)) return dtype;
+  throw new DTypeError(op, "unknown dtype", {
+    expected: Object.keys(DTYPES).join(", "),
+    got: String(dtype),
+  });
+}
 
 export const isFloat = (d: DType): boolean => DTYPES[d].kind === "float";
 

@@ -327,6 +327,20 @@ const cases: readonly Case[] = [
     ShapeError,
     "[tensor] ragged nesting: expected 2 items at depth 1, got 1.",
   ],
+  [
+    "a tensor of texts",
+    () => tensor(["a"] as never),
+    DTypeError,
+    '[tensor] values are no numbers: expected numbers, booleans, nested arrays of them, or a typed array, got "a".',
+  ],
+  ["a tensor of nothing", () => tensor([[1], [undefined]] as never), DTypeError, /got undefined\./],
+  [
+    "a dtype that is none",
+    () => tensor([1], { dtype: "float32" as never }),
+    DTypeError,
+    "[tensor] unknown dtype: expected bool, u8, i32, f16, bf16, f32, f64, got float32.",
+  ],
+  ["a cast to none", () => tensor([1]).cast("half" as never), DTypeError, /\[cast\] unknown dtype/],
   ["a ragged tensor, deeper", () => tensor([1, [2]]), ShapeError, "[tensor] ragged nesting."],
   [
     "data and shape",

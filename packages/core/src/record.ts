@@ -2,7 +2,7 @@
 
 import type { Device } from "./device.ts";
 import { DeviceError, DTypeError, ShapeError } from "./errors.ts";
-import { DTYPES } from "./dtype.ts";
+import { checkDType } from "./dtype.ts";
 import { Node } from "./graph.ts";
 import type { OpDef, TensorType } from "./op.ts";
 import type { Examples, Operation, Primitive, PrimitiveParams } from "./primitives.ts";
@@ -77,12 +77,7 @@ function nameOf(operation: Operation): string {
 }
 
 function checkType(op: string, type: TensorType, device: Device): void {
-  if (!(type.dtype in DTYPES)) {
-    throw new DTypeError(op, "unknown dtype", {
-      expected: Object.keys(DTYPES).join(", "),
-      got: String(type.dtype),
-    });
-  }
+  checkDType(op, type.dtype);
   if (!device.dtypes.includes(type.dtype)) {
     throw new DTypeError(op, `device ${device.name} has no ${type.dtype}`, {
       expected: device.dtypes.join(", "),

@@ -26,7 +26,7 @@ export function device(name: string): Device {
     throw new DeviceError("device", "unknown device", {
       expected: `one of ${[...devices.keys()].join(", ")}`,
       got: `"${name}"`,
-      hint: "Import the package that brings it, for example @everlong/device-cpu.",
+      hint: "Import the package that brings it: @everlong/device-cpu or @everlong/device-cuda.",
     });
   }
   const made = make();

@@ -1,7 +1,15 @@
 // Tensors from host values.
 
 import type { Device } from "../device.ts";
-import { DTYPES, isFloat, readElement, writeElement, type DType, type TypedArray } from "../dtype.ts";
+import {
+  checkDType,
+  DTYPES,
+  isFloat,
+  readElement,
+  writeElement,
+  type DType,
+  type TypedArray,
+} from "../dtype.ts";
 import { DTypeError, ShapeError } from "../errors.ts";
 import { Node } from "../graph.ts";
 import { record1 } from "../record.ts";
@@ -83,7 +91,7 @@ export function tensor(
     const from = dtypeOfArray(values);
     // Float arrays follow the device unless a dtype is asked for: f64 data becomes f32 on a device without f64.
     const natural = from === "f64" || from === "f32" ? device.defaultFloat : from;
-    const dtype = options.dtype ?? natural;
+    const dtype = checkDType("tensor", options.dtype ?? natural);
     return fromHost(
       convertArray(values, from, dtype),
       (shape as Shape | undefined) ?? [values.length],
@@ -95,7 +103,7 @@ export function tensor(
   const flat: (number | boolean)[] = [];
   flatten(values, 0, found, flat);
   const natural: DType = flat.length > 0 && typeof flat[0] === "boolean" ? "bool" : device.defaultFloat;
-  const dtype = options.dtype ?? natural;
+  const dtype = checkDType("tensor", options.dtype ?? natural);
   const data = DTYPES[dtype].array(flat.length);
   flat.forEach((x, i) => writeElement(dtype, data, i, Number(x)));
   return fromHost(data, (shape as Shape | undefined) ?? found, dtype, device);
@@ -107,6 +115,11 @@ function flatten(x: NestedNumbers, depth: number, shape: number[], out: (number 
     out.push(x);
     return;
   }
+  if (!Array.isArray(x))
+    throw new DTypeError("tensor", "values are no numbers", {
+      expected: "numbers, booleans, nested arrays of them, or a typed array",
+      got: typeof x === "string" ? JSON.stringify(x) : String(x as unknown),
+    });
   if (shape.length === depth) {
     if (out.length > 0) throw new ShapeError("tensor", "ragged nesting");
     shape.push(x.length);
