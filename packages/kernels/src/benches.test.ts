@@ -24,6 +24,8 @@ const FOR_GPUS = [
   "fft-conv-backward",
   "gate",
   "gate-grad",
+  "gated-unit",
+  "gated-unit-grad",
   "global-norm",
   "linear-weight-grad",
   "mean-cross-entropy",

@@ -67,6 +67,8 @@ export interface CudaStep {
    * the kernel that do not depend on each other then run as one.
    */
   readonly blockFunction?: string;
+  /** Blocks that a processor shall hold at once where launches are joined: as the kernel's own launch bounds say. */
+  readonly resident?: number;
 }
 
 /** What the device offers. */

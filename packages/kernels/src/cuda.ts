@@ -25,6 +25,7 @@ import {
   fftConvSpectrumCuda,
 } from "./fft-conv/cuda.ts";
 import { gateCuda, gateGradCuda } from "./gate/cuda.ts";
+import { gatedUnitCuda, gatedUnitGradCuda } from "./gated-unit/cuda.ts";
 import { linearScanCuda } from "./gated-linear-attention/cuda.ts";
 import { globalNormCuda } from "./global-norm/cuda.ts";
 import { layerNormCuda, layerNormGradCuda } from "./layer-norm/cuda.ts";
@@ -71,6 +72,8 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "fft-conv-spectrum": fftConvSpectrumCuda,
   gate: gateCuda,
   "gate-grad": gateGradCuda,
+  "gated-unit": gatedUnitCuda,
+  "gated-unit-grad": gatedUnitGradCuda,
   "global-norm": globalNormCuda,
   "layer-norm": layerNormCuda,
   "layer-norm-grad": layerNormGradCuda,

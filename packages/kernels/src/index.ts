@@ -13,6 +13,7 @@ export * from "./dplr-transfer/op.ts";
 export { solveComplex } from "./dplr-transfer/solve-complex.ts";
 export * from "./matmul/op.ts";
 export * from "./gate/op.ts";
+export * from "./gated-unit/op.ts";
 export * from "./packed-hyena/op.ts";
 export * from "./scaled-all/op.ts";
 export * from "./sine-network/op.ts";

@@ -5,13 +5,14 @@
 
 __device__ __forceinline__ u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
 __device__ __forceinline__ float exp2_(float x) { float y; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
+__device__ __forceinline__ float reciprocal_(float x) { float y; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x)); return y; }
 
 /** Reads memory that nobody writes meanwhile: such loads may all be under way before the first is used. */
-__device__ __forceinline__ float read_once(const float* p) { float x; asm("ld.global.nc.f32 %0, [%1];" : "=f"(x) : "l"(p)); return x; }
+__device__ __forceinline__ float read_once(const float* p) { float x; asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(x) : "l"(p)); return x; }
 template <typename T> __device__ __forceinline__ T read_once(const T* p) {
   static_assert(sizeof(T) == 16, "16 bytes at a time");
   union { u32 words[4]; T value; } x;
-  asm("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(x.words[0]), "=r"(x.words[1]), "=r"(x.words[2]), "=r"(x.words[3]) : "l"(p));
+  asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(x.words[0]), "=r"(x.words[1]), "=r"(x.words[2]), "=r"(x.words[3]) : "l"(p));
   return x.value;
 }
 
@@ -37,6 +38,12 @@ __device__ __forceinline__ void multiply16(float (&c)[4], const u32 (&a)[4], u32
 /** Two blocks, turned: lane i < 16 gives the address of row i; a lane gets (2t.., g) of each. */
 __device__ __forceinline__ void load_turned2(u32& r0, u32& r1, const void* p) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r0), "=r"(r1) : "r"(shared_address(p)) : "memory");
+}
+
+/** Four blocks: lane i gives the address of row i % 8 of block i / 8; a lane gets (g, 2t..) of each. */
+__device__ __forceinline__ void load4(u32 (&r)[4], const void* p) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+    : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(p)) : "memory");
 }
 
 /** Four blocks, turned: lane i gives the address of row i % 8 of block i / 8. */

@@ -3,7 +3,8 @@ import { erf } from "../matmul/erf.ts";
 import { activate } from "../matmul/reference.ts";
 import type { GateActivation, GateParams } from "./op.ts";
 
-function slopeAt(name: GateActivation, z: number): number {
+/** The slope of an activation at `z`. */
+export function slopeAt(name: GateActivation, z: number): number {
   switch (name) {
     case "silu": {
       const s = 1 / (1 + Math.exp(-z));

@@ -265,19 +265,20 @@ export const linearCuda: CudaSource<LinearParams> = {
 };
 
 /** Segments of at most this many rows are summed by one block. */
-const MOST_ROWS = 1024;
+const MOST_ROWS = 2048;
 /** Blocks that one product is cut into at least, down to segments of 256 rows. */
-const FEWEST_BLOCKS = 32;
+const FEWEST_BLOCKS = 16;
 const GRAD_TILE = 128;
 
-/** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])`. */
+/** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])`, of one layer or several. */
 export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
   lower: ({ inputs, params }) => {
     const [dz, x] = inputs as [CudaView, CudaView];
     const { dtype } = dz;
     if (dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;
-    const [rows, n] = dz.shape as [number, number];
-    const k = x.shape[1]!;
+    const [rows, n] = dz.shape.slice(-2) as [number, number];
+    const k = x.shape.at(-1)!;
+    const layers = dz.shape.length === 3 ? dz.shape[0]! : 1;
     const aligned = dz.aligned === true && x.aligned === true && n % 8 === 0 && k % 8 === 0;
     const along = blocksFor(k, GRAD_TILE);
     const tiles = blocksFor(n, GRAD_TILE) * along;
@@ -285,12 +286,12 @@ export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
       1,
       Math.min(
         Math.ceil(rows / 256),
-        Math.max(Math.ceil(rows / MOST_ROWS), Math.ceil(FEWEST_BLOCKS / tiles)),
+        Math.max(Math.ceil(rows / MOST_ROWS), Math.ceil(FEWEST_BLOCKS / (tiles * layers))),
       ),
     );
     const each = Math.ceil(rows / segments);
     const extra = params.bias ? n : 0;
-    if (n * k + extra === 0) return { steps: [] };
+    if (layers * (n * k + extra) === 0) return { steps: [] };
     const head = `typedef ${cudaType[dtype]} E;\n#define MMA "${dtype}"`;
     const kernel = (entry: string): CudaStep["kernel"] => ({
       key: `linear ${entry} ${head}`,
@@ -313,11 +314,13 @@ export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
             along,
             tiles,
             aligned ? 1 : 0,
+            segments,
           ],
-          grid: [tiles * segments, 1, 1],
+          grid: [layers * tiles * segments, 1, 1],
           block: [128, 1, 1],
           sharedBytes: 4 * 2 * 32 * (GRAD_TILE + 8) * 2,
           blockFunction: "weight_grad_block",
+          resident: 2,
         },
         {
           kernel: kernel("weight_grad_sums"),
@@ -329,13 +332,14 @@ export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
             params.bias ? { output: 1 } : 0,
             extra,
             segments,
+            blocksFor(n * k + extra, 256),
           ],
-          grid: [blocksFor(n * k + extra, 256), 1, 1],
+          grid: [layers * blocksFor(n * k + extra, 256), 1, 1],
           block: [256, 1, 1],
           blockFunction: "weight_grad_sums_block",
         },
       ],
-      temps: [4 * segments * n * k, ...(params.bias ? [4 * segments * n] : [])],
+      temps: [4 * layers * segments * n * k, ...(params.bias ? [4 * layers * segments * n] : [])],
     };
   },
 };

@@ -107,6 +107,13 @@ checkOp(linearWeightGradOp, {
       ],
       params: { bias: false },
     },
+    {
+      inputs: [
+        [3, 35, 16],
+        [3, 35, 24],
+      ],
+      params: { bias: true },
+    },
   ],
   dtypes: ["f32", "bf16"],
   strict: false,

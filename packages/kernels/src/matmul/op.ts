@@ -182,29 +182,56 @@ export interface LinearWeightGradParams {
   readonly bias: boolean;
 }
 
-/** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])` of half-precision layers: sums over M in f32, and f32 results. */
+/**
+ * `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])` of half-precision layers: sums over M in f32, and f32 results. With an axis in front of
+ * all, layers side by side.
+ */
 export const linearWeightGradOp: Op<LinearWeightGradParams> = defineOp<LinearWeightGradParams>({
   name: "linear-weight-grad",
   shape: ([dz, x], { bias }) => {
     const dtype = needFloat("linear-weight-grad", "dz", dz!);
-    need("linear-weight-grad", "dz", dz!, [undefined, undefined], "[M, N]");
-    need("linear-weight-grad", "x", x!, [dz!.shape[0], undefined], "[M, K]", dtype);
-    const [n, k] = [dz!.shape[1]!, x!.shape[1]!];
+    const several = dz!.shape.length === 3;
+    const layers = several ? [dz!.shape[0]!] : [];
+    need(
+      "linear-weight-grad",
+      "dz",
+      dz!,
+      [...layers, undefined, undefined],
+      several ? "[G, M, N]" : "[M, N]",
+    );
+    const rows = dz!.shape.at(-2)!;
+    need(
+      "linear-weight-grad",
+      "x",
+      x!,
+      [...layers, rows, undefined],
+      several ? "[G, M, K]" : "[M, K]",
+      dtype,
+    );
+    const [n, k] = [dz!.shape.at(-1)!, x!.shape.at(-1)!];
     const wide = wideDtype(dtype);
-    return [{ shape: [n, k], dtype: wide }, ...(bias ? [{ shape: [n], dtype: wide }] : [])];
+    const types = [{ shape: [...layers, n, k], dtype: wide }];
+    return bias ? [...types, { shape: [...layers, n], dtype: wide }] : types;
   },
   reference: linearWeightGradReference,
   decompose: weightGradients,
   vjp: (context) => gradientsThrough(weightGradients, context),
+  batch: ({ inputs, mapped, size, apply: call }) => {
+    const several = inputs[0]!.rank - (mapped[0] ? 1 : 0) === 3;
+    const all = inputs.map((t, i) => (mapped[i] ? t : broadcastTo(unsqueeze(t, 0), [size, ...t.shape])));
+    if (!several) return call(all);
+    const folded = call(all.map((t) => reshape(t, [size * t.shape[1]!, ...t.shape.slice(2)])));
+    return folded.map((t) => reshape(t, [size, t.shape[0]! / size, ...t.shape.slice(1)]));
+  },
   cost: (inputs, outputs) => ({
-    flops: 2 * sizeOf(inputs[0]!.shape) * inputs[1]!.shape[1]!,
+    flops: 2 * sizeOf(inputs[0]!.shape) * inputs[1]!.shape.at(-1)!,
     bytes: bytesMoved(inputs, outputs),
   }),
 });
 
 function weightGradients([dz, x]: readonly Tensor[], { bias }: LinearWeightGradParams): Tensor[] {
   const wide = widened(dz!);
-  return [matmul(transpose(wide), widened(x!)), ...(bias ? [sum(wide, 0)] : [])];
+  return [matmul(transpose(wide), widened(x!)), ...(bias ? [sum(wide, -2)] : [])];
 }
 
 export interface LinearOptions {

@@ -37,20 +37,22 @@ export function linearReference(
   }
 }
 
-/** `dw = dz^T x`, `dbias` the sums of dz's columns. */
+/** `dw = dz^T x`, `dbias` the sums of dz's columns; for each of the layers that there may be. */
 export function linearWeightGradReference(
   [dz, x]: readonly HostArray[],
   [dw, dbias]: readonly HostArray[],
 ): void {
-  const [m, n] = dz!.shape as [number, number];
-  const k = x!.shape[1]!;
+  const [m, n] = dz!.shape.slice(-2) as [number, number];
+  const k = x!.shape.at(-1)!;
+  const layers = dz!.shape.length === 3 ? dz!.shape[0]! : 1;
   dw!.data.fill(0);
   dbias?.data.fill(0);
-  for (let r = 0; r < m; r++) {
+  for (let r = 0; r < layers * m; r++) {
+    const first = Math.floor(r / m) * n;
     for (let c = 0; c < n; c++) {
       const g = dz!.data[r * n + c]!;
-      for (let i = 0; i < k; i++) dw!.data[c * k + i]! += g * x!.data[r * k + i]!;
-      if (dbias) dbias.data[c]! += g;
+      for (let i = 0; i < k; i++) dw!.data[(first + c) * k + i]! += g * x!.data[r * k + i]!;
+      if (dbias) dbias.data[first + c]! += g;
     }
   }
 }

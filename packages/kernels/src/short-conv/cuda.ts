@@ -148,23 +148,31 @@ export const shortConvGradCuda: CudaSource<ShortConvGradParams> = {
         Math.ceil((batch * length) / LEAST_PER_BLOCK),
       ),
     );
-    const out = {
-      dx: { output: 0 },
-      dw: { output: 1 },
-      dbias: made.has("bias") ? { output: 2 } : 0,
-      partial: { temp: 0 },
-      segments,
-    };
+    // Each launch is told only where it writes and what it adds up: the next step waits for the first alone.
     const step = (
       entry: string,
+      places: Partial<Record<"dx" | "dw" | "dbias" | "partial", CudaWord>>,
       grid?: (groups: number, runs: number) => readonly [number, number, number],
-    ): CudaStep => made.step("kernel-grad.cu", entry, 4, out, grid);
-    const inputGrad = batch * length > 0 ? [step("short_conv_input_grad")] : [];
+    ): CudaStep =>
+      made.step(
+        "kernel-grad.cu",
+        entry,
+        4,
+        { dx: 0, dw: 0, dbias: 0, partial: 0, ...places, segments },
+        grid,
+      );
+    const partial = { temp: 0 };
+    const dbias = made.has("bias") ? { output: 2 } : 0;
+    const inputGrad = batch * length > 0 ? [step("short_conv_input_grad", { dx: { output: 0 } })] : [];
     return {
       steps: [
         ...inputGrad,
-        step("short_conv_filter_grad", () => [across, segments, 1]),
-        step("short_conv_combine", () => [blocksFor(channels * (taps + 1), 256), 1, 1]),
+        step("short_conv_filter_grad", { partial }, () => [across, segments, 1]),
+        step("short_conv_combine", { dw: { output: 1 }, dbias, partial }, () => [
+          blocksFor(channels * (taps + 1), 256),
+          1,
+          1,
+        ]),
       ],
       temps: [segments * channels * (taps + 1) * 4],
     };

@@ -1,7 +1,7 @@
 // Gated linear units over channels (Dauphin et al. 2016; Shazeer 2020).
 
 import { ConfigError, checkOptions, mul, random, type Tensor } from "@everlong/core";
-import { ACTIVATIONS, gate, isMixed, type Activation, type GateActivation } from "@everlong/kernels";
+import { ACTIVATIONS, gatedUnit, isMixed, type Activation, type GateActivation } from "@everlong/kernels";
 import type { ForwardOptions } from "../layer.ts";
 import { activate, activationName, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
@@ -60,8 +60,13 @@ export class GatedLinearUnit implements ChannelMixer {
 
   forward(x: Tensor, options: ForwardOptions = {}): Tensor {
     const drop = (t: Tensor, site: number): Tensor => dropout(t, this.dropout, options.key, site);
-    if (isMixed() && this.dropout === 0 && isGate(this.activation))
-      return this.w3.forward(gate(this.w1.forward(x), this.w2.forward(x), this.activation));
+    if (isMixed() && this.dropout === 0 && isGate(this.activation)) {
+      const { w1, w2, w3, activation } = this;
+      return gatedUnit(x, [w1.weight.value, w2.weight.value, w3.weight.value], {
+        activation,
+        biases: [w1.bias?.value, w2.bias?.value, w3.bias?.value],
+      });
+    }
     const fused = (ACTIVATIONS as readonly string[]).includes(this.activation);
     const activated = fused
       ? this.w1.forward(x, this.activation as Activation)
