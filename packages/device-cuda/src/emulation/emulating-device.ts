@@ -1,10 +1,10 @@
 // A device that lowers to CUDA and runs the kernels on the CPU, compiled by g++ (`cuda-on-cpu.h`): indices, barriers, table and argument words
-// of fused ops' kernels are checked where there is no GPU. Other steps, and those whose kernels hold inline assembly (tensor cores, the copy engine) take the
+// of fused ops' kernels are checked where there is no GPU. Other steps, and those whose kernels hold more inline assembly (wgmma, the copy engine) take the
 // values of their reference. Slow: a fiber a thread.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -16,14 +16,18 @@ import { H100, LoweringDevice } from "../lowering-device.ts";
 import { lower } from "../lowering.ts";
 
 const HEADER = fileURLToPath(new URL("./cuda-on-cpu.h", import.meta.url));
+const TENSOR_CORES = readFileSync(new URL("./tensor-cores-on-cpu.h", import.meta.url), "utf8");
+/** The functions of tensor-cores.cu, from the first to the last. */
+const TENSOR_CORES_ON_GPU = /__device__ __forceinline__ u32 shared_address[\s\S]*?void copies_wait\(\).*\n/;
 const WORD = 8;
 /** Bytes of the stacks of a block's fibers; as in the header. */
 const STACKS = 1024 * 64 * 1024;
 /** Compiled once, with the same options as the kernels. */
 const OPTIONS = ["-std=c++17", "-O1", "-w", "-fPIC", "-ffp-contract=off"];
 
-/** The prelude's conversions, which are assembly on a GPU. */
+/** The prelude's assembly. */
 const CONVERSIONS: readonly (readonly [RegExp, string])[] = [
+  [/asm volatile\("griddepcontrol\.wait;" ::: "memory"\);/g, ""],
   [/asm\("cvt\.f32\.f16 .*?\(x\.bits\)\);/g, "y = emulation::from_half(x.bits);"],
   [/asm\("cvt\.rn\.f16\.f32 .*?\(x\)\);/g, "d.bits = emulation::to_half(x);"],
   [/asm\("cvt\.rn\.bf16\.f32 .*?\(x\)\);/g, "d.bits = emulation::to_bfloat(x);"],
@@ -123,7 +127,7 @@ export class EmulatingDevice extends LoweringDevice {
   }
 
   private compile(kernel: CudaStep["kernel"], args: readonly CudaWord[]): Launch | undefined {
-    let source = wholeSource(kernel);
+    let source = wholeSource(kernel).replace(TENSOR_CORES_ON_GPU, () => TENSOR_CORES);
     for (const [assembly, call] of CONVERSIONS) source = source.replace(assembly, call);
     if (/\basm\b/.test(source)) return undefined;
     source = source.replace(

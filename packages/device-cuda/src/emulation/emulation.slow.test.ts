@@ -1,4 +1,4 @@
-// The checks of some fused ops whose kernels hold no assembly, with these kernels run on the CPU: minutes, most of them in g++.
+// The checks of some fused ops whose kernels hold no assembly but that of small tensor-core products, with these kernels run on the CPU: minutes, most of them in g++.
 
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -18,7 +18,17 @@ import { butterflyConvOp } from "@everlong/kernels";
 import { normal, Random, relativeError } from "@everlong/testing";
 import { EmulatingDevice } from "./emulating-device.ts";
 
-const OPS = ["butterfly", "layer-norm", "online-conv", "resolvent", "selective-scan", "sgd"];
+const OPS = [
+  "butterfly",
+  "gated-unit",
+  "layer-norm",
+  "matmul",
+  "online-conv",
+  "resolvent",
+  "selective-scan",
+  "sgd",
+  "sine-network",
+];
 
 if (spawnSync("g++", ["--version"]).status === 0) {
   const folder = mkdtempSync(join(tmpdir(), "everlong-emulation-"));
