@@ -93,7 +93,9 @@ export class CudaDevice implements Device, Runtime {
       processors: driver.attribute(ordinal, ATTRIBUTE.processors),
       sharedLimit: driver.attribute(ordinal, ATTRIBUTE.sharedPerBlockOptin),
     };
-    this.engine = { driver, stream, launches: 0 };
+    // Hopper's kernels can; graphs know it from CUDA 12.3 on.
+    const overlaps = arch >= 90 && driver.version >= 12030;
+    this.engine = { driver, stream, beside: { streams: [], events: [] }, overlaps, launches: 0 };
     this.pool = new MemoryPool(driver, stream, memoryLimit);
     this.arena = new Arena({
       take: (bytes, refusal) => this.pool.allocate(bytes, "temporaries of programs", refusal),

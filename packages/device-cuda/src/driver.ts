@@ -24,6 +24,7 @@ const DRIVER_SIGNATURES = {
   cuDevicePrimaryCtxRetain: "int cuDevicePrimaryCtxRetain(void *, int)",
   cuCtxSetCurrent: "int cuCtxSetCurrent(uint64_t)",
   cuStreamCreate: "int cuStreamCreate(void *, unsigned int)",
+  cuStreamWaitEvent: "int cuStreamWaitEvent(uint64_t, uint64_t, unsigned int)",
   cuStreamSynchronize: "int cuStreamSynchronize(uint64_t)",
   cuMemAlloc: "int cuMemAlloc_v2(void *, uint64_t)",
   cuMemFree: "int cuMemFree_v2(uint64_t)",
@@ -44,6 +45,7 @@ const DRIVER_SIGNATURES = {
   cuFuncSetAttribute: "int cuFuncSetAttribute(uint64_t, int, int)",
   cuLaunchKernel:
     "int cuLaunchKernel(uint64_t, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, uint64_t, void *, void *)",
+  cuLaunchKernelEx: "int cuLaunchKernelEx(void *, uint64_t, void *, void *)",
   cuTensorMapEncodeTiled:
     "int cuTensorMapEncodeTiled(uint64_t, int, unsigned int, uint64_t, void *, void *, void *, void *, int, int, int, int)",
   cuGetErrorName: "int cuGetErrorName(int, void *)",
@@ -66,6 +68,7 @@ export const ATTRIBUTE = {
   minor: 76,
 } as const;
 const FUNC_MAX_DYNAMIC_SHARED = 8;
+const LAUNCH_BESIDE_PREVIOUS = 6;
 const TILE_MAP = {
   dtype: { f16: 6, bf16: 9 },
   noInterleave: 0,
@@ -137,6 +140,7 @@ export class Driver {
   private readonly cell = new BigUint64Array(new ArrayBuffer(8));
   private readonly int = new Int32Array(new ArrayBuffer(4));
   private tileMap: Uint8Array | undefined;
+  private early: { readonly config: DataView; readonly attribute: DataView } | undefined;
 
   /** Makes room on a device that is full, where memory is held that nobody uses; set by who holds it. */
   relieve: (() => void) | undefined;
@@ -279,6 +283,11 @@ export class Driver {
     this.check("cuEventRecord", this.fn.cuEventRecord(event, stream));
   }
 
+  /** Makes what comes later on a stream wait for all work before the event. */
+  waitOn(stream: Handle, event: Handle): void {
+    this.check("cuStreamWaitEvent", this.fn.cuStreamWaitEvent(stream, event, 0));
+  }
+
   /** Whether all work before the event is done. */
   isDone(event: Handle): boolean {
     const code = this.fn.cuEventQuery(event);
@@ -337,6 +346,32 @@ export class Driver {
       parameters,
       null,
     );
+  }
+
+  /**
+   * As `launch`, for a kernel that waits for the one in front by itself: its blocks may start when all of that one's are over, before its
+   * results are there.
+   */
+  launchEarly(
+    kernel: Handle,
+    grid: readonly [number, number, number],
+    block: readonly [number, number, number],
+    sharedBytes: number,
+    stream: Handle,
+    parameters: BigUint64Array,
+  ): number {
+    this.early ??= {
+      config: new DataView(new ArrayBuffer(56)),
+      attribute: new DataView(new ArrayBuffer(72)),
+    };
+    const { config, attribute } = this.early;
+    attribute.setUint32(0, LAUNCH_BESIDE_PREVIOUS, true);
+    attribute.setUint32(8, 1, true);
+    [...grid, ...block, sharedBytes].forEach((n, i) => config.setUint32(4 * i, n, true));
+    config.setBigUint64(32, BigInt(stream), true);
+    config.setBigUint64(40, koffi().address(attribute), true);
+    config.setUint32(48, 1, true);
+    return this.fn.cuLaunchKernelEx(config, kernel, parameters, null);
   }
 
   /** The 128 bytes that describe a buffer to the copy engine. They stay valid until the next call. */

@@ -10,6 +10,10 @@ import type { Kernel } from "./kernel-cache.ts";
 export interface Engine {
   readonly driver: Driver;
   readonly stream: Handle;
+  /** Streams of work that runs beside that of `stream`, and marks of what is over; made when first used. */
+  readonly beside: { readonly streams: Handle[]; readonly events: Handle[] };
+  /** Whether kernels may be launched beside the end of those in front of them. */
+  readonly overlaps: boolean;
   launches: number;
 }
 
@@ -24,7 +28,15 @@ export interface BufferWord {
 /** A word as the frame holds it. */
 export type ResolvedWord = number | { readonly f32: number } | BufferWord;
 
-interface KernelLaunch {
+/** Where in a program's order a launch stands. */
+interface Ordered {
+  /** The stream; 0 (default): that of the device. */
+  readonly lane?: number;
+  /** Launches of other lanes, by their number, that must be over. */
+  readonly waits?: readonly number[];
+}
+
+interface KernelLaunch extends Ordered {
   readonly kind: "kernel";
   readonly kernel: Kernel;
   readonly grid: readonly [number, number, number];
@@ -36,7 +48,7 @@ interface KernelLaunch {
   readonly at: number;
 }
 
-interface ProductLaunch {
+interface ProductLaunch extends Ordered {
   readonly kind: "product";
   readonly product: CudaProduct;
   readonly library: Cublas;
@@ -50,7 +62,7 @@ interface ProductLaunch {
 }
 
 /** Work of the host between launches: scans (which only launch) and references (which wait). */
-interface HostWork {
+interface HostWork extends Ordered {
   readonly kind: "host";
   readonly run: () => void;
   readonly step: number;
@@ -65,6 +77,12 @@ export class FrameBuilder {
   readonly launches: Launch[] = [];
   readonly words: ResolvedWord[] = [];
 
+  /** Puts the launches from `first` on into a lane, behind launches of others. */
+  order(first: number, lane: number, waits: readonly number[]): void {
+    for (let i = first; i < this.launches.length; i++)
+      this.launches[i] = { ...this.launches[i]!, lane, waits: i === first ? waits : [] };
+  }
+
   /** Adds a block of words; gives its position. */
   block(words: readonly ResolvedWord[]): number {
     const at = this.words.length;
@@ -77,17 +95,85 @@ export class FrameBuilder {
   }
 }
 
+/** Streams beside the device's, and what their launches wait for. */
+class LaunchOrder {
+  private readonly engine: Engine;
+  private readonly launches: readonly Ordered[];
+  private readonly lanes: readonly number[];
+  /** The event behind a launch that others wait for. */
+  private readonly eventOf = new Map<number, number>();
+
+  constructor(engine: Engine, launches: readonly Ordered[]) {
+    this.engine = engine;
+    this.launches = launches;
+    this.lanes = [...new Set(launches.map((l) => l.lane ?? 0))].filter((lane) => lane > 0);
+    for (const { waits = [] } of launches)
+      for (const i of waits) if (!this.eventOf.has(i)) this.eventOf.set(i, 1 + this.eventOf.size);
+  }
+
+  private stream(lane: number): Handle {
+    const { driver, stream, beside } = this.engine;
+    return lane === 0 ? stream : (beside.streams[lane - 1] ??= driver.createStream());
+  }
+
+  private event(i: number): Handle {
+    const { driver, beside } = this.engine;
+    return (beside.events[i] ??= driver.createEvent());
+  }
+
+  /** All lanes start behind what the device's stream holds already. */
+  begin(): void {
+    const { driver, stream } = this.engine;
+    driver.record(this.event(0), stream);
+    for (const lane of this.lanes) driver.waitOn(this.stream(lane), this.event(0));
+  }
+
+  /** Makes launch `i` wait; gives its stream. */
+  enter(i: number): Handle {
+    const { lane = 0, waits = [] } = this.launches[i]!;
+    const stream = this.stream(lane);
+    for (const other of waits) this.engine.driver.waitOn(stream, this.event(this.eventOf.get(other)!));
+    return stream;
+  }
+
+  leave(i: number): void {
+    const event = this.eventOf.get(i);
+    if (event !== undefined)
+      this.engine.driver.record(this.event(event), this.stream(this.launches[i]!.lane ?? 0));
+  }
+
+  /** What comes later on the device's stream waits for all lanes. */
+  end(): void {
+    const { driver, stream } = this.engine;
+    for (const lane of this.lanes) {
+      driver.record(this.event(0), this.stream(lane));
+      driver.waitOn(stream, this.event(0));
+    }
+  }
+}
+
 export class Frame {
   readonly addresses: Float64Array;
   readonly launches: readonly Launch[];
   private readonly engine: Engine;
   private readonly view: DataView;
   private readonly parameters: (BigUint64Array | undefined)[];
+  private readonly order: LaunchOrder | undefined;
+  /** Launches that may start beside the end of the one in front of them on their stream. */
+  private readonly early: readonly boolean[];
   private readonly patches: (Omit<BufferWord, "buffer"> & { readonly at: number })[][];
 
   constructor(engine: Engine, builder: FrameBuilder, buffers: number) {
     this.engine = engine;
     this.launches = builder.launches;
+    this.order = builder.launches.some((l) => l.lane) ? new LaunchOrder(engine, builder.launches) : undefined;
+    const last = new Map<number, Launch>();
+    this.early = builder.launches.map((l) => {
+      const before = last.get(l.lane ?? 0);
+      last.set(l.lane ?? 0, l);
+      const follows = before?.kind === "kernel" && (l.waits ?? []).length === 0;
+      return engine.overlaps && l.kind === "kernel" && follows;
+    });
     this.addresses = new Float64Array(buffers);
     this.patches = Array.from({ length: buffers }, () => []);
     this.view = new DataView(new ArrayBuffer(Math.max(64, builder.words.length * WORD)));
@@ -121,14 +207,18 @@ export class Frame {
     }
   }
 
-  /** Launches everything in order. `after` is called when the last launch of a step is under way. */
+  /** Launches everything; with `after`, which is called when the last launch of a step is under way, on one stream. */
   run(after?: (step: number) => void): void {
     const { engine, launches } = this;
-    const { driver, stream } = engine;
+    const { driver } = engine;
+    const order = after ? undefined : this.order;
+    order?.begin();
     for (let i = 0; i < launches.length; i++) {
       const l = launches[i]!;
+      const stream = order?.enter(i) ?? engine.stream;
       if (l.kind === "kernel") {
-        const code = driver.launch(
+        const how = !after && this.early[i] ? "launchEarly" : "launch";
+        const code = driver[how](
           l.kernel.handle,
           l.grid,
           l.block,
@@ -146,8 +236,10 @@ export class Frame {
         });
         engine.launches++;
       } else l.run();
+      order?.leave(i);
       if (after && launches[i + 1]?.step !== l.step) after(l.step);
     }
+    order?.end();
   }
 
   private failed(l: KernelLaunch, cause: DeviceError): DeviceError {

@@ -19,7 +19,7 @@ interface Region {
   readonly to: number;
 }
 
-interface Footprint {
+export interface Footprint {
   readonly all: readonly Region[];
   readonly written: readonly Region[];
 }
@@ -46,17 +46,25 @@ function spanOf(program: Program, { buffer, dtype, view }: StepOperand): Region 
   return { space, from: from + low * bytes, to: from + (high + 1) * bytes };
 }
 
-function footprintOf(program: Program, index: number): Footprint {
-  const step = program.steps[index]!;
+/** What work touches that reads and writes `all`, and writes `written` of it. */
+export function footprintOf(
+  program: Program,
+  all: readonly StepOperand[],
+  written: readonly StepOperand[],
+): Footprint {
   const spans = (operands: readonly StepOperand[]): Region[] => operands.map((o) => spanOf(program, o));
-  return { all: spans(operandsOf(step)), written: spans(writtenBy(step)) };
+  return { all: spans(all), written: spans(written) };
 }
+
+/** Bytes that work touches, those that it reads and writes twice. */
+export const bytesTouched = ({ all }: Footprint): number => all.reduce((sum, r) => sum + r.to - r.from, 0);
 
 /** Whether any of some regions shares memory with any of others. */
 export const regionsMeet = (some: readonly Region[], others: readonly Region[]): boolean =>
   some.some((a) => others.some((b) => a.space === b.space && a.from < b.to && b.from < a.to));
 
-const conflict = (a: Footprint, b: Footprint): boolean =>
+/** Whether either of two writes what the other touches. */
+export const footprintsConflict = (a: Footprint, b: Footprint): boolean =>
   regionsMeet(a.written, b.all) || regionsMeet(b.written, a.all);
 
 /** The launches of a step that may be joined, each with those of other steps. */
@@ -81,9 +89,10 @@ export function joinedSteps(
   lowerings.forEach((lowered, index) => {
     const own = joinable(lowered);
     if (open.size === 0 && !own) return;
-    const footprint = footprintOf(program, index);
+    const step = program.steps[index]!;
+    const footprint = footprintOf(program, operandsOf(step), writtenBy(step));
     for (const [key, group] of open)
-      if (group.footprints.some((f) => conflict(f, footprint))) open.delete(key);
+      if (group.footprints.some((f) => footprintsConflict(f, footprint))) open.delete(key);
     if (!own) return;
     const key = own.map((s) => s.kernel.key).join("\n");
     let group = open.get(key);
@@ -103,14 +112,14 @@ export function joinedSteps(
  * then the launches' words one after the other.
  */
 export function joinedKernel(step: CudaStep): CudaStep["kernel"] {
-  const { kernel, args, block, blockFunction } = step;
+  const { kernel, args, block, blockFunction, resident = 1 } = step;
   const [words, most] = [args.length, mostJoined(args.length)];
   const entry = `joined_${kernel.entry}`;
   return {
     key: `joined ${kernel.key}`,
     entry,
     source: () => `${kernel.source()}
-extern "C" __global__ void __launch_bounds__(${block[0]}) ${entry}(const __grid_constant__ Words<${most * (words + 1)}> w) {
+extern "C" __global__ void __launch_bounds__(${block[0]}, ${resident}) ${entry}(const __grid_constant__ Words<${most * (words + 1)}> w) {
   int k = 0;
   while (k + 1 < ${most} && blockIdx.x >= (u32)w.word[k + 1]) k++;
   ${blockFunction}(*(const Words<${words}>*)(w.word + ${most} + k * ${words}), blockIdx.x - (u32)w.word[k]);

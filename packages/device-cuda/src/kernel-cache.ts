@@ -23,8 +23,9 @@ export const compileOptions = (arch: number): string[] => [
   "--std=c++17",
 ];
 
-/** All that a compiler sees of a kernel. */
-export const wholeSource = (kernel: CudaStep["kernel"]): string => `${cudaPrelude}\n${kernel.source()}`;
+/** All that a compiler sees of a kernel. Every kernel begins by waiting for the one in front, beside whose end it may be launched. */
+export const wholeSource = (kernel: CudaStep["kernel"]): string =>
+  `${cudaPrelude}\n${kernel.source().replace(/extern "C" __global__ void [^{]*\{/g, "$& wait_for_previous();")}`;
 
 /** Kernels below which starting threads costs more than they save. */
 const FEWEST_SHARED = 3;

@@ -2,6 +2,7 @@
 
 import { debugFlag, ScanLoop, spareOffsets, type Program, type ScanStep } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTable, CudaWord } from "@everlong/kernels/cuda";
+import { branches, unitsOf, withRoom, type Slot, type Unit } from "./branches.ts";
 import { referenceWork } from "./fallback.ts";
 import { foldSums } from "./fold-sums.ts";
 import { Frame, FrameBuilder, type BufferWord, type ResolvedWord } from "./frame.ts";
@@ -17,12 +18,22 @@ interface Placement {
 }
 
 /** Lays out `program` with its temporaries from byte `arenaStart` of the arena on. Blocks taken from the pool go to `blocks`. */
-export function layOut(device: Runtime, program: Program, blocks: Block[], arenaStart = 0): Layout {
+export function layOut(
+  device: Runtime,
+  given: Program,
+  blocks: Block[],
+  { arenaStart = 0, isBody = false }: { readonly arenaStart?: number; readonly isBody?: boolean } = {},
+): Layout {
+  // Under debugging every step has launches of its own.
+  const debugged = debugFlag("kernels") || debugFlag("nan");
+  const single = given.steps.map((step) => (step.kind === "scan" ? undefined : lower(step, device.target)));
+  const branched = !debugged && !isBody && single.every((l) => l !== undefined && typeof l !== "string");
+  const program = branched ? withRoom(given) : given;
   const builder = new FrameBuilder();
   const placements: Placement[] = [];
   const constants: { readonly buffer: number; readonly block: Block }[] = [];
   const bodies: Layout[] = [];
-  const infos: { name: string; flops: number }[] = [];
+  const infos = program.steps.map(() => ({ name: "", flops: 0 }));
   const later: ((frame: Frame) => void)[] = [];
   let buffers = program.buffers.length;
   let recordable = true;
@@ -38,30 +49,47 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
     }
   });
   const tempsStart = arenaStart + aligned(program.arenaBytes);
-  // Under debugging every step has launches of its own.
-  const debugged = debugFlag("kernels") || debugFlag("nan");
-  const single = program.steps.map((step) => (step.kind === "scan" ? undefined : lower(step, device.target)));
   const fuses = (product: CudaProduct): boolean => device.library?.fuses(product) ?? false;
   const lowerings = debugged ? single : foldSums(program, single, device.target, fuses);
   const groups = debugged ? [] : joinedSteps(program, lowerings);
   const joined = new Set(groups.flat());
   const groupEnding = new Map(groups.map((steps) => [steps.at(-1)!, steps]));
+  lowerings.forEach((l, i) => {
+    if (l && typeof l !== "string") infos[i] = { name: l.name, flops: l.flops };
+  });
   const tempBytes = lowerings.map((l) =>
     l && typeof l !== "string" ? l.temps.reduce((sum, bytes) => sum + aligned(bytes), 0) : 0,
   );
-  // Joined launches hold their temporaries side by side.
-  const tempFrom = tempBytes.map(() => 0);
-  const totals = [...tempBytes];
-  for (const group of groups) {
-    let from = 0;
-    for (const index of group) {
+  const units = program.steps.flatMap((_, i): Unit[] => {
+    if (joined.has(i) && !groupEnding.has(i)) return [];
+    const steps = groupEnding.get(i) ?? [i];
+    return branched ? unitsOf(steps, lowerings) : [{ steps }];
+  });
+  const slots: readonly Slot[] = branched
+    ? branches(program, units, lowerings as readonly Lowered[])
+    : units.map((unit) => ({ unit, lane: 0, waits: [] }));
+  // Launches of one lane follow each other and share the space of their temporaries; joined ones hold theirs side by side. Those of units
+  // that are stages of a step have places of their own.
+  const laneBytes: number[] = [];
+  const tempFrom: number[] = [];
+  let tempsEnd = tempsStart;
+  for (const { unit, lane } of slots) {
+    if (unit.stage !== undefined && tempFrom[unit.steps[0]!] !== undefined) continue;
+    let from = unit.stage === undefined ? 0 : tempsEnd;
+    for (const index of unit.steps) {
       tempFrom[index] = from;
       from += tempBytes[index]!;
     }
-    totals.push(from);
+    if (unit.stage === undefined) laneBytes[lane] = Math.max(laneBytes[lane] ?? 0, from);
+    else tempsEnd = from;
+  }
+  const laneStart: number[] = [];
+  for (const [lane, bytes = 0] of laneBytes.entries()) {
+    laneStart[lane] = tempsEnd;
+    tempsEnd += bytes;
   }
   // Scan bodies lie behind all temporaries of this program; two scans share the space, since one ends before the other.
-  const bodiesStart = tempsStart + Math.max(0, ...totals);
+  const bodiesStart = tempsEnd;
   let arenaEnd = bodiesStart;
   const firstTemps = new Map<number, number>();
   device.kernels.prepare([
@@ -72,45 +100,55 @@ export function layOut(device: Runtime, program: Program, blocks: Block[], arena
       (lowerings[first!] as Lowered).steps.map((s) => joinedKernel(s as CudaStep)),
     ),
   ]);
-  program.steps.forEach((step, index) => {
+  const addHost = (index: number): boolean => {
+    const step = program.steps[index]!;
     if (step.kind === "scan") {
       const scan = layOutScan(device, step, blocks, bodiesStart);
       arenaEnd = Math.max(arenaEnd, bodiesStart + scan.arenaBytes);
       bodies.push(scan.body);
       recordable &&= scan.body.recordable;
       nested += step.length * scan.body.launches + step.carries;
-      infos.push({ name: `scan x${step.length} of ${step.body.steps.length} steps`, flops: scan.flops });
+      infos[index] = { name: `scan x${step.length} of ${step.body.steps.length} steps`, flops: scan.flops };
       later.push((frame) => scan.attach(frame));
       builder.launches.push({ kind: "host", run: () => scan.run(), step: index, name: "scan" });
-      return;
+      return true;
     }
     const lowered = lowerings[index]!;
-    if (typeof lowered === "string") {
-      const work = referenceWork(device, step, lowered);
-      recordable = false;
-      infos.push({ name: `${work.name} (reference)`, flops: 0 });
-      later.push((frame) => work.attach(frame));
-      builder.launches.push({ kind: "host", run: work.run, step: index, name: work.name });
-      return;
-    }
-    const firstTemp = buffers;
-    let offset = tempsStart + tempFrom[index]!;
-    firstTemps.set(index, firstTemp);
-    for (const bytes of lowered.temps) {
+    if (typeof lowered !== "string") return false;
+    const work = referenceWork(device, step, lowered);
+    recordable = false;
+    infos[index] = { name: `${work.name} (reference)`, flops: 0 };
+    later.push((frame) => work.attach(frame));
+    builder.launches.push({ kind: "host", run: work.run, step: index, name: work.name });
+    return true;
+  };
+  const placeTemps = (index: number, start: number): void => {
+    if (firstTemps.has(index)) return;
+    firstTemps.set(index, buffers);
+    let offset = start + tempFrom[index]!;
+    for (const bytes of (lowerings[index] as Lowered).temps) {
       placements.push({ buffer: buffers++, offset });
       offset += aligned(bytes);
     }
-    infos.push({ name: lowered.name, flops: lowered.flops });
-    if (!joined.has(index)) {
-      for (const one of lowered.steps) addLaunch(device, builder, index, lowered, one, firstTemp);
-      return;
+  };
+  const lastLaunch: number[] = [];
+  for (const { unit, lane, waits } of slots) {
+    const { steps, stage } = unit;
+    const first = builder.launches.length;
+    const last = steps.at(-1)!;
+    if (!addHost(last)) {
+      for (const index of steps) placeTemps(index, stage === undefined ? laneStart[lane]! : 0);
+      const group = steps.map((i) => ({ lowered: lowerings[i] as Lowered, firstTemp: firstTemps.get(i)! }));
+      const [{ lowered, firstTemp }] = group as [(typeof group)[number]];
+      const stages = stage === undefined ? lowered.steps.keys() : [stage];
+      for (const at of stages)
+        if (joined.has(last)) addJoined(device, builder, last, group, at);
+        else addLaunch(device, builder, last, lowered, lowered.steps[at]!, firstTemp);
     }
-    const group = groupEnding.get(index)?.map((i) => ({
-      lowered: lowerings[i] as Lowered,
-      firstTemp: firstTemps.get(i)!,
-    }));
-    if (group) addJoined(device, builder, index, group);
-  });
+    const others = waits.map((at) => lastLaunch[at]!);
+    builder.order(first, lane, others);
+    lastLaunch.push(builder.launches.length - 1);
+  }
   const frame = new Frame(device.engine, builder, buffers);
   for (const c of constants) frame.bind(c.buffer, c.block.address);
   for (const attach of later) attach(frame);
@@ -193,40 +231,38 @@ function addLaunch(
   });
 }
 
-/** One launch for each launch of several alike steps, at the place of step `step`. */
+/** One launch for launch `stage` of several alike steps, at the place of step `step`. */
 function addJoined(
   device: Runtime,
   builder: FrameBuilder,
   step: number,
   group: readonly { readonly lowered: Lowered; readonly firstTemp: number }[],
+  stage: number,
 ): void {
-  const [{ lowered: model }] = group as [(typeof group)[number]];
-  model.steps.forEach((_, stage) => {
-    const steps = group.map(({ lowered }) => lowered.steps[stage] as CudaStep);
-    const [first] = steps as [CudaStep];
-    const { firsts, blocks } = joinedBlocks(steps);
-    const words = group.flatMap(({ lowered, firstTemp }, i) =>
-      steps[i]!.args.map(resolver(device, lowered, firstTemp, steps[i]!.tables)),
-    );
-    const empty = Array.from({ length: (firsts.length - steps.length) * first.args.length }, () => 0);
-    const sharedBytes = Math.max(...steps.map((s) => s.sharedBytes ?? 0));
-    builder.launches.push({
-      kind: "kernel",
-      kernel: device.kernels.get(joinedKernel(first), sharedBytes),
-      grid: [blocks, 1, 1],
-      block: first.block,
-      sharedBytes,
-      step,
-      name: `${model.name} x${group.length}`,
-      at: builder.block([...firsts, ...words, ...empty]),
-    });
+  const steps = group.map(({ lowered }) => lowered.steps[stage] as CudaStep);
+  const [first] = steps as [CudaStep];
+  const { firsts, blocks } = joinedBlocks(steps);
+  const words = group.flatMap(({ lowered, firstTemp }, i) =>
+    steps[i]!.args.map(resolver(device, lowered, firstTemp, steps[i]!.tables)),
+  );
+  const empty = Array.from({ length: (firsts.length - steps.length) * first.args.length }, () => 0);
+  const sharedBytes = Math.max(...steps.map((s) => s.sharedBytes ?? 0));
+  builder.launches.push({
+    kind: "kernel",
+    kernel: device.kernels.get(joinedKernel(first), sharedBytes),
+    grid: [blocks, 1, 1],
+    block: first.block,
+    sharedBytes,
+    step,
+    name: `${group[0]!.lowered.name} x${group.length}`,
+    at: builder.block([...firsts, ...words, ...empty]),
   });
 }
 
 /** A scan whose carries' spares and body lie from byte `arenaStart` of the arena on. */
 function layOutScan(device: Runtime, step: ScanStep, blocks: Block[], arenaStart: number): ScanLoop<Layout> {
   const spares = spareOffsets(step, arenaStart, aligned);
-  const body = layOut(device, step.body, blocks, spares.end);
+  const body = layOut(device, step.body, blocks, { arenaStart: spares.end, isBody: true });
   const arenaBytes = spares.end - arenaStart + body.arenaBytes;
   return new ScanLoop(step, body, spares.offsets, arenaBytes, (to, from, bytes) =>
     device.engine.driver.copyOnDevice(to, from, bytes, device.engine.stream),

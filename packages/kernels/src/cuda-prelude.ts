@@ -12,6 +12,13 @@ template <int N> __device__ __forceinline__ int integer(const Words<N>& w, int i
 template <int N> __device__ __forceinline__ i64 wide(const Words<N>& w, int i) { return (i64)w.word[i]; }
 template <int N> __device__ __forceinline__ float number(const Words<N>& w, int i) { return __uint_as_float((u32)w.word[i]); }
 
+// From sm_90 on a kernel may be launched when the blocks of the one in front are over, before its results are there: it waits for them first.
+#if __CUDA_ARCH__ >= 900
+__device__ __forceinline__ void wait_for_previous() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+#else
+__device__ __forceinline__ void wait_for_previous() {}
+#endif
+
 // Storage <-> registers: floats travel as float, bools and bytes as int.
 __device__ __forceinline__ float get(float x) { return x; }
 __device__ __forceinline__ int get(int x) { return x; }
