@@ -102,6 +102,10 @@ export function readCall({ inputs, params }: AttentionCall): ReadCall | string {
 export const acceptsHeads = (input: number, view: CudaView, { params }: AttentionCall): boolean =>
   ["q", "k", "v", "dy"].includes(params.inputs[input]!) && (view.strides[3] === 1 || view.shape[3] === 1);
 
+/** Tiles of `own` rows, which do not cross blocks of lists. */
+export const tilesOf = (length: number, own: number, listed: number | undefined): number =>
+  listed === undefined ? Math.ceil(length / own) : Math.ceil(length / listed) * Math.ceil(listed / own);
+
 /** Fewer heads than these leave the last blocks of long sequences waiting for each other. */
 const FEWEST_TOGETHER = 16;
 
@@ -170,7 +174,7 @@ export function kernelOf(
     source: () =>
       [
         head,
-        ...["kernel-tiles.cu", "kernel-scores.cu", "kernel-walks.cu", file].map((f) =>
+        ...["kernel-tiles.cu", "kernel-scores.cu", "kernel-walks.cu", "kernel-stream.cu", file].map((f) =>
           cudaFile(`attention/${f}`),
         ),
       ].join("\n"),

@@ -71,6 +71,16 @@ const WIDE: readonly Cut[] = [
     cost: { step: 0.75, leastStep: 0.8, tile: 0.8, leastTile: 2.5 },
   },
 ];
+/** Lists have blocks of 64 keys more often than of 80. */
+const WIDE_LISTED: ForwardPlan = {
+  groups: 1,
+  block: 64,
+  stages: 2,
+  resident: 2,
+  held: true,
+  registers: [32, 224],
+  parts: 1,
+};
 /** As many keys as registers hold; over short sequences the edges cost more than that brings. */
 const LONG = { from: 4096, block: 144, registers: [24, 240] } as const;
 
@@ -101,10 +111,11 @@ const limit = (n: number): number => (n < 0 ? Infinity : n);
 
 export function forwardPlan(
   { left, right }: Visibility,
-  { batch, heads, keyHeads, queries, keys, keyDim, valueDim }: Sizes,
+  { batch, heads, keyHeads, queries, keys, keyDim, valueDim, lists }: Sizes,
   target: CudaTarget,
 ): ForwardPlan {
   const wide = Math.max(keyDim, valueDim) > 64;
+  if (lists) return wide ? WIDE_LISTED : { ...NARROW[1]!, parts: 1 };
   const window = { before: limit(left), after: limit(right) };
   let best: { readonly time: number; readonly cut: Cut; readonly parts: number } | undefined;
   for (const cut of wide ? WIDE : NARROW) {
@@ -149,9 +160,10 @@ export interface GradientParts {
 /** Into how many parts the tiles of the gradient are cut. */
 export function gradientParts(
   { left, right }: Visibility,
-  { batch, heads, keyHeads, queries, keys, keyDim, valueDim }: Sizes,
+  { batch, heads, keyHeads, queries, keys, keyDim, valueDim, lists }: Sizes,
   target: CudaTarget,
 ): GradientParts {
+  if (lists) return { heads: 1, steps: 1 };
   const steps = stepsOf(keys, KEYS_OF_TILE, queries, QUERIES_OF_STEP, {
     before: limit(right),
     after: limit(left),

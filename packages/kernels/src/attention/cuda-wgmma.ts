@@ -13,6 +13,7 @@ import { cudaFile } from "../cuda-file.ts";
 import {
   headsTogether,
   plainKernel,
+  tilesOf,
   wordIndices,
   type AttentionCall,
   type ReadCall,
@@ -41,7 +42,6 @@ export function wgmmaRefusal(
   const { params } = call;
   if (target.arch !== 90) return "wgmma is sm_90's";
   if (sizes.dtype === "f32") return "wgmma multiplies halves";
-  if (sizes.lists) return "blocks meet by lists";
   if (params.softCap > 0 || views["slopes"]) return "scores are bent";
   if (!(params.scale > 0)) return "the largest score is not that of the largest product";
   if (sizes.batch * sizes.heads * sizes.queries * sizes.keys === 0) return "there is nothing to copy";
@@ -117,8 +117,8 @@ export function wgmmaKernel(
   defines: Readonly<Record<string, number>>,
   columns: readonly number[],
 ): CudaStep["kernel"] {
-  const { dtype } = read.sizes;
-  const all = Object.entries({ E: dtype, MMA: `"${dtype}"`, ...defines });
+  const { dtype, lists } = read.sizes;
+  const all = Object.entries({ E: dtype, MMA: `"${dtype}"`, LISTS: lists ? 1 : 0, ...defines });
   const head = [...all.map(([name, value]) => `#define ${name} ${value}`), wordIndices(names)].join("\n");
   const products = [
     "template <int N> struct Product;",
@@ -134,6 +134,7 @@ export function wgmmaKernel(
         ...products,
         "#endif",
         cudaFile("attention/kernel-wgmma.cu"),
+        lists ? cudaFile("attention/kernel-walks.cu") : "",
         cudaFile(`attention/${file}`),
       ].join("\n"),
   };
@@ -142,6 +143,14 @@ export function wgmmaKernel(
 const pick = (words: Readonly<Record<string, CudaWord>>, names: string): Record<string, CudaWord> =>
   Object.fromEntries(names.split(" ").map((name) => [name, words[name]!]));
 
+/** What kernels read of lists of blocks, where there are any. */
+const listWords = ({ sizes, words }: ReadCall): Record<string, CudaWord> =>
+  sizes.lists
+    ? {
+        ...pick(words, "blockStarts blockColumns listStride blockQueries blockKeys"),
+        marks: words["marks"] ?? 0,
+      }
+    : {};
 const hasLengths = ({ views }: ReadCall): 0 | 1 => (views["keyLengths"] || views["queryLengths"] ? 1 : 0);
 /** Head sizes as the tiles have them. */
 const headOf = ({ keyDim, valueDim }: Sizes): 64 | 128 => (Math.max(keyDim, valueDim) > 64 ? 128 : 64);
@@ -161,7 +170,7 @@ export function wgmmaForward(
   const head = headOf(sizes);
   const own = 64 * groups;
   const count = sizes.batch * sizes.heads;
-  const tiles = Math.ceil(sizes.queries / own) * count * parts;
+  const tiles = tilesOf(sizes.queries, own, sizes.lists?.queries) * count * parts;
   const words = { ...read.words, ...placesOf(whole.sizes, sizes), y: outputs[0]!, lse: { output: 1 } };
   const split = parts > 1;
   const [partY, partLse] = split ? bytesOfParts(sizes, parts).map((bytes) => takeTemp(temps, bytes)) : [];
@@ -173,6 +182,7 @@ export function wgmmaForward(
     },
     {
       ...pick(words, "heads group queries keys valueDim left right scoreScale keyLengths queryLengths"),
+      ...listWords(read),
       ...pick(words, "yBatch yTime yHead lseBatch lseTime lseHead rows"),
       together: headsTogether(count, sizes.keys * head * 4),
       tiles,
@@ -192,6 +202,7 @@ export function wgmmaForward(
       read,
       {
         HEAD: head,
+        OWN: own,
         GROUPS: groups,
         BLOCK: block,
         STAGES: stages,
@@ -229,9 +240,9 @@ export function wgmmaBackward(
   const blocks = rows * Math.ceil(sizes.queries / QUERIES_OF_STEP);
   const count = sizes.batch * sizes.keyHeads * cut.heads;
   const parts = cut.heads * cut.steps;
-  const tiles = Math.ceil(sizes.keys / KEYS_OF_TILE) * count * cut.steps;
+  const tiles = tilesOf(sizes.keys, KEYS_OF_TILE, sizes.lists?.keys) * count * cut.steps;
   const keyRows = sizes.batch * sizes.keys * sizes.keyHeads;
-  const alone = sizes.keys <= KEYS_OF_TILE;
+  const alone = sizes.keys <= KEYS_OF_TILE && !sizes.lists;
   const ordered = call.params.deterministic === true && !alone;
   const split = parts > 1;
   const temp = (bytes: number): CudaWord => takeTemp(temps, bytes);
@@ -255,6 +266,7 @@ export function wgmmaBackward(
     {
       ...pick(words, "heads group queries keys keyDim valueDim left right scoreScale scale"),
       ...pick(words, "keyLengths queryLengths"),
+      ...listWords(read),
       ...pick(places, "rowLse rowDelta scratch turns"),
       keyHeads: sizes.keyHeads,
       together: headsTogether(count, (sizes.queries * head * 4 * sizes.batch * sizes.heads) / count),
@@ -301,6 +313,9 @@ export function wgmmaBackward(
       read,
       {
         ...define,
+        // As the walks through lists call them.
+        OWN: KEYS_OF_TILE,
+        BLOCK: QUERIES_OF_STEP,
         HELD: head === 64 ? 1 : 0,
         ORDERED: ordered ? 1 : 0,
         ALONE: alone ? 1 : 0,

@@ -202,6 +202,46 @@ test("lists of blocks have tiles that do not cross them, and are turned round fo
   expect(lowered.temps).toEqual([4 * 8 * 2]);
 });
 
+test("lists of blocks go to wgmma where blocks of queries are its own, and no word of a launch is missing", () => {
+  const x = view([1, 512, 2, 64], "f16");
+  const rows = view([1, 2, 512], "f32");
+  const lists = [view([1, 9], "i32"), view([20], "i32")];
+  const of = (blockSize: readonly [number, number], deterministic = false): CudaLowering => {
+    const params = { left: -1, right: 0, scale: 0.1, softCap: 0, blockSize, deterministic };
+    const inputs = ["blockStarts", "blockColumns"] as const;
+    const forwards = attentionCuda.lower(
+      {
+        inputs: [x, x, x, ...lists],
+        outputs: [x, rows],
+        params: { ...params, inputs: ["q", "k", "v", ...inputs] },
+      },
+      H100,
+    ) as CudaLowering;
+    const backwards = attentionGradCuda.lower(
+      {
+        inputs: [x, x, x, x, rows, rows, ...lists],
+        outputs: [x, x, x],
+        params: { ...params, inputs: ["q", "k", "v", "dy", "lse", "delta", ...inputs] },
+      },
+      H100,
+    ) as CudaLowering;
+    for (const step of [...forwards.steps, ...backwards.steps] as CudaStep[])
+      expect(step.args).not.toContain(undefined);
+    expect(entries(forwards)).toEqual(["attention_wgmma"]);
+    return backwards;
+  };
+  expect(entries(of([64, 64]))).toEqual([
+    "attention_marks_clear",
+    "attention_marks",
+    "attention_grad_start",
+    "attention_grad_wgmma",
+    "attention_grad_finish",
+  ]);
+  expect((of([64, 64]).steps[3] as CudaStep).grid).toEqual([16, 1, 1]);
+  expect(entries(of([64, 64], true))[0]).toBe("attention_query_grad");
+  expect(entries(of([32, 64]))[0]).toBe("attention_query_grad");
+});
+
 test("the gradient keeps an order of sums where it is asked for", () => {
   const source = (params: Partial<AttentionParams>): string => {
     const lowered = attentionGradCuda.lower(backward({ params }), H100) as CudaLowering;

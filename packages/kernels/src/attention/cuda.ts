@@ -21,13 +21,15 @@ import {
   paddedDims,
   plainKernel,
   readCall,
+  tilesOf,
   type AttentionCall,
   type Build,
   type ReadCall,
   type Sizes,
 } from "./cuda-call.ts";
 import { bytesOfParts, joinParts, MOST_PARTS, packedHeads, placesOf } from "./cuda-parts.ts";
-import { liesStraight, straightened } from "./cuda-rows.ts";
+import { QUERIES_OF_STEP } from "./cuda-plan.ts";
+import { liesStraight, straightened, takeTemp } from "./cuda-rows.ts";
 import { wgmmaBackward, wgmmaForward, wgmmaRefusal } from "./cuda-wgmma.ts";
 import type { AttentionGradParams, AttentionParams } from "./op.ts";
 
@@ -66,12 +68,8 @@ const wideHeads = (sizes: Sizes): boolean => Math.max(sizes.keyDim, sizes.valueD
 const bytesOfHead = (sizes: Sizes, length: number): number =>
   length * (sizes.keyDim + sizes.valueDim) * bytesOfElement(sizes);
 
-/** Tiles of `own` rows, which do not cross blocks of lists. */
-const tilesOf = (length: number, own: number, listed: number | undefined): number =>
-  listed === undefined ? Math.ceil(length / own) : Math.ceil(length / listed) * Math.ceil(listed / own);
-
-/** Sequences up to this are mostly margins of the tiles of wgmma's gradient. */
-const SHORT = 64;
+/** Sequences below these are mostly margins of the tiles of wgmma's gradient; those of narrow heads are wider still. */
+const SHORT = { narrow: 65, wide: 24 };
 /** Whether wgmma saves more than it takes to copy rows for it. */
 const worthCopies = ({ queries, keys }: Sizes): boolean => Math.max(queries, keys) >= 128;
 /** Keys below which parts cost more than they bring. */
@@ -125,16 +123,20 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
   return { steps: [step, joinParts(sizes, joined, parts)], temps: bytesOfParts(sizes, parts) };
 }
 
-/** The launches that turn lists of blocks round, and what they need. */
-function marksOf(call: AttentionCall, { sizes, words }: ReadCall): { steps: CudaStep[]; temps: number[] } {
-  const { lists, queries, keys } = sizes;
-  if (!lists) return { steps: [], temps: [] };
+/** Lists of blocks turned round in a temporary, where there are any: a call that reads them, and the launches that make them. */
+function turned(
+  call: AttentionCall,
+  read: ReadCall,
+  temps: number[],
+): { readonly read: ReadCall; readonly steps: readonly CudaStep[] } {
+  const { lists, queries, keys } = read.sizes;
+  if (!lists) return { read, steps: [] };
   const blockRows = Math.ceil(queries / lists.queries);
   const blockColumnCount = Math.ceil(keys / lists.keys);
   const markWords = lists.patterns * blockColumnCount * Math.ceil(blockRows / 32);
+  const words = { ...read.words, marks: takeTemp(temps, Math.max(4, markWords * 4)) };
   const args = inOrder(MARKS_WORDS, {
     ...words,
-    marks: { temp: 0 },
     markWords,
     blockRows,
     blockColumnCount,
@@ -147,12 +149,21 @@ function marksOf(call: AttentionCall, { sizes, words }: ReadCall): { steps: Cuda
     block: [256, 1, 1],
   });
   return {
+    read: { ...read, words },
     steps: [
       step("attention_marks_clear", blocksFor(markWords, 256)),
       step("attention_marks", blocksFor(lists.patterns * blockRows, 8)),
     ],
-    temps: [Math.max(4, markWords * 4)],
   };
+}
+
+/** Whether wgmma's gradient takes a call; what {@link wgmmaRefusal} refuses aside. */
+function gradientFits(call: AttentionCall, { sizes }: ReadCall, straight: boolean): boolean {
+  const { lists, queries, keys } = sizes;
+  // Blocks of its scratch are blocks of queries, and in what order lists add to them is not known.
+  if (lists && (lists.queries % QUERIES_OF_STEP !== 0 || call.params.deterministic)) return false;
+  if (!straight) return worthCopies(sizes);
+  return Math.max(queries, keys) >= SHORT[Math.max(sizes.keyDim, sizes.valueDim) > 32 ? "wide" : "narrow"];
 }
 
 function backward(call: AttentionCall, target: CudaTarget): CudaLowering | string {
@@ -160,19 +171,21 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   if (typeof read === "string") return read;
   const { sizes } = read;
   const straight = liesStraight(call, read, 3);
-  const worthIt = straight ? Math.max(sizes.queries, sizes.keys) > SHORT : worthCopies(sizes);
-  if (worthIt && wgmmaRefusal(call, read, target) === undefined) {
-    if (straight) return wgmmaBackward(call, read, target);
-    const copies = straightened(read, ["q", "k", "v", "dy"], ["q", "k", "v"]);
-    const { steps, temps } = wgmmaBackward(call, copies.read, target, copies.frame);
-    return { steps: [copies.before, ...steps, copies.after], temps: temps! };
+  if (gradientFits(call, read, straight) && wgmmaRefusal(call, read, target) === undefined) {
+    const copies = straight ? undefined : straightened(read, ["q", "k", "v", "dy"], ["q", "k", "v"]);
+    const frame = copies?.frame ?? { outputs: [0, 1, 2].map((output) => ({ output })), temps: [] };
+    const marks = turned(call, copies?.read ?? read, frame.temps);
+    const { steps } = wgmmaBackward(call, marks.read, target, frame);
+    const [before, after] = copies ? [[copies.before], [copies.after]] : [[], []];
+    return { steps: [...before, ...marks.steps, ...steps, ...after], temps: frame.temps };
   }
+  const temps: number[] = [];
+  const marks = turned(call, read, temps);
   const words = {
-    ...read.words,
+    ...marks.read.words,
     dq: { output: 0 },
     dk: { output: 1 },
     dv: { output: 2 },
-    marks: sizes.lists ? { temp: 0 } : 0,
   };
   const largest = wideHeads(sizes) || sizes.dtype === "f32" ? 32 : 64;
   const tiles = fitTiles(sizes, target, 1, [1, 1], largest);
@@ -195,10 +208,9 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   const queryGrad = ["attention_query_grad", "kernel-query-grad.cu"] as const;
   const keyGrad = ["attention_key_grad", "kernel-key-grad.cu"] as const;
   if (batch * heads * queries > 0) steps.push(make(queryGrad, queries, lists?.queries, batch * heads, keys));
-  const marks = marksOf(call, read);
   if (batch * keyHeads * keys > 0)
     steps.push(...marks.steps, make(keyGrad, keys, lists?.keys, batch * keyHeads, queries));
-  return { steps, temps: marks.temps };
+  return { steps, temps };
 }
 
 /** Of attention and of attention over lists of blocks. */

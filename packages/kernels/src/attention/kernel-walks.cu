@@ -1,11 +1,12 @@
 // What a block owns and what it streams: tiles of queries walk the keys that they see, tiles of keys the queries that see them. Without
 // lists these are the rows between two edges; lists of blocks are walked entry by entry.
 //
-// Defined before: LISTS, beside what kernel-scores.cu needs.
+// Defined before: LISTS, OWN, BLOCK, Args and Sight.
 
 /** Rows that a block owns: those of one tile, which does not cross rows (columns) of listed blocks. */
 struct Owned {
   int first, end, block;
+  __device__ __forceinline__ Owned(int from, int to, int of) : first(from), end(to), block(of) {}
   /** `length`: all rows; `side`: the word that holds the rows of a listed block. */
   __device__ __forceinline__ Owned(const Args& w, int tile, int length, int side) {
     block = 0;
@@ -112,33 +113,6 @@ struct QueryWalk {
     return true;
   }
 };
-
-/** Brings the steps of a walk to shared memory, the next one while one is worked on. What was copied before arrives with the first. */
-template <class Walk, class Fetch, class Work> __device__ __forceinline__ void stream(Walk& walk, const Fetch& fetch, const Work& work) {
-  Step now, next;
-  bool more = walk.next(now);
-  if (more) fetch(now, 0);
-  copies_commit();
-  int stage = 0;
-  while (more) {
-    const bool further = walk.next(next);
-    if (STAGES == 2) {
-      if (further) fetch(next, stage ^ 1);
-      copies_commit();
-    }
-    copies_wait<STAGES - 1>();
-    __syncthreads();
-    work(now, stage);
-    __syncthreads();
-    if (STAGES == 1 && further) {
-      fetch(next, 0);
-      copies_commit();
-    }
-    now = next;
-    more = further;
-    if (STAGES == 2) stage ^= 1;
-  }
-}
 #else
 /** The blocks of keys that some queries of a tile see, or a part of them. */
 struct KeyWalk {
@@ -168,28 +142,4 @@ struct QueryWalk {
   }
   __device__ __forceinline__ Step at(int i) const { return {(first + i % each) * BLOCK, end, head + i / each}; }
 };
-
-/**
- * Brings the steps of a walk to shared memory, the last one first, the next one while one is worked on. What was copied before arrives with
- * the first.
- */
-template <class Walk, class Fetch, class Work> __device__ __forceinline__ void stream(const Walk& walk, const Fetch& fetch, const Work& work) {
-  auto stage = [](int i) { return STAGES == 2 ? i & 1 : 0; };
-  if (walk.count > 0) fetch(walk.at(walk.count - 1), stage(walk.count - 1));
-  copies_commit();
-  for (int i = walk.count - 1; i >= 0; i--) {
-    if (STAGES == 2) {
-      if (i > 0) fetch(walk.at(i - 1), stage(i - 1));
-      copies_commit();
-    }
-    copies_wait<STAGES - 1>();
-    __syncthreads();
-    work(walk.at(i), stage(i));
-    __syncthreads();
-    if (STAGES == 1 && i > 0) {
-      fetch(walk.at(i - 1), 0);
-      copies_commit();
-    }
-  }
-}
 #endif

@@ -5,6 +5,8 @@
 //
 // Where tiles are few, blocks take parts of the steps of a tile, and the parts of dK and dV are summed later.
 //
+// With LISTS a walk finds the blocks of queries that see a tile (kernel-walks.cu), and each tells beside its queries where they lie.
+//
 // Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
 // the blocks that add to a query's dQ wait for each other, so that sums keep an order), ALONE (whether there is one tile of keys, whose dQ
 // are final), PARTS (whether tiles come in parts), KV_STAGES (tiles of keys in flight), LENGTHS, COPY_REGISTERS
@@ -32,7 +34,10 @@ __device__ __forceinline__ int look(const int* p) { int x; asm volatile("ld.rela
 __device__ __forceinline__ float low_half(u32 x) { E e = {(u16)x}; return get(e); }
 __device__ __forceinline__ float high_half(u32 x) { E e = {(u16)(x >> 16)}; return get(e); }
 
-/** Steps `begin` .. `end` - 1 of the blocks of queries `first` .. `last` - 1 of one head after the other, from `head` on; none where `b` is -1. */
+/**
+ * Steps `begin` .. `end` - 1 of the blocks of queries `first` .. `last` - 1 of one head after the other, from `head` on; none where `b` is -1. With
+ * lists: the column of blocks, where its keys end, and whether there are steps (`end`).
+ */
 struct Tile { int k0, b, hk, head, part, first, last, begin, end; };
 
 /** Bytes of a tile in shared memory, and the way there and back: who hands tiles out works out where they lie. */
@@ -56,7 +61,12 @@ __device__ __forceinline__ Tile load_tile(u32 at) {
  */
 __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
   // Without signs divisions are shorter.
-  const u32 tiles = ((u32)integer(w, w_keys) + KEYS - 1) / KEYS, together = integer(w, w_together), keyHeads = integer(w, w_keyHeads);
+#if LISTS
+  const u32 tiles = Owned::tiles(w, integer(w, w_keys), w_blockKeys);
+#else
+  const u32 tiles = ((u32)integer(w, w_keys) + KEYS - 1) / KEYS;
+#endif
+  const u32 together = integer(w, w_together), keyHeads = integer(w, w_keyHeads);
   const u32 headParts = PARTS ? integer(w, w_headParts) : 1, parts = PARTS ? integer(w, w_parts) : 1, share = (u32)integer(w, w_group) / headParts;
   const u32 per = tiles * parts * together, group = (u32)t / per, r = (u32)t - group * per, at = r / together, of = group * together + r % together, row = of / headParts;
   Tile x;
@@ -65,6 +75,13 @@ __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
   x.head = x.hk * integer(w, w_group) + of % headParts * share;
   x.k0 = at / parts * KEYS;
   x.part = of % headParts * parts + at % parts;
+#if LISTS
+  const Owned own(w, at, integer(w, w_keys), w_blockKeys);
+  x.k0 = own.first;
+  x.first = own.block;
+  x.last = own.end;
+  x.begin = x.end = 0;
+#else
   const Sight sight(w, x.b);
   const int from = max(0, x.k0 - sight.offset - sight.right), to = min(sight.queries, min(x.k0 + KEYS, sight.keys) - sight.offset + sight.left);
   x.first = from / QUERIES;
@@ -81,13 +98,30 @@ __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
     x.begin = (int)((i64)all * step_part / parts);
     x.end = (int)((i64)all * (step_part + 1) / parts);
   }
+#endif
   return x;
 }
 
+#if LISTS
+/** The steps of a tile: blocks of queries that lists bring to it, one step ahead. */
+struct Walk {
+  QueryWalk walk;
+  Step next_step;
+  int left;
+  __device__ __forceinline__ Walk(const Args& w, const Tile& x, int share) : walk(w, Sight(w, x.b), Owned(x.k0, x.last, x.first), x.head, share) {
+    // Blocks of the scratch begin at multiples of their size; so do blocks of lists.
+    walk.from &= ~(QUERIES - 1);
+    left = walk.next(next_step);
+  }
+  __device__ __forceinline__ int block() const { return next_step.first / QUERIES; }
+  __device__ __forceinline__ int at_head() const { return next_step.head; }
+  __device__ __forceinline__ void next() { left = walk.next(next_step); }
+};
+#else
 /** The steps of a tile: blocks of queries, which ordered sums walk backwards, so that the blocks of a head stay one step apart. */
 struct Walk {
   int head, at, count, first, last, left;
-  __device__ __forceinline__ Walk(const Tile& x) {
+  __device__ __forceinline__ Walk(const Args& w, const Tile& x, int share) {
     count = x.last - x.first;
     const int before = PARTS && count > 0 ? x.begin / count : 0;
     head = x.head + before;
@@ -97,11 +131,13 @@ struct Walk {
     left = x.end - x.begin;
   }
   __device__ __forceinline__ int block() const { return ORDERED ? last - 1 - at : first + at; }
+  __device__ __forceinline__ int at_head() const { return head; }
   __device__ __forceinline__ void next() {
     left--;
     if (++at == count) { at = 0; head++; }
   }
 };
+#endif
 
 extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const __grid_constant__ Args w) {
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
@@ -110,9 +146,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
   const u32 at_k = base, at_v = at_k + KV_STAGES * KV_BYTES, at_q = at_v + KV_STAGES * KV_BYTES, at_dy = at_q + STAGES * Q_BYTES, at_ds = at_dy + STAGES * Q_BYTES;
   const u32 at_lse = at_ds + 2 * DS_BYTES, at_delta = at_lse + STAGES * QUERIES * 4, barriers = at_delta + STAGES * QUERIES * 4;
   const u32 kv_full = barriers, kv_free = kv_full + 8 * KV_STAGES, tile_full = kv_free + 8 * KV_STAGES, q_full = tile_full + 8 * KV_STAGES, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
-    dy_free = dy_full + 8 * STAGES, next_tile = (dy_free + 8 * STAGES + 15) & ~15u;
+    dy_free = dy_full + 8 * STAGES, next_tile = (dy_free + 8 * STAGES + 15) & ~15u, q_place = next_tile + KV_STAGES * TILE_BYTES;
   const int thread = threadIdx.x, side = maybe_uniform(thread >> 7);
-  const int heads = integer(w, w_heads), blocks = (integer(w, w_queries) + QUERIES - 1) / QUERIES;
+  const int share = integer(w, w_group), heads = integer(w, w_heads), blocks = (integer(w, w_queries) + QUERIES - 1) / QUERIES;
   if (thread == 0) {
     for (int i = 0; i < KV_STAGES; i++) {
       barrier_make(tile_full + 8 * i, 1);
@@ -147,6 +183,10 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         Tile x;
         x.b = -1;
         if (t < tiles) x = tile_of(w, t);
+#if LISTS
+        Walk walk(w, x.b < 0 ? tile_of(w, 0) : x, share);
+        x.end = walk.left;
+#endif
         store_tile(next_tile + TILE_BYTES * kvs, x);
         barrier_arrive(tile_full + 8 * kvs);
         if (x.b < 0) { barrier_arrive(full); break; }
@@ -155,10 +195,17 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         copy_rows<KEYS>(at_v + kvs * KV_BYTES, &w.word[w_vMap], full, x.k0, x.hk, x.b);
         if (++kvs == KV_STAGES) { kvs = 0; kv_parity ^= 1; }
         t = atomicAdd(counter, 1) + gridDim.x;
+#if !LISTS
+        Walk walk(w, x, share);
+#endif
         #pragma unroll 1
-        for (Walk walk(x); walk.left > 0; walk.next()) {
-          const int m = walk.block(), h = walk.head;
+        while (walk.left > 0) {
+          const int m = walk.block(), h = walk.at_head();
           barrier_wait(q_free + 8 * s, parity);
+          walk.next();
+#if LISTS
+          asm volatile("st.shared.v4.b32 [%0], {%1, %2, %3, %3};" :: "r"(q_place + 16 * s), "r"(m * QUERIES), "r"(h), "r"(walk.left) : "memory");
+#endif
           barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
           copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
           copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
@@ -178,8 +225,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         barrier_arrive(kv_free + 8 * kvs);
         if (++kvs == KV_STAGES) { kvs = 0; kv_parity ^= 1; }
         #pragma unroll 1
-        for (Walk walk(x); walk.left > 0; walk.next()) {
-          const int m = walk.block(), h = walk.head;
+        for (Walk walk(w, x, share); walk.left > 0; walk.next()) {
+          const int m = walk.block(), h = walk.at_head();
           barrier_wait(dy_free + 8 * s, parity);
           barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
           copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
@@ -233,9 +280,19 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       }
       // Each edge of the mask on its own. `lower` and `upper`: the first queries of blocks that need it; `from`, `to`: the first and the last query of a key.
       const int key0 = x.k0 + side * 64, key = x.k0 + own + (lane >> 2), never = 1 << 30;
-      const int lower = key0 + 64 > sight.keys ? never : key0 + 63 - sight.offset - sight.right, upper = key0 - sight.offset + sight.left - QUERIES + 1;
-      const int from = key - sight.offset - sight.right - 2 * q, from0 = key < sight.keys ? from : never, from1 = key + 8 < sight.keys ? from + 8 : never;
+      const int key_end = LISTS ? min(sight.keys, x.last) : sight.keys;
+      const int lower = key0 + 64 > key_end ? never : key0 + 63 - sight.offset - sight.right, upper = key0 - sight.offset + sight.left - QUERIES + 1;
+      const int from = key - sight.offset - sight.right - 2 * q, from0 = key < key_end ? from : never, from1 = key + 8 < key_end ? from + 8 : never;
       const int to0 = key - sight.offset + sight.left - 2 * q;
+#if LISTS
+      // Where the next step lies, and whether one follows it.
+      int query0 = 0, head = 0, further = 0, next_query = 0, next_head = 0, next_further = 0;
+      const i64 first_block = 0;
+      float* sum = nullptr;
+      auto sum_at = [&](int h, int query) {
+        return pointer<float>(w, w_scratch) + (i64)((x.b * heads + h) * blocks + query / QUERIES) * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
+      };
+#else
       // Unordered sums spread over the queries.
       constexpr int ahead = ORDERED ? -1 : 1;
       const int steps = x.last - x.first, start = (ORDERED ? x.last - 1 : x.first) * QUERIES, before = PARTS && steps > 0 ? x.begin / steps : 0;
@@ -243,6 +300,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       int query0 = start + ahead * skipped * QUERIES, here = steps - skipped, head = x.head + before;
       const int first_block = ((int)x.b * heads + head) * blocks + query0 / QUERIES;
       float* sum = pointer<float>(w, w_scratch) + (i64)first_block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
+#endif
       // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each.
       int* turn_at = pointer<int>(w, w_turns) + (i64)first_block * 8 + side * 4 + in_side;
       int* passed = nullptr;
@@ -274,7 +332,17 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       };
       // The last step multiplies once for nothing: a branch around the product would cost more.
       auto next_scores = [&](bool there, int following) {
-        if (there) barrier_wait(q_full + 8 * stage, parity);
+        if (there) {
+          barrier_wait(q_full + 8 * stage, parity);
+#if LISTS
+          int unused;
+          asm volatile("ld.shared.v4.b32 {%0, %1, %2, %3}, [%4];" : "=r"(next_query), "=r"(next_head), "=r"(next_further), "=r"(unused) : "r"(q_place + 16 * stage) : "memory");
+          next_query = uniform(next_query);
+          next_head = uniform(next_head);
+          next_further = uniform(next_further);
+          following = next_query;
+#endif
+        }
         if constexpr (LENGTHS) {
           if (there && following + QUERIES > sight.queries) clear_rows<QUERIES>(at_q + stage * Q_BYTES, max(0, sight.queries - following), 2 + side);
         }
@@ -384,7 +452,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         for (int k = 0; k < QUERIES / 16; k++)
           Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
         products_commit();
-        const int used = stage, following = here == 1 ? start : query0 + ahead * QUERIES;
+        const int used = stage;
+#if LISTS
+        const int following = 0;
+#else
+        const int following = here == 1 ? start : query0 + ahead * QUERIES;
+#endif
         if (++stage == STAGES) { stage = 0; parity ^= 1; }
         buffer ^= 1;
         products_wait<2>();
@@ -414,6 +487,20 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         products_wait<0>();
         pin(s);
       };
+#if LISTS
+      if (x.end > 0) {
+        next_scores(true, 0);
+        products_wait<0>();
+        pin(s);
+        do {
+          query0 = next_query;
+          head = next_head;
+          further = next_further;
+          sum = sum_at(head, query0);
+          step(further != 0);
+        } while (further != 0);
+      }
+#else
       int left = x.end - x.begin;
       if (left > 0) {
         next_scores(true, query0);
@@ -434,13 +521,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         sum += (i64)by * (QUERIES * HEAD);
         if constexpr (ORDERED) turn_at += by * 8;
       }
+#endif
       if constexpr (ORDERED) pass();
       if (lane == 0) barrier_arrive(used_up);
       const float out_scale = number(w, w_scale);
       const int keyHeads = integer(w, w_keyHeads), keyDim = integer(w, w_keyDim), valueDim = integer(w, w_valueDim);
       const int keys = integer(w, w_keys);
       const i64 at_row = ((i64)x.b * keys + key) * keyHeads + x.hk, below = 8 * (i64)keyHeads;
-      const bool there0 = key < keys, there1 = key + 8 < keys;
+      const int below_keys = LISTS ? x.last : keys;
+      const bool there0 = key < below_keys, there1 = key + 8 < below_keys;
       if constexpr (PARTS) {
         const i64 part_rows = wide(w, w_keyRows), at_part = x.part * part_rows + at_row;
         float* const dk_part = pointer<float>(w, w_dk) + at_part * keyDim + 2 * q;

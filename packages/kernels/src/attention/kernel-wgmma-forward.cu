@@ -1,19 +1,22 @@
 // Attention on sm_90. Blocks stay; one warpgroup copies tiles, the others own 64 queries each and take turns: while one multiplies, the
 // next computes its softmax (Shah et al. 2024). Scores of a block are multiplied while the block before is added to the output.
 //
-// Where tiles are few, blocks take parts of a tile's keys; kernel-parts.cu joins them.
+// Where tiles are few, blocks take parts of a tile's keys; kernel-parts.cu joins them. Blocks of keys are those between two edges, from the
+// last one down, or with LISTS what a walk finds in a list (kernel-walks.cu): then each tells beside its keys where it lies.
 //
-// Defined before: GROUPS (warpgroups that compute), BLOCK (keys at a time), STAGES (such blocks in flight), RESIDENT (blocks of a
+// Defined before: OWN (queries of a tile, 64 a warpgroup), GROUPS (warpgroups that compute), BLOCK (keys at a time), STAGES (such blocks in flight), RESIDENT (blocks of a
 // multiprocessor), HELD (whether queries stay in registers: less traffic in shared memory, where there is room), COPY_REGISTERS and
 // PRODUCT_REGISTERS (of a thread of the warpgroup that copies, and of those that compute), PARTS (whether tiles take parts of the keys),
 // LENGTHS (whether sequences have lengths of their own).
 
-constexpr int OWN = GROUPS * 64;
 /** Tiles of queries in flight: those in registers leave shared memory at once. */
 constexpr int Q_STAGES = HELD ? 1 : 2;
 constexpr u32 Q_BYTES = OWN * HEAD * 2, KV_BYTES = BLOCK * HEAD * 2;
 
-/** Blocks of keys `first` .. `last` - 1 of queries from `q0` on; no tile where `b` is -1. */
+/**
+ * Blocks of keys `first` .. `last` - 1 of queries from `q0` on; no tile where `b` is -1. With lists: the row of blocks, and where its queries
+ * end.
+ */
 struct Tile { int first, last, q0, b, h, hk, part; };
 
 /** Bytes of a tile in shared memory, and the way there and back: who hands tiles out works out where they lie. */
@@ -33,14 +36,27 @@ __device__ __forceinline__ Tile load_tile(u32 at) {
 /** The heads of a group side by side, long tiles first. */
 __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
   // Without signs divisions are shorter.
-  const u32 tiles = ((u32)integer(w, w_queries) + OWN - 1) / OWN, together = integer(w, w_together), heads = integer(w, w_heads), parts = PARTS ? integer(w, w_parts) : 1;
+#if LISTS
+  const u32 tiles = Owned::tiles(w, integer(w, w_queries), w_blockQueries);
+#else
+  const u32 tiles = ((u32)integer(w, w_queries) + OWN - 1) / OWN;
+#endif
+  const u32 together = integer(w, w_together), heads = integer(w, w_heads), parts = PARTS ? integer(w, w_parts) : 1;
   const u32 per = tiles * parts * together, group = (u32)t / per, r = (u32)t - group * per, row = group * together + r % together, at = r / together;
   Tile x;
   x.part = at % parts;
+#if LISTS
+  const Owned own(w, Owned::tiles(w, integer(w, w_queries), w_blockQueries) - 1 - at, integer(w, w_queries), w_blockQueries);
+  x.q0 = own.first;
+  x.first = own.block;
+  x.last = own.end;
+#else
   x.q0 = (tiles - 1 - at / parts) * OWN;
+#endif
   x.b = row / heads;
   x.h = row - x.b * heads;
   x.hk = (u32)x.h / (u32)integer(w, w_group);
+#if !LISTS
   const Sight sight(w, x.b);
   x.first = sight.from(x.q0) / BLOCK;
   x.last = x.q0 < sight.queries ? max(x.first, (sight.to(min(x.q0 + OWN, sight.queries) - 1) + BLOCK - 1) / BLOCK) : x.first;
@@ -49,6 +65,7 @@ __device__ __forceinline__ Tile tile_of(const Args& w, int t) {
     x.last = x.first + (int)((i64)count * (x.part + 1) / parts);
     x.first += (int)((i64)count * x.part / parts);
   }
+#endif
   return x;
 }
 
@@ -58,7 +75,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
   const u32 at_q = base, at_k = at_q + Q_STAGES * Q_BYTES, at_v = at_k + STAGES * KV_BYTES, barriers = at_v + STAGES * KV_BYTES;
   const u32 q_full = barriers, q_free = q_full + 8 * Q_STAGES, k_full = q_free + 8 * Q_STAGES, k_free = k_full + 8 * STAGES, v_full = k_free + 8 * STAGES,
-    v_free = v_full + 8 * STAGES, tile_full = v_free + 8 * STAGES, next_tile = (tile_full + 8 * Q_STAGES + 15) & ~15u;
+    v_free = v_full + 8 * STAGES, tile_full = v_free + 8 * STAGES, next_tile = (tile_full + 8 * Q_STAGES + 15) & ~15u, k_place = next_tile + Q_STAGES * TILE_BYTES;
   const int thread = threadIdx.x, group = uniform(thread >> 7);
   int* const counter = pointer<int>(w, w_counters);
   if (thread == 0) {
@@ -100,6 +117,21 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         copy_rows<OWN>(at_q + qs * Q_BYTES, q_map, full, x.q0, x.h, x.b);
         if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
         t = atomicAdd(counter, 1) + gridDim.x;
+#if LISTS
+        KeyWalk walk(w, Sight(w, x.b), Owned(x.q0, x.last, x.first), x.h, 0, 1);
+        for (bool more = true; more;) {
+          Step step;
+          more = walk.next(step);
+          if (!more) step.end = -1;
+          barrier_wait(k_free + 8 * ks, k_parity);
+          asm volatile("st.shared.v2.b32 [%0], {%1, %2};" :: "r"(k_place + 8 * ks), "r"(step.first), "r"(step.end) : "memory");
+          if (more) {
+            barrier_expect(k_full + 8 * ks, KV_BYTES);
+            copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, step.first, x.hk, x.b);
+          } else barrier_arrive(k_full + 8 * ks);
+          if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
+        }
+#else
         #pragma unroll 1
         for (int j = x.last - 1; j >= x.first; j--) {
           barrier_wait(k_free + 8 * ks, k_parity);
@@ -107,6 +139,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
           copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, j * BLOCK, x.hk, x.b);
           if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
         }
+#endif
       }
       // The last block leaves the counters as it found them.
       if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
@@ -122,11 +155,18 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         if (x.b < 0) break;
         barrier_arrive(q_free + 8 * qs);
         if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
+#if LISTS
+        KeyWalk walk(w, Sight(w, x.b), Owned(x.q0, x.last, x.first), x.h, 0, 1);
+        for (Step step; walk.next(step);) {
+          const int row = step.first;
+#else
         #pragma unroll 1
         for (int j = x.last - 1; j >= x.first; j--) {
+          const int row = j * BLOCK;
+#endif
           barrier_wait(v_free + 8 * vs, v_parity);
           barrier_expect(v_full + 8 * vs, KV_BYTES);
-          copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, j * BLOCK, x.hk, x.b);
+          copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, row, x.hk, x.b);
           if (++vs == STAGES) { vs = 0; v_parity ^= 1; }
         }
       }
@@ -165,16 +205,18 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         if (lane == 0) barrier_arrive(q_used);
       }
       const int top = x.q0 + group * 64, row = top + in_group * 16 + (lane >> 2);
+#if !LISTS
       // The blocks that rows of this warpgroup see.
       const int bottom = min(top + 64, sight.queries) - 1;
       const int first = max(x.first, sight.from(top) / BLOCK), last = top < sight.queries ? min(x.last, (sight.to(bottom) + BLOCK - 1) / BLOCK) : first;
+#endif
       float m0 = -1e30f, m1 = -1e30f, l0 = 0.f, l1 = 0.f, c0, c1;
       #pragma unroll
       for (int i = 0; i < HEAD / 2; i++) o[i] = 0.f;
 
       auto free_k = [&]() { if (lane == 0) barrier_arrive(k_free + 8 * ks); if (++ks == STAGES) { ks = 0; k_parity ^= 1; } };
       auto free_v = [&]() { if (lane == 0) barrier_arrive(v_free + 8 * vs); if (++vs == STAGES) { vs = 0; v_parity ^= 1; } };
-      auto skip = [&]() {
+      [[maybe_unused]] auto skip = [&]() {
         barrier_wait(k_full + 8 * ks, k_parity);
         free_k();
         take_turn();
@@ -196,11 +238,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         }
         products_commit();
       };
-      auto multiply_values = [&](int j) {
+      // Of keys from `k0` up to `end`.
+      auto multiply_values = [&](int k0, int end) {
         barrier_wait(v_full + 8 * vs, v_parity);
-        if constexpr (LENGTHS) {
-          // What lies behind a sequence may be anything, and weights of zero would not hide it.
-          if ((j + 1) * BLOCK > sight.keys) clear_rows<BLOCK>(at_v + vs * KV_BYTES, sight.keys - j * BLOCK, 4 + group);
+        if constexpr (LENGTHS || LISTS) {
+          // What lies behind a sequence or a list may be anything, and weights of zero would not hide it.
+          if (k0 + BLOCK > end) clear_rows<BLOCK>(at_v + vs * KV_BYTES, end - k0, 4 + group);
         }
         pin(o);
         pin(p);
@@ -211,11 +254,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
           Product<HEAD>::template registers<1>(o, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], descriptor(v_rows, k * 2048, BLOCK * 128), 1);
         products_commit();
       };
-      auto softmax = [&](int j) {
+      auto softmax = [&](int k0, int end) {
         // Each edge on its own, so that causal attention pays one comparison an element.
         const float hidden = -__int_as_float(0x7f800000);
-        if ((j + 1) * BLOCK > sight.to(top)) {
-          const int to0 = sight.to(row) - j * BLOCK - 2 * q, to1 = sight.to(row + 8) - j * BLOCK - 2 * q;
+        auto to = [&](int query) { return LISTS ? min(sight.to(query), end) : sight.to(query); };
+        if (k0 + BLOCK > to(top)) {
+          const int to0 = to(row) - k0 - 2 * q, to1 = to(row + 8) - k0 - 2 * q;
           #pragma unroll
           for (int i = 0; i < BLOCK / 8; i++) {
             if (8 * i >= to0) s[4 * i] = hidden;
@@ -224,8 +268,8 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
             if (8 * i + 1 >= to1) s[4 * i + 3] = hidden;
           }
         }
-        if (j * BLOCK < sight.from(top + 63)) {
-          const int from0 = sight.from(row) - j * BLOCK - 2 * q, from1 = sight.from(row + 8) - j * BLOCK - 2 * q;
+        if (k0 < sight.from(top + 63)) {
+          const int from0 = sight.from(row) - k0 - 2 * q, from1 = sight.from(row + 8) - k0 - 2 * q;
           #pragma unroll
           for (int i = 0; i < BLOCK / 8; i++) {
             if (8 * i < from0) s[4 * i] = hidden;
@@ -266,35 +310,38 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         for (int i = 0; i < BLOCK / 8; i++) { p[2 * i] = pair(s[4 * i], s[4 * i + 1]); p[2 * i + 1] = pair(s[4 * i + 2], s[4 * i + 3]); }
       };
 
-      if (last > first) {
-        for (int j = x.last; j > last; j--) skip();
+      // `leave`: nobody needs the queries any more.
+      auto first_block = [&](int k0, int end, bool leave) {
         multiply_scores();
         pass_turn();
         products_wait<0>();
         pin(s);
         free_k();
-        if (!HELD && last - first == 1 && lane == 0) barrier_arrive(q_used);
-        softmax(last - 1);
+        if (!HELD && leave && lane == 0) barrier_arrive(q_used);
+        softmax(k0, end);
         round_weights();
-        for (int j = last - 2; j >= first; j--) {
-          multiply_scores();
-          multiply_values(j + 1);
-          pass_turn();
-          products_wait<1>();
-          pin(s);
-          free_k();
-          if (!HELD && j == first && lane == 0) barrier_arrive(q_used);
-          softmax(j);
-          pin(s);
-          products_wait<0>();
-          pin(o);
-          pin(p);
-          free_v();
-          #pragma unroll
-          for (int i = 0; i < HEAD / 8; i++) { o[4 * i] *= c0; o[4 * i + 1] *= c0; o[4 * i + 2] *= c1; o[4 * i + 3] *= c1; }
-          round_weights();
-        }
-        multiply_values(first);
+      };
+      // The scores of a block from `k0` on, and the values of the one before, from `v0` on.
+      auto next_block = [&](int k0, int end, int v0, int v_end, bool leave) {
+        multiply_scores();
+        multiply_values(v0, v_end);
+        pass_turn();
+        products_wait<1>();
+        pin(s);
+        free_k();
+        if (!HELD && leave && lane == 0) barrier_arrive(q_used);
+        softmax(k0, end);
+        pin(s);
+        products_wait<0>();
+        pin(o);
+        pin(p);
+        free_v();
+        #pragma unroll
+        for (int i = 0; i < HEAD / 8; i++) { o[4 * i] *= c0; o[4 * i + 1] *= c0; o[4 * i + 2] *= c1; o[4 * i + 3] *= c1; }
+        round_weights();
+      };
+      auto last_values = [&](int v0, int v_end) {
+        multiply_values(v0, v_end);
         l0 += __shfl_xor_sync(~0u, l0, 1);
         l1 += __shfl_xor_sync(~0u, l1, 1);
         l0 += __shfl_xor_sync(~0u, l0, 2);
@@ -302,17 +349,48 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         products_wait<0>();
         pin(o);
         free_v();
+      };
+#if LISTS
+      int k0, k_end;
+      auto look = [&]() {
+        barrier_wait(k_full + 8 * ks, k_parity);
+        asm volatile("ld.shared.v2.b32 {%0, %1}, [%2];" : "=r"(k0), "=r"(k_end) : "r"(k_place + 8 * ks) : "memory");
+        k0 = uniform(k0);
+        k_end = uniform(k_end);
+      };
+      look();
+      if (k_end >= 0) {
+        first_block(k0, k_end, false);
+        int v0 = k0, v_end = k_end;
+        for (look(); k_end >= 0; look()) {
+          next_block(k0, k_end, v0, v_end, false);
+          v0 = k0;
+          v_end = k_end;
+        }
+        last_values(v0, v_end);
+      }
+      free_k();
+      if (!HELD && lane == 0) barrier_arrive(q_used);
+#else
+      const int keys = sight.keys;
+      if (last > first) {
+        for (int j = x.last; j > last; j--) skip();
+        first_block((last - 1) * BLOCK, keys, last - first == 1);
+        for (int j = last - 2; j >= first; j--) next_block(j * BLOCK, keys, (j + 1) * BLOCK, keys, j == first);
+        last_values(first * BLOCK, keys);
         for (int j = first; j > x.first; j--) skip();
       } else {
         if (!HELD && lane == 0) barrier_arrive(q_used);
         for (int j = x.last; j > x.first; j--) skip();
       }
+#endif
 
       // Rows of padding give zeros, whatever their queries are.
       const bool live0 = !LENGTHS || row < sight.queries, live1 = !LENGTHS || row + 8 < sight.queries;
       const float i0 = l0 > 0.f ? 1.f / l0 : 0.f, i1 = l1 > 0.f ? 1.f / l1 : 0.f, nothing = -__int_as_float(0x7f800000);
       const int queries = integer(w, w_queries), valueDim = integer(w, w_valueDim);
-      const bool there0 = row < queries, there1 = row + 8 < queries;
+      const int below = LISTS ? x.last : queries;
+      const bool there0 = row < below, there1 = row + 8 < below;
       const float lse0 = live0 && l0 > 0.f ? (m0 * scale + log2f(l0)) * LN2 : nothing, lse1 = live1 && l1 > 0.f ? (m1 * scale + log2f(l1)) * LN2 : nothing;
       if constexpr (PARTS) {
         const i64 at = ((i64)x.part * integer(w, w_rows) + x.b * integer(w, w_heads) + x.h) * queries + row;

@@ -242,8 +242,8 @@ export interface AttentionOptions {
    */
   readonly blocks?: AttentionBlocks;
   /**
-   * Whether the gradient of q has the same bits every run, also where a device adds it up faster in any order (half precision from 128
-   * steps on, on CUDA's sm_90; all else has the same bits anyway). Default false.
+   * Whether the gradient of q has the same bits every run, also where a device adds it up faster in any order (half precision over more than
+   * 128 keys on CUDA's sm_90; all else has the same bits anyway). Default false.
    */
   readonly deterministic?: boolean;
 }
