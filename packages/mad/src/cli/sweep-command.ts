@@ -199,6 +199,11 @@ export class CellProgress {
     this.#progress.update(done, `${cell.architecture} ${cell.setting.id}  ${text}`);
   }
 
+  /** Its last point is shown; what comes next counts it as done. */
+  ended(cell: Cell): void {
+    this.#done.set(cell.key, this.#work.get(cell.key)!);
+  }
+
   line(text: string): void {
     if (this.#quiet) return;
     process.stderr.write(process.stderr.isTTY ? `\r\u001B[K${text}\n` : `${text}\n`);
@@ -230,7 +235,7 @@ export async function trainCells(
       onPoint: (cell, _run, p, done) =>
         progress.point(cell, done, `accuracy ${shareText(p.macroAccuracy)}  loss ${p.testLoss.toFixed(3)}`),
       onResult: (cell, result, cached) => {
-        progress.point(cell, 1, "");
+        progress.ended(cell);
         const score = shareText(cellScore(result, "macro"));
         const how = cached ? "from the store" : `${duration(result.seconds)}, ${winner(result)}`;
         progress.line(`${score}  ${cell.architecture}  ${cell.setting.id}  (${how})`);
