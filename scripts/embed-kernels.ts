@@ -50,13 +50,28 @@ function both(inputs: readonly Tensor[], run: (inputs: readonly Tensor[]) => Ten
 
 const FLOATS: readonly DType[] = ["f32", "f16", "bf16"];
 
+/** Sequences of every length that attention has tiles for. */
+const ATTENDED = [
+  [2, 512, 4],
+  [32, 128, 12],
+  [8, 2048, 16],
+  [1, 8192, 16],
+] as const;
+
 function attentions(): void {
   for (const dtype of FLOATS)
-    for (const size of [32, 64, 128])
-      for (const causal of [true, false]) {
-        const make = (): Tensor => zeros([2, 512, 4, size], { dtype });
-        both([make(), make(), make()], ([q, k, v]) => attention(q!, k!, v!, { causal }));
+    for (const size of [32, 64, 128]) {
+      for (const [batch, time, heads] of ATTENDED) {
+        const make = (): Tensor => zeros([batch, time, heads, size], { dtype });
+        both([make(), make(), make()], ([q, k, v]) => attention(q!, k!, v!, { causal: true }));
+        if (time > 2048) continue;
+        const keyLengths = zeros([batch], { dtype: "i32" });
+        both([make(), make(), make()], ([q, k, v]) => attention(q!, k!, v!, { keyLengths }));
       }
+      // One query over long keys, as in generation.
+      const kv = (): Tensor => zeros([1, 8192, 2, size], { dtype });
+      realize(attention(zeros([1, 1, 8, size], { dtype }), kv(), kv()));
+    }
 }
 
 function longConvolutions(): void {
