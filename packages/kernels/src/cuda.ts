@@ -16,6 +16,7 @@ import {
   meanCrossEntropyGradCuda,
 } from "./cross-entropy/cuda.ts";
 import type { CudaSource } from "./cuda-step.ts";
+import { transferCuda, transferGradCuda } from "./dplr-transfer/cuda.ts";
 import { embeddingCuda, embeddingGradCuda } from "./embedding/cuda.ts";
 import {
   fftConvBackwardCuda,
@@ -63,6 +64,8 @@ export const cudaSources: Readonly<Record<string, CudaSource<never>>> = {
   "butterfly-matrix-grad": butterflyMatrixGradCuda,
   "cross-entropy": crossEntropyCuda,
   "cross-entropy-grad": crossEntropyGradCuda,
+  "dplr-transfer": transferCuda,
+  "dplr-transfer-grad": transferGradCuda,
   embedding: embeddingCuda,
   "embedding-grad": embeddingGradCuda,
   "fft-conv": fftConvCuda,

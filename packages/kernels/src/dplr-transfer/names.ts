@@ -2,3 +2,6 @@
 
 export const TRANSFER_INPUTS = ["bRe", "bIm", "cRe", "cIm", "pRe", "pIm", "aRe", "aIm", "dt"] as const;
 export type TransferInput = (typeof TRANSFER_INPUTS)[number];
+
+/** Ranks whose elimination the kernels unroll; HiPPO's need 1 to 3. */
+export const MOST_RANK = 4;

@@ -24,8 +24,17 @@ checkOp(transferOp, {
   gradcheck: 1e-6,
   tolerance: { f32: { value: 1e-6, gradient: 4e-6 } },
 });
+// Modes enough for several chunks, points for several blocks.
+checkOp(transferOp, {
+  cases: [
+    { inputs: system(1, 2, 1, 1, 70), params: { nodes: 8 } },
+    { inputs: system(1, 1, 4, 1, 3), params: { nodes: 700 } },
+  ],
+  differentiable: false,
+});
 checkOp(transferGradOp, {
   cases: [
+    { inputs: [[1, 2, 1, 5], [1, 2, 1, 5], ...system(1, 2, 1, 1, 70)], params: { nodes: 8 } },
     { inputs: [[2, 3, 2, 4], [2, 3, 2, 4], ...system(2, 3, 2, 2, 3, false)], params: { nodes: 6 } },
     // points enough for several blocks
     { inputs: [[1, 1, 1, 600], [1, 1, 1, 600], ...system(1, 1, 1, 1, 2)], params: { nodes: 1198 } },

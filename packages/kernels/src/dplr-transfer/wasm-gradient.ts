@@ -5,9 +5,8 @@ import type { FunctionBuilder, ModuleBuilder, Value, Vec } from "@everlong/wasm"
 import type { ResolventParams } from "../resolvent/points.ts";
 import { argReader, argWords, smaller, targetKey, type I32Value } from "../wasm-emit.ts";
 import type { ArgWord, WasmSource } from "../wasm-step.ts";
-import { TRANSFER_INPUTS, type TransferInput } from "./names.ts";
+import { MOST_RANK, TRANSFER_INPUTS, type TransferInput } from "./names.ts";
 import { complexOps, type Pair } from "./wasm-complex.ts";
-import { MOST_RANK } from "./wasm.ts";
 import {
   BLOCK,
   DOUBLES,

@@ -4,6 +4,7 @@ import type { ModuleBuilder } from "@everlong/wasm";
 import type { ResolventParams } from "../resolvent/points.ts";
 import { argReader, argWords, smaller, targetKey, type I32Value } from "../wasm-emit.ts";
 import type { WasmSource } from "../wasm-step.ts";
+import { MOST_RANK } from "./names.ts";
 import { complexOps } from "./wasm-complex.ts";
 import {
   BLOCK,
@@ -20,8 +21,6 @@ import {
   storeCoefficients,
 } from "./wasm-parts.ts";
 
-/** Ranks whose elimination is unrolled; HiPPO's need 1 to 3. */
-export const MOST_RANK = 4;
 /** Results of a block, before the coefficients. */
 const RESULT_BYTES = 2 * BLOCK * DOUBLES;
 
