@@ -101,6 +101,8 @@ describe("the base class", () => {
       '[relu] unknown option "slope": expected no options.',
     );
     expect(() => checkOptions("adam", { decay: 1 }, ["learningRate", "decay"])).not.toThrow();
+    expect(nearest("Foo", ["PPO", "DQN"])).toBeUndefined();
+    expect(nearest("PP0", ["PPO", "DQN"])).toBe("PPO");
     expect(nearest("xyzzy", ["learningRate", "decay"])).toBeUndefined();
   });
 });

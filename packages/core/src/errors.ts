@@ -71,7 +71,9 @@ export function checkOptions(op: string, options: object, known: readonly string
 /** The entry of `known` closest to `word` by edit distance, if it is close at all. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1;
+  // of three letters, two other ones are another word
+  const most = word.length <= 3 ? 1 : Math.max(2, Math.floor(word.length / 3));
+  let bestDistance = most + 1;
   for (const candidate of known) {
     const d = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (d < bestDistance) [best, bestDistance] = [candidate, d];
