@@ -177,6 +177,9 @@ describe("run, report and the rest", () => {
       "A < B",
     );
     expect(report.out).toMatch(/metric +one \(2\) +two \(2\)/);
+    // once for an agent, not for every lifetime
+    expect(report.notes.match(/no expert stored/g)).toHaveLength(2);
+    expect(report.notes).toMatch(/^2 lifetimes: no expert stored/m);
     expect(readFileSync(page, "utf8")).toContain("<h1>A &lt; B</h1>");
     const valid = await run("validate", result.dirs[0], "--json");
     expect(JSON.parse(valid.out)).toMatchObject({ valid: true, kind: "log", experiences: 75 });

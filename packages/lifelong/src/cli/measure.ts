@@ -34,14 +34,17 @@ export function* logsIn(
 export function measure(dir: string, options: MeasureOptions): MetricsReport[] {
   const store = new SteStore(options.steDir);
   const reports: MetricsReport[] = [];
+  const warned = new Map<string, string[]>();
   for (const log of logsIn(dir, options)) {
     if (options.recursive === true && log.scenarioInfo.scenario_type === "ste") continue;
     const agnostic = options.metrics.variantMode === "agnostic";
     const tasks = new Set(log.table.tasks.map((task) => (agnostic ? task.split("_")[0]! : task)));
     const report = computeMetrics(log, store.loadAll(tasks), options.metrics);
-    for (const warning of report.warnings) options.onWarning?.(`${log.runId}: ${warning}`);
+    for (const warning of report.warnings) warned.set(warning, [...(warned.get(warning) ?? []), log.runId]);
     reports.push(report);
   }
+  for (const [warning, of] of warned)
+    options.onWarning?.(`${of.length === 1 ? of[0] : `${of.length} lifetimes`}: ${warning}`);
   if (reports.length === 0) throw new DataError("metrics", `only experts' logs below ${dir}`);
   return reports;
 }

@@ -184,7 +184,7 @@ describe("malformed logs", () => {
   test("a folder without a log is refused with what it lacks", () => {
     const dir = join(scratch, "empty");
     mkdirSync(dir);
-    expect(() => readLog(dir)).toThrow(/no logger_info\.json/);
+    expect(() => readLog(dir)).toThrow(/no logger_info\.json in \/.*Is this a log folder/);
     writeFileSync(join(dir, "logger_info.json"), '{"metrics_columns": ["reward"]}');
     expect(() => readLog(dir)).toThrow(/no scenario_info\.json/);
     writeFileSync(join(dir, "scenario_info.json"), "{}");

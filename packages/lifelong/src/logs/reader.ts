@@ -1,6 +1,6 @@
 import { readFileSync, readdirSync, statSync } from "node:fs";
 import { homedir } from "node:os";
-import { basename, join, relative } from "node:path";
+import { basename, dirname, join, relative, resolve } from "node:path";
 import { DataError } from "@everlong/core";
 import {
   BLOCK_SUBTYPES,
@@ -145,8 +145,7 @@ function readJson(file: string): object {
   try {
     text = readFileSync(file, "utf8");
   } catch (cause) {
-    throw new DataError(OP, `no ${basename(file)}`, {
-      got: file,
+    throw new DataError(OP, `no ${basename(file)} in ${resolve(dirname(file))}`, {
       hint: "Is this a log folder written by l2logger or by Everlong?",
       cause,
     });
