@@ -44,6 +44,8 @@ export interface CommentStudy {
   readonly models: readonly { readonly name: string; readonly loss: number; readonly accuracy: number }[];
   readonly chosenModel: string;
   readonly liger: LigerChoice;
+  /** Of Epoxy with the chosen radii: search, extension, fit on all training comments, prediction. */
+  readonly epoxySeconds: number;
   readonly seconds: number;
 }
 
@@ -131,6 +133,13 @@ export async function studyComments(options: StudyOptions = {}): Promise<Comment
     new Map(MODELS.map((name) => [name, () => createLabelModel(name)])),
   );
   record("extended votes", `Epoxy, ${labelOf(elected.name)}`, elected.committee.predictProba(ready.test));
+  const began = performance.now();
+  const radii = elected.committee.radii();
+  const once = new Epoxy(train.votes, embeddings.train, { zeroRows: "isolate" });
+  const own = once.extend(await once.prepare(train.votes, embeddings.train), radii);
+  const fitted = createLabelModel(elected.name).fit(own);
+  fitted.predictProba(once.extend(await once.prepare(test.votes, embeddings.test), radii));
+  const epoxySeconds = (performance.now() - began) / 1000;
 
   onStep?.("parts");
   // a majority vote has no class balance or accuracy that a part could change
@@ -221,6 +230,7 @@ export async function studyComments(options: StudyOptions = {}): Promise<Comment
     models: elected.table,
     chosenModel: elected.name,
     liger,
+    epoxySeconds,
     seconds: (performance.now() - start) / 1000,
   };
 }

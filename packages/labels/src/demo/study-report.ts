@@ -51,6 +51,7 @@ export function studySummary(study: CommentStudy): string[] {
         study.rows.findLast((r) => r.system === b)!,
       ),
     ),
+    `Epoxy with these radii takes ${(study.epoxySeconds * 1000).toFixed(0)} ms: search, extension, fit on ${study.train.votes.items} comments, prediction.`,
     `Without extension: ${compareWithMajority(study.labels.test, model.probabilities, majority.probabilities).text}`,
   ];
 }
