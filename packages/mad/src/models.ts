@@ -4,6 +4,7 @@ import { ConfigError, nearest } from "@everlong/core";
 import { GatedLinearUnit, Hyena, Mlp, MultiHeadAttention, rotaryFloat32 } from "@everlong/nn";
 import {
   activation,
+  checkNames,
   flag,
   hyenaFilter,
   number,
@@ -122,7 +123,10 @@ const layers: Readonly<Record<string, (args: Arguments) => OriginalLayer>> = {
 /** The layer that mad-lab's class `cls` makes of `args`. */
 export function layerFor(cls: string, args: Arguments): OriginalLayer {
   const make = layers[cls];
-  if (make) return make(args);
+  if (make) {
+    checkNames(cls, args);
+    return make(args);
+  }
   const near = nearest(cls, Object.keys(layers));
   throw new ConfigError("mad layer", `unknown class "${cls}"`, {
     expected: Object.keys(layers).join(", "),

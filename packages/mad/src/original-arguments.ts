@@ -1,6 +1,6 @@
 // Reading constructor arguments under mad-lab's names.
 
-import { ConfigError } from "@everlong/core";
+import { ConfigError, nearest } from "@everlong/core";
 import type { HyenaFilterSettings, Layer, LayerShape } from "@everlong/nn";
 
 export type Arguments = Readonly<Record<string, unknown>>;
@@ -10,6 +10,44 @@ export interface OriginalLayer {
   readonly build: (shape: LayerShape) => Layer;
   /** Original state name to ours; undefined drops what ours lacks. */
   readonly rename: (key: string) => string | undefined;
+}
+
+/** Names that mad-lab's constructors know, of any layer: each drops what belongs to another. */
+const KNOWN: ReadonlySet<string> = new Set(
+  [
+    // every layer, models
+    "dim dim_inner max_length seq_len d_model dropout drop_rate bias act activation device dtype layer_idx return_residual",
+    "vocab_size layers layer_cfgs norm position_embeds embed_drop_rate global_pool",
+    // attention
+    "causal n_heads rotary_emb_dim window_size num_heads_kv cross_attn qkv_proj_bias out_proj_bias softmax_scale dwconv",
+    "rotary_emb_base rotary_emb_scale_base rotary_emb_interleaved use_alibi fused_bias_fc use_flash_attn",
+    // linear attention
+    "feature_map expand_k expand_v tie_feature_map_qk num_heads eps parallel_implementation norm_q norm_k output_norm",
+    "gate_fn layernorm_eps gate_logit_normalizer gate_low_rank_dim mode clamp_min fuse_norm",
+    // Hyena and its filters
+    "order long_conv_cfg inner_factor proj_groups num_blocks outer_mixing nested post_order_ffn short_filter_order num_experts",
+    "active_experts filter_cls filter_cfg filter_dropout",
+    "state_size trunc_len num_a bidirectional flash_fft_conv init",
+    // Mamba, RWKV, gated units
+    "d_state d_conv expand dt_rank dt_min dt_max dt_init dt_scale dt_init_floor conv_bias use_fast_path multiple_of",
+    "head_dim dim_att head_dim_divisor n_layer layer_id",
+  ].flatMap((line) => line.split(" ")),
+);
+
+/**
+ * Checks names of constructor arguments; mad-lab takes any. What its filters are configured with (`filter_cfg`) is left alone: settings of
+ * other filters travel there.
+ * @throws ConfigError for one that no class of mad-lab knows
+ */
+export function checkNames(cls: string, args: Arguments): void {
+  for (const [name, value] of Object.entries(args)) {
+    if (KNOWN.has(name)) continue;
+    const near = nearest(name, [...KNOWN]);
+    throw new ConfigError("mad layer", `unknown argument "${name}" of ${cls}`, {
+      got: JSON.stringify(value),
+      ...(near ? { hint: `Did you mean "${near}"?` } : {}),
+    });
+  }
 }
 
 /** A number, or the default where the argument is absent or null. */

@@ -163,3 +163,10 @@ test("what a layer drops, a model around it drops too", () => {
     expect(rename!("unembed.1.bias")).toBe("head.bias");
   }
 });
+
+test("arguments that no class of mad-lab knows are errors, those of other classes are dropped as there", () => {
+  expect(() => layerFor("SwiGLU", { dim: 4, mutliple_of: 2 })).toThrow(
+    /unknown argument "mutliple_of" of SwiGLU.*Did you mean "multiple_of"/s,
+  );
+  expect(() => layerFor("SwiGLU", { dim: 4, num_heads: 2 })).not.toThrow();
+});

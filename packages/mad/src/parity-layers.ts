@@ -49,6 +49,7 @@ import {
 import { bf16TimeMixer } from "./parity-bf16.ts";
 import {
   activation,
+  checkNames,
   flag,
   hyenaFilter,
   number,
@@ -240,6 +241,7 @@ export const recurrentLayers: Readonly<Record<string, (args: Arguments) => Origi
 export const layerCase =
   (make: (args: Arguments) => OriginalLayer) =>
   ({ args }: ParityRequest): ParityModule => {
+    checkNames("the layer", args);
     const { build, rename } = make(args);
     const dim = Number(args["dim"] ?? 128);
     const module = build({ key: random.key(0), dim, maxLength: Number(args["max_length"] ?? 0) });
@@ -257,6 +259,7 @@ const bf16Case =
 
 /** The layer's own outputs, and those of stepping through the input: what the original's generation gives. */
 function mambaCase(request: ParityRequest): ParityModule {
+  checkNames("Mamba", request.args);
   const { build, rename } = mamba(request.args);
   const module = build({ key: random.key(0), dim: Number(request.args["dim"]), maxLength: 0 }) as Mamba;
   return {

@@ -4,6 +4,7 @@ import { ConfigError, random, type Tensor } from "@everlong/core";
 import type { LayerShape, Module, ParityModule, ParityModules, ParityRequest } from "@everlong/nn";
 import { AutoEncoder, LanguageModel, tableFloat32 } from "@everlong/nn";
 import { layerFor, type Arguments } from "./models.ts";
+import { checkNames } from "./original-arguments.ts";
 import { partCases, recurrentLayers } from "./parity-layers.ts";
 
 type Rename = (key: string) => string | undefined;
@@ -24,6 +25,7 @@ interface ModelArguments {
 }
 
 function modelArguments(args: Arguments): ModelArguments {
+  checkNames("the model", args);
   const layers = args["layers"];
   const configs = args["layer_cfgs"];
   if (!Array.isArray(layers) || !Array.isArray(configs) || layers.length !== configs.length) {
