@@ -19,6 +19,7 @@ import { alignedTable } from "../report/score-table.ts";
 import { countText, shareText } from "../report/table.ts";
 import { judge, verdictText, type Repeated, type Verdict } from "../search/confirm.ts";
 import { evolve, ranked, type EvolutionResult, type Measurement, type Trial } from "../search/evolution.ts";
+import { findTask } from "../tasks/registry.ts";
 import { addFields, readFields, type Field, type FieldValues } from "./fields.ts";
 import type { MadHost } from "./host.ts";
 import { RECIPE_FIELDS, recipeOf } from "./recipe-fields.ts";
@@ -131,7 +132,8 @@ class Laboratory {
       signal: this.#signal,
     });
     if (failures[0]) throw new EverlongError("mad search", `${stack}: ${failures[0].message}`);
-    if (results.length < cells.length) throw new EverlongError("mad search", "interrupted");
+    if (results.length < cells.length)
+      throw new EverlongError("mad search", "interrupted", { hint: "The same command goes on from there." });
     const [score] = scoreArchitectures(results);
     const largest = results.reduce((a, b) => (b.model.stateElements > a.model.stateElements ? b : a));
     return {
@@ -148,7 +150,8 @@ class Laboratory {
 const defaultParents = (words: readonly string[]): string[] =>
   words.filter((w) => !["Sg", "M", "MoE", "G"].includes(w)).map((w) => `${w}-Sg-${w}-Sg`);
 
-function trialTable(history: readonly Trial[], most: number): string {
+/** The best trials; columns of tasks under their shorthands, as in tables of scores. */
+export function trialTable(history: readonly Trial[], most: number): string {
   const rows = ranked(history)
     .slice(0, most)
     .map((t) => [
@@ -160,7 +163,7 @@ function trialTable(history: readonly Trial[], most: number): string {
       t.origin.how === "parent" ? "parent" : `${t.origin.how} of ${t.origin.parents.join(", ")}`,
       `${t.index}`,
     ]);
-  const tasks = Object.keys(history[0]?.tasks ?? {});
+  const tasks = Object.keys(history[0]?.tasks ?? {}).map((name) => findTask(name).shorthand);
   return alignedTable(["stack", "score", ...tasks, "parameters", "state", "origin", "trial"], rows);
 }
 

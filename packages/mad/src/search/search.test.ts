@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { trialTable } from "../cli/search-command.ts";
+import { TASKS } from "../tasks/registry.ts";
 import { judge, pairedDifference, verdictText } from "./confirm.ts";
 import { evolve, ranked, type EvolutionOptions, type Measurement } from "./evolution.ts";
 import { cross, makeSpace, mixesPositions, mutate, readGenome } from "./genome.ts";
@@ -104,4 +106,13 @@ describe("confirmation", () => {
     expect(verdict.beatsParents).toBe(false);
     expect(verdictText(verdict)).toContain("is not shown to beat");
   });
+});
+
+test("the table of trials names tasks by their shorthands", () => {
+  const tasks = Object.fromEntries(TASKS.map((t) => [t.name, 0.5]));
+  const trial = { tasks, score: 0.5, parameters: 18_908, stateElements: 4864, seconds: 1 };
+  const stack = "mA(heads=4)-H-Sg-M";
+  const origin = { how: "replace", parents: [0, 1] };
+  const lines = trialTable([{ ...trial, index: 2, stack, origin }], 12).split("\n");
+  expect(lines[0]).toMatch(/CR +NR +FR +M +C +SC/);
 });
