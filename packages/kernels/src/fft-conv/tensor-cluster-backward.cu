@@ -60,6 +60,7 @@ template <bool DY_BACK, bool U_BACK> __device__ __forceinline__ void product_til
 extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, BLOCKS) backward_cluster(const __grid_constant__ Words<26> w) {
   extern __shared__ __align__(128) u8 memory[];
   const Share at(blockIdx.x % S);
+  cluster_arrive();
   const int lane = at.tid & 31, warp = at.tid >> 5;
   const u32 plane = shared_address(memory), dy_plane = plane + 2 * PLANE, all_sums = plane + 4 * PLANE, notes = plane + 6 * PLANE;
   const u32 sums = all_sums + (warp * TILES * C * 32 + lane) * 16;
@@ -124,6 +125,8 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
   if constexpr (DU || DPRE || DPOST) bring(spectrum - lane + 8 * at.tid);
   Unit unit;
   unit.sums = 4096;
+  // Before a block writes into the others' memory they must have begun.
+  cluster_wait();
   for (int item = begin; item < end; item++) {
     u32 peak[4] = {};
     peaks_of(u, u_whole, U_GATED, pre, pre_whole, item, peak[0], peak[1]);

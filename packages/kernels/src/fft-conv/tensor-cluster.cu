@@ -10,6 +10,7 @@ constexpr int WARPS = M / 8, THREADS = 4 * M, BLOCKS = 512 / THREADS;
 extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, BLOCKS) convolve_cluster(const __grid_constant__ Words<19> w) {
   extern __shared__ __align__(128) u8 memory[];
   const Share at(blockIdx.x % S);
+  cluster_arrive();
   const int lane = at.tid & 31, warp = at.tid >> 5;
   const u32 plane = shared_address(memory), notes = plane + 2 * PLANE;
   const int batch = integer(w, 15), length = integer(w, 16), items = integer(w, 17);
@@ -40,6 +41,8 @@ extern "C" __global__ void __cluster_dims__(S, 1, 1) __launch_bounds__(THREADS, 
 
   bring(spectrum - lane + 8 * at.tid);
   bring(spectrum - lane + 8 * (at.tid + THREADS));
+  // Before a block writes into the others' memory they must have begun.
+  cluster_wait();
   for (int item = begin; item < end; item++) {
     u32 peak[2] = {};
     uint2 kept[PRE ? 1 : QUADS][SEQUENCES][S];
