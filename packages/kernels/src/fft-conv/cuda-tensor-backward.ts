@@ -22,6 +22,7 @@ import {
   gradientSteps,
   planTensorBackward,
   spectrumSteps,
+  teamsOf,
   tensorKernel,
   type TensorPlan,
 } from "./cuda-tensor-plan.ts";
@@ -99,13 +100,17 @@ function backwardStep(
   call: RowCall,
   { factor, paired }: TensorPlan,
   { sums, exponents, items, parts, before }: SumsPlace,
+  target: CudaTarget,
   residues?: Residues,
 ): CudaStep {
   const { u, dy, preGate, postGate, du, dpre, dpost, batch, channels, length } = call;
   const warp = factor < 8;
   const gated = preGate || postGate || dpre || dpost ? 1 : 0;
+  const about = { factor, paired };
+  const { teams, shared, bytes } = teamsOf(backwardBytes(factor), 64 / factor, about, target);
+  const table = tensorTable({ ...about, layout: warp ? "twiddles" : shared ? "rows" : "registers" });
   const flags = {
-    ...(warp ? {} : { FACTOR: factor }),
+    ...(warp ? {} : { FACTOR: factor, TEAMS: teams, SHARED: shared }),
     PAIRED: paired ? 1 : 0,
     BRAIN: call.dtype === "bf16" ? 1 : 0,
     PRE: gated && !residues ? 1 : 0,
@@ -125,7 +130,7 @@ function backwardStep(
       "tensor-instructions",
       "tensor-256",
       "tensor-sequences",
-      warp ? "tensor-warp-rows" : "tensor-columns",
+      warp ? "tensor-warp-rows" : "tensor-teams",
       "tensor-products",
       warp ? "tensor-backward-warp" : "tensor-backward",
     ]),
@@ -151,11 +156,12 @@ function backwardStep(
       residues?.exponents ?? 0,
       parts,
       before,
+      ...(warp ? [] : [channels]),
     ],
-    grid: [warp ? Math.ceil(jobs / 4) : jobs, 1, 1],
-    block: [warp ? 128 : 8 * factor, 1, 1],
-    sharedBytes: backwardBytes(factor),
-    tables: [tensorTable({ factor, paired })],
+    grid: [warp ? Math.ceil(jobs / 4) : teams > 1 ? Math.min(target.processors, jobs) : jobs, 1, 1],
+    block: [warp ? 128 : 8 * factor * teams, 1, 1],
+    sharedBytes: bytes,
+    tables: [table],
   };
 }
 
@@ -185,7 +191,7 @@ function shortSteps(
   const full = plan.paired || call.preGate !== undefined || call.postGate !== undefined;
   const items = itemsFor(groups, call.channels, plan.factor, full, target);
   const sums = newSums(call.channels, plan.points, Math.ceil(groups / items), temps);
-  return [[backwardStep(call, plan, { ...sums, items, before: 0 })], sums];
+  return [[backwardStep(call, plan, { ...sums, items, before: 0 }, target)], sums];
 }
 
 /** One pass over u and dy by clusters of blocks. */
@@ -256,7 +262,7 @@ function clusterSteps(
     block: [8 * factor, 1, 1],
     // Behind the planes and sums: notes of the warps and blocks.
     sharedBytes: backwardBytes(factor) + 4 * factor + 16 * split,
-    tables: [tensorTable({ factor, paired: true })],
+    tables: [tensorTable({ factor, paired: true, layout: "twiddles" })],
   };
   return [[step], sums];
 }
@@ -324,6 +330,7 @@ function longSteps(call: RowCall, plan: TensorPlan, target: CudaTarget, temps: n
           items,
           before,
         },
+        target,
         { count: plan.split, exponents },
       ),
       ...back(dyRows, dyPeaks, call.du, uGated.gate),

@@ -2,6 +2,7 @@
 
 import { cudaFile } from "../cuda-file.ts";
 import type { CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
+import { classBytes, stepBytes, type TensorTableOptions } from "./cuda-tensor-tables.ts";
 import { filterWords, type FilterWords, type SpectrumCall } from "./cuda-call.ts";
 
 const LONGEST = 2 ** 22;
@@ -53,6 +54,40 @@ export const backwardBytes = (factor: number): number => (factor < 8 ? 16_384 : 
 
 /** Shared memory of the planes of real and imaginary parts. */
 export const planeBytes = (factor: number): number => (factor < 8 ? 0 : 1024 * factor);
+
+/** How teams of warps share a table (tensor-block.cu, tensor-backward.cu). */
+export interface Teams {
+  /** Transforms that a block works on at once. */
+  readonly teams: number;
+  /** 1: all of the table lies in shared memory; 2: all but the classes of n3; 0: nothing. */
+  readonly shared: 0 | 1 | 2;
+  readonly bytes: number;
+}
+
+/**
+ * Teams around one copy of a table, each of `bytes` of shared memory: as many as a multiprocessor has registers for. One, without a copy, where
+ * too few fit.
+ */
+export function teamsOf(
+  bytes: number,
+  most: number,
+  table: Omit<TensorTableOptions, "layout">,
+  target: CudaTarget,
+): Teams {
+  const alone: Teams = { teams: 1, shared: 0, bytes };
+  // Transforms of one warp need none of it.
+  if (table.factor < 8) return alone;
+  const steps = stepBytes({ ...table, layout: "rows" });
+  for (const [shared, copy] of [
+    [1, classBytes(table.factor) + steps],
+    [2, steps],
+  ] as const) {
+    const teams = Math.min(most, Math.floor((target.sharedLimit - 1024 - copy) / bytes));
+    if (teams > 0 && (teams === most || (teams > 1 && 2 * teams >= most)))
+      return { teams, shared, bytes: teams * bytes + copy };
+  }
+  return alone;
+}
 
 /** The transform for sequences of a length, or the reason why there is none. */
 export function planTensor(length: number, circular: boolean, target: CudaTarget): TensorPlan | string {
@@ -113,6 +148,7 @@ export function spectrumSteps(
     RESIDUES: residues,
     POINTS: points,
     SPLIT: cluster ? split : 1,
+    CLUSTER: cluster ? 1 : 0,
   };
   const files = ["butterflies", "transform", "tensor-instructions", "spectrum-order", "spectrum-half"];
   // The coefficients of a real cyclic sequence are conjugates of each other.
@@ -154,7 +190,13 @@ export function gradientSteps(
 ): CudaStep[] {
   const { factor, split, paired, cluster } = plan;
   const { points, residues } = partsOf(factor);
-  const flags = { FACTOR: factor, TWISTED: paired ? 0 : 1, RESIDUES: residues, POINTS: points };
+  const flags = {
+    FACTOR: factor,
+    TWISTED: paired ? 0 : 1,
+    RESIDUES: residues,
+    POINTS: points,
+    CLUSTER: cluster ? 1 : 0,
+  };
   const files = ["butterflies", "transform", "tensor-instructions", "spectrum-order", "filter-gradient"];
   const rows = {
     grid: [channels * split, 1, 1],

@@ -17,7 +17,14 @@ import {
   stridesOf,
   type LongCall,
 } from "./cuda-tensor-long.ts";
-import { planeBytes, planTensor, spectrumSteps, tensorKernel, type TensorPlan } from "./cuda-tensor-plan.ts";
+import {
+  planeBytes,
+  planTensor,
+  spectrumSteps,
+  teamsOf,
+  tensorKernel,
+  type TensorPlan,
+} from "./cuda-tensor-plan.ts";
 import { tensorTable } from "./cuda-tensor-tables.ts";
 
 interface ConvolveCall {
@@ -46,12 +53,21 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
   const warp = factor < 8;
   const rows = paired ? 2 : 1;
   const planes = planeBytes(factor);
-  const early = paired && factor === 128;
-  // Beside the planes: three quarters of the next rows where a block has a multiprocessor to itself.
-  const extra = early ? (rows * planes * 3) / 8 : 0;
-  const roomy = planes + extra + 1024 <= target.sharedLimit;
+  const about = { factor, paired };
+  // Measured on an H100: two real rows side by side are faster than one where they are short.
+  const twins =
+    !warp && !paired && factor === 16 ? teamsOf(2 * planes, 64 / factor, about, target) : undefined;
+  const sets = twins?.shared ? 2 : 1;
+  const { teams, shared, bytes } = twins?.shared ? twins : teamsOf(planes, 128 / factor, about, target);
+  const table = tensorTable({ ...about, layout: warp ? "twiddles" : shared ? "rows" : "registers" });
+  // Beside the planes: as many parts of the next rows as fit, where they make up for their way (rows that gates are waited for do not).
+  const each = 16 / sets;
+  const part = ((planes / 2) * rows * sets * teams) / each;
+  const gated = call.preGate || call.postGate;
+  const worth = shared ? (factor === 32 ? paired || !gated : factor === 16 && !gated) : factor === 128;
+  const early = worth ? Math.min(each, Math.floor((target.sharedLimit - 1024 - bytes) / part)) : 0;
   const flags = {
-    ...(warp ? {} : { FACTOR: factor, EARLY: early && roomy ? 12 : 0 }),
+    ...(warp ? {} : { FACTOR: factor, EARLY: early, SETS: sets, TEAMS: teams, SHARED: shared }),
     PAIRED: paired ? 1 : 0,
     BRAIN: call.dtype === "bf16" ? 1 : 0,
     PRE: call.preGate ? 1 : 0,
@@ -60,16 +76,14 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
   };
   const name = warp ? "warp" : "block";
   const groups = Math.ceil(call.batch / rows);
-  // Rows of one channel share its spectrum and the constants: a block takes some of them one after the other.
-  const parts = Math.ceil(groups / Math.max(1, Math.min(8, Math.floor((groups * channels) / 2048))));
-  const items = Math.ceil(groups / parts);
+  const items = itemsOf(groups, channels);
   const jobs = channels * Math.ceil(groups / items);
   return {
     kernel: tensorKernel(`convolve_${name}`, flags, [
       "tensor-instructions",
       "tensor-256",
       "tensor-sequences",
-      warp ? "tensor-warp-rows" : "tensor-columns",
+      warp ? "tensor-warp-rows" : "tensor-teams",
       `tensor-${name}`,
     ]),
     args: [
@@ -85,12 +99,20 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
       call.length,
       items,
       call.adjoint ? 1 : 0,
-      warp ? channels : 1,
+      channels,
     ],
-    grid: [warp ? Math.ceil(jobs / 4) : jobs, 1, 1],
-    block: [warp ? 128 : 4 * factor, 1, 1],
-    sharedBytes: planes + (roomy ? extra : 0),
-    tables: [tensorTable({ factor, paired })],
+    grid: [
+      warp
+        ? Math.ceil(jobs / 4)
+        : shared
+          ? Math.min(target.processors, channels * Math.ceil(groups / sets))
+          : jobs,
+      1,
+      1,
+    ],
+    block: [warp ? 128 : 4 * factor * sets * teams, 1, 1],
+    sharedBytes: bytes + early * part,
+    tables: [table],
   };
 }
 
@@ -148,7 +170,7 @@ function clusterStep(call: ConvolveCall, { factor, split, paired }: TensorPlan):
     block: [4 * factor, 1, 1],
     // Behind the planes: notes of the warps and blocks.
     sharedBytes: planeBytes(factor) + factor + 8 * split,
-    tables: [tensorTable({ factor, paired: true })],
+    tables: [tensorTable({ factor, paired: true, layout: "twiddles" })],
   };
 }
 

@@ -1,4 +1,4 @@
-// Transforms of 256 points in the registers of a warp, on the tensor cores, for the kernels of tensor-block.cu and tensor-warp.cu.
+// Transforms of 256 points in the registers of a warp, on the tensor cores, for all tensor-core kernels.
 //
 // N = 256 M points, n = 16 M n1 + M n2 + n3 and k = k1 + 16 k2 + 256 k3:
 //   X[k] = sum x[n] W_N^((k + d) n) = sum_n3 W_M^(k3 n3) W_N^((k1 + d + 16 k2) n3)
@@ -31,7 +31,7 @@ __device__ __forceinline__ void apply(half2 (&re)[2], half2 (&im)[2], half2 r0, 
 constexpr int EVEN = 0, ODD = 32, ODD_BACK = 64, REAL_FIRST = 96, REAL_LAST = 160, CLASSES = 224;
 
 struct Stage { u32 a[4], b[4], re[4], im[4]; };
-__device__ __forceinline__ void load_four(u32 (&x)[4], const uint4* p) { const uint4 v = reload(p); x[0] = v.x; x[1] = v.y; x[2] = v.z; x[3] = v.w; }
+template <typename Table> __device__ __forceinline__ void load_four(u32 (&x)[4], Table p) { const uint4 v = reload(p); x[0] = v.x; x[1] = v.y; x[2] = v.z; x[3] = v.w; }
 
 // COMPLEX: complex data, d = 0 in the matrices. Otherwise real data and results, d = 1/4.
 template <bool COMPLEX> struct Transform256 {

@@ -1,173 +1,269 @@
 // Convolution of f16 or bf16 sequences by transforms of N = 256 M points on the tensor cores: one read and one write of device memory. In front:
 // what tensor-columns.cu needs and tensor-columns.cu.
 //
-// A block of M / 8 warps holds one transform and takes some rows of the batch one after the other.
+// A team of M / 8 warps does one transform after the other, one of twice as many warps two real rows side by side (`#define SETS 1|2`), for which it reads
+// matrices and spectra once. `#define TEAMS n`: teams of a block. With `SHARED` 1 they share a copy of the table
+// in shared memory and take transforms of one channel at a time, whose spectrum they find in the first-level cache: the constants of a transform are
+// several times its data, and the second-level cache cannot deliver them as often as they are needed.
 //
-// The next rows travel while the last ones are written: real rows with the gate before, which lies in the imaginary plane until that is needed.
-// Behind the planes may lie (`#define EARLY n`) n sixteenths of the next rows, which travel earlier. A thread reads there only what it has
-// copied itself.
+// Behind a team's planes lie (`#define EARLY n`) n sixteenths of the next rows, which travel while these are transformed; the others follow when these
+// have been written. Whole rows (APART) are transformed from there. A gate before lies in the imaginary plane, which real rows leave free, and
+// travels from when that is done with. A thread reads only what it has copied itself before others may.
 
-constexpr int WARPS = M / 8, THREADS = 4 * M, BLOCKS = 512 / THREADS;
+constexpr int WARPS = M / 8 * SETS, THREADS = 4 * M * SETS, BLOCKS = SHARED ? 1 : 512 / THREADS;
+// Rows of an item; elements of a row that a thread has in fours.
+constexpr int LINES = ROWS * SETS, EACH = 16 / SETS;
+// Bytes of a team's planes and of the early rows behind them.
+constexpr int LINE = PAIRED ? PLANE : 2 * PLANE, TEAM = 2 * PLANE * SETS + LINES * PLANE / EACH * EARLY;
+constexpr bool APART = EARLY == EACH;
+
+// What comes before the transform: rows of f16 are multiplied by their gate as they are and scaled when the columns are read; rows of bf16, and
+// those whose products f16 cannot hold or not precisely, become f16 in float32.
+constexpr bool SCALES = SCALED && !BRAIN;
 
 // Words: u, pre, post, spectrum, scales of the spectra, y, table; strides (batch, channel) of u, pre, post, y; batch, length, rows (or pairs)
-// a block takes, adjoint, residues.
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) convolve_block(const __grid_constant__ Words<20> w) {
+// that kernels of one warp take, adjoint, channels.
+extern "C" __global__ void __launch_bounds__(THREADS * TEAMS, BLOCKS) convolve_block(const __grid_constant__ Words<20> w) {
   extern __shared__ __align__(128) u8 memory[];
-  __shared__ u32 peaks[2][WARPS];
-  const int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5;
-  const u32 plane = shared_address(memory);
-  const int batch = integer(w, 15), length = integer(w, 16), items = integer(w, 17), residues = integer(w, 19);
+  __shared__ u32 peaks[TEAMS][2][WARPS];
+  const int lane = threadIdx.x & 31, all = __shfl_sync(~0u, threadIdx.x >> 5, 0), team = TEAMS > 1 ? all / WARPS : 0;
+  const int warp = TEAMS > 1 ? all % WARPS : all, tid = warp * 32 + lane;
+  const u32 plane = shared_address(memory) + team * TEAM;
+  const int batch = integer(w, 15), length = integer(w, 16), channels = integer(w, 19);
   const u32 adjoint = integer(w, 18) ? SIGNS : 0;
-  const int groups = (batch + ROWS - 1) / ROWS, parts = (groups + items - 1) / items;
-  const int channel = blockIdx.x / parts, begin = blockIdx.x % parts * items, end = min_(begin + items, groups);
   const Rows u = rows_of(w, 0, 7), pre = rows_of(w, 1, 9), post = rows_of(w, 2, 11), y = rows_of(w, 5, 13);
   const bool u_whole = aligned(u, length), pre_whole = PRE && aligned(pre, length), post_whole = POST && aligned(post, length), y_whole = aligned(y, length);
-  const uint4* table = pointer<const uint4>(w, 6);
-  const uint4* twiddles = table + CLASSES + 64 * C + channel % residues * (128 + 64 * M);
-  const uint4* spectrum = pointer<const uint4>(w, 3) + (i64)channel * 16 * C * 32 + lane;
-  const float gain = SCALED ? pointer<const float>(w, 4)[channel] : 1.f;
-  Transform256<PAIRED> transform;
-  transform.load(table, lane);
+  auto together = [&] { if constexpr (TEAMS == 1) __syncthreads(); else if constexpr (WARPS == 1) __syncwarp(); else meet(1 + team, THREADS); };
+  const Table table(pointer<const uint4>(w, 6), shared_address(memory) + TEAMS * TEAM);
 
-  // Of the elements tid 4 + 16 M i a thread itself copies, measures and writes.
-  const int own_row = tid / SLOTS, own_group = tid % SLOTS;
-  auto own = [&](int i) { return plane + (16 * i + own_row) * 2 * M + slot(own_group, turned(own_row, i >> 1 & 1, i >> 2 & 1, i >> 3)); };
-  auto row_of = [&](const Rows& r, int row) { return r.at + row * r.batch + channel * r.channel; };
-  auto behind = [&](int row, int i) { return plane + 2 * PLANE + ((row * EARLY + i) * THREADS + tid) * 8; };
-  auto copy_row = [&](const Rows& r, bool whole, int item, int row, int first, int last, bool early, u32 to = 0) {
-    const int b = item * ROWS + row;
-    const u16* from = row_of(r, b < batch ? b : 0);
-    const int here = b < batch ? length : 0;
-    if (M < 128 && whole && here == N)
+  // Of the elements tid 4 + THREADS 4 i a thread itself copies, measures and writes.
+  auto own = [&](int i) { return own_place(SETS * i + tid / (4 * M), tid % (4 * M)); };
+  auto line = [&](int row) { return plane + row * LINE; };
+  // Rows that came early, and what lies in front of the transform.
+  const u32 early_plane = plane + 2 * PLANE * SETS;
+  auto behind = [&](int row, int i) { return APART ? early_plane + row * PLANE + own(i) : early_plane + ((row * EARLY + i) * THREADS + tid) * 8; };
+  auto front = [&](int row, int i) { return APART ? behind(row, i) : line(row) + own(i); };
+  // A row's elements from the thread's first one on, and how many there are.
+  struct Share { const u16* at; int count; };
+  auto share_of = [&](const Rows& r, int b, int channel) { return Share{r.at + b * r.batch + channel * r.channel + 4 * tid, length - 4 * tid}; };
+
+  // Transforms of a channel, and of all those that this block takes; a team's next one.
+  const int groups = (batch + LINES - 1) / LINES;
+  const u64 total = (u64)channels * groups;
+  const u32 begin = (u32)(total * blockIdx.x / gridDim.x), end = (u32)(total * (blockIdx.x + 1) / gridDim.x);
+  u32 unit = begin + team;
+  int channel = unit / groups, item = unit % groups;
+  auto copy_row = [&](const Rows& r, bool whole, int row, int first, int last, bool early, u32 to) {
+    const int b = item * LINES + row;
+    Share from = share_of(r, b < batch ? b : 0, channel);
+    if (b >= batch) from.count = 0;
+    if (whole)
       #pragma unroll
-      for (int i = first; i < last; i++) copy_async(early ? behind(row, i) : own(i) + row * PLANE + to, from + 16 * M * i + 4 * tid, true);
-    else if (whole)
-      #pragma unroll
-      for (int i = first; i < last; i++) { const int n = 16 * M * i + 4 * tid; copy_async(early ? behind(row, i) : own(i) + row * PLANE + to, from + (n < here ? n : 0), n < here); }
+      for (int i = first; i < last; i++) copy_async(early ? behind(row, i) : own(i) + to, from.at + 4 * THREADS * i, 4 * THREADS * i < from.count);
     else
-      for (int i = first; i < last; i++) { const uint2 v = four_elements(from, 16 * M * i + 4 * tid, here, false); store_shared(early ? behind(row, i) : own(i) + row * PLANE + to, v.x, v.y); }
+      #pragma unroll 1
+      for (int i = first; i < last; i++) { const uint2 v = four_elements(from.at, 4 * THREADS * i, from.count, false); store_shared(early ? behind(row, i) : own(i) + to, v.x, v.y); }
   };
-  auto fill_early = [&](int item) {
+  auto fill_early = [&] {
     #pragma unroll
-    for (int row = 0; row < ROWS; row++) copy_row(u, u_whole, item, row, 0, EARLY, true);
+    for (int row = 0; row < LINES; row++) copy_row(u, u_whole, row, 0, EARLY, true, 0);
   };
-  auto fill = [&](int item) {
-    #pragma unroll
-    for (int row = 0; row < ROWS; row++) {
-      copy_row(u, u_whole, item, row, EARLY, 16, false);
-      if constexpr (PRE && !PAIRED) copy_row(pre, pre_whole, item, 0, 0, 16, false, PLANE);
-    }
+  auto fill_gate = [&] { 
+    if constexpr (PRE && !PAIRED)
+      #pragma unroll
+      for (int row = 0; row < LINES; row++) copy_row(pre, pre_whole, row, 0, EACH, false, line(row) + PLANE);
   };
   // A thread's share of a gate, all of it under way at once.
-  auto read_gate = [&](const Rows& r, bool whole, int item, int row, uint2 (&to)[16]) {
-    const u16* from = row_of(r, min_(item * ROWS + row, batch - 1));
-    if (whole) {
-      #pragma unroll
-      for (int i = 0; i < 16; i++) { const int n = 16 * M * i + 4 * tid; to[i] = make_uint2(0, 0); if (n < length) to[i] = __ldcs((const uint2*)(from + n)); }
-    } else {
-      #pragma unroll
-      for (int i = 0; i < 16; i++) to[i] = four_elements(from, 16 * M * i + 4 * tid, length, false);
-    }
+  auto read_gate = [&](const Rows& r, bool whole, int b, int channel, uint2 (&to)[EACH]) {
+    Share from = share_of(r, min_(b, batch - 1), channel);
+    if (!whole) from.count = 0;
+    #pragma unroll
+    for (int i = 0; i < EACH; i++) { to[i] = make_uint2(0, 0); if (4 * THREADS * i < from.count) to[i] = __ldcs((const uint2*)(from.at + 4 * THREADS * i)); }
   };
-  if constexpr (EARLY > 0) fill_early(begin);
-  fill(begin);
-  for (int item = begin; item < end; item++) {
-    float scale[ROWS];
-    copies_done();
-    if constexpr (CONVERTED) {
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) {
-        uint2 gate[16] = {}, v[16];
-        u32 peak = 0;
-        if constexpr (PRE && PAIRED) read_gate(pre, pre_whole, item, row, gate);
-        else if constexpr (PRE)
-          #pragma unroll
-          for (int i = 0; i < 16; i++) gate[i] = load_shared(own(i) + PLANE);
-        #pragma unroll
-        for (int i = 0; i < 16; i++) { v[i] = load_shared(i < EARLY ? behind(row, i) : own(i) + row * PLANE); peak = raise(peak, v[i], gate[i]); }
-        peak = warp_peak(peak);
-        if (lane == 0) peaks[row][warp] = peak;
-        __syncthreads();
-        scale[row] = scale_of(__reduce_max_sync(~0u, peaks[row][lane % WARPS]));
-        #pragma unroll
-        for (int i = 0; i < 16; i++) { const uint2 x = converted(v[i], gate[i], scale[row]); store_shared(own(i) + row * PLANE, x.x, x.y); }
-      }
-    } else if constexpr (SCALED || EARLY > 0) {
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) {
-        u32 peak = 0;
-        #pragma unroll
-        for (int i = 0; i < 16; i++) {
-          const uint2 v = load_shared(i < EARLY ? behind(row, i) : own(i) + row * PLANE);
-          if (i < EARLY) store_shared(own(i) + row * PLANE, v.x, v.y);
-          if constexpr (SCALED) peak = raise(peak, v, v);
-        }
-        if constexpr (SCALED) {
-          peak = warp_peak(peak);
-          if (lane == 0) peaks[row][warp] = peak;
-        }
-      }
+  // The largest of what the team's warps have.
+  auto agree = [&](u32 peak, int row) {
+    if constexpr (WARPS > 1) {
+      if (lane == 0) peaks[team][row][warp] = peak;
+      together();
+      peak = __reduce_max_sync(~0u, peaks[team][row][lane % WARPS]);
     }
-    if (EARLY > 0 && item + 1 < end) fill_early(item + 1);
-    __syncthreads();
-    if constexpr (SCALED && !CONVERTED) {
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) scale[row] = scale_of(__reduce_max_sync(~0u, peaks[row][lane % WARPS]));
-    }
-
+    return peak;
+  };
+  // A row in float32, whatever lies where.
+  auto convert_slowly = [&](int row) {
+    const int b = item * LINES + row;
+    if (b >= batch) return 1.f;
+    const Share from = share_of(u, b, channel), by = PRE ? share_of(pre, b, channel) : from;
+    u32 peak = 0;
     #pragma unroll 1
-    for (int part = 0; part < 2; part++) {
-      Scales by;
-      #pragma unroll
-      for (int row = 0; row < ROWS; row++) by.one[row] = SCALED && !CONVERTED ? packed(scale[row], scale[row]) : 0;
-      columns_forward<SCALED && !CONVERTED>(transform, table, twiddles, plane, warp + WARPS * part, lane, by);
+    for (int i = 0; i < EACH; i++) peak = raise_single(peak, four_elements(from.at, 4 * THREADS * i, from.count, false), four_elements(by.at, 4 * THREADS * i, by.count, false));
+    together();
+    const float scale = scale_of_single(agree(__reduce_max_sync(~0u, peak), row), 1);
+    #pragma unroll 1
+    for (int i = 0; i < EACH; i++) {
+      const uint2 x = converted(four_elements(from.at, 4 * THREADS * i, from.count, false), four_elements(by.at, 4 * THREADS * i, by.count, false), scale);
+      store_shared(front(row, i), x.x, x.y);
     }
-    __syncthreads();
+    return scale;
+  };
+  if (unit < end) {
+    fill_early();
+    fill_gate();
+  }
+  while (unit < end) {
+    // Every thread writes over what only it has read.
+    #pragma unroll
+    for (int row = 0; row < LINES; row++) copy_row(u, u_whole, row, EARLY, EACH, false, line(row));
+    const uint4* spectrum = pointer<const uint4>(w, 3) + (i64)channel * 16 * C * 32 + lane;
+    const float gain = SCALED ? __ldg(pointer<const float>(w, 4) + channel) : 1.f;
+    uint2 gate[LINES][EACH];
+    if constexpr (PRE && PAIRED)
+      #pragma unroll
+      for (int row = 0; row < LINES; row++) read_gate(pre, pre_whole, item * LINES + row, channel, gate[row]);
+    copies_done();
+    float scale[LINES];
+    Scales by[SETS] = {};
+    if constexpr (SCALED || EARLY > 0) {
+      if constexpr (PRE && !PAIRED)
+        #pragma unroll
+        for (int row = 0; row < LINES; row++)
+          #pragma unroll
+          for (int i = 0; i < EACH; i++) gate[row][i] = load_shared(line(row) + PLANE + own(i));
+      u32 peak[LINES];
+      #pragma unroll
+      for (int row = 0; row < LINES; row++) {
+        uint2 v[EACH];
+        peak[row] = 0;
+        #pragma unroll
+        for (int i = 0; i < EACH; i++) {
+          v[i] = load_shared(i < EARLY ? behind(row, i) : line(row) + own(i));
+          if constexpr (BRAIN) {
+            peak[row] = raise_single(peak[row], v[i], gate[row][i]);
+          } else {
+            if constexpr (PRE) { v[i].x = product(v[i].x, gate[row][i].x); v[i].y = product(v[i].y, gate[row][i].y); }
+            if constexpr (SCALED) peak[row] = raise_half(peak[row], v[i]);
+            if (PRE || i < EARLY && !APART) store_shared(front(row, i), v[i].x, v[i].y);
+          }
+        }
+        if constexpr (BRAIN && SCALED) {
+          if (PRE && PAIRED && !pre_whole) { scale[row] = convert_slowly(row); continue; }
+          scale[row] = scale_of_single(agree(__reduce_max_sync(~0u, peak[row]), row), 1);
+          #pragma unroll
+          for (int i = 0; i < EACH; i++) { const uint2 x = converted(v[i], gate[row][i], scale[row]); store_shared(front(row, i), x.x, x.y); }
+        } else if constexpr (SCALED) {
+          peak[row] = half_peak(peak[row]);
+          if (WARPS > 1 && lane == 0) peaks[team][row][warp] = peak[row];
+        }
+      }
+      together();
+      if constexpr (SCALES) {
+        #pragma unroll
+        for (int row = 0; row < LINES; row++) {
+          if (WARPS > 1) peak[row] = __reduce_max_sync(~0u, peaks[team][row][lane % WARPS]);
+          scale[row] = scale_of_half(peak[row]);
+          by[row / ROWS].one[row % ROWS] = packed(scale[row], scale[row]);
+        }
+        if constexpr (PRE) {
+          bool again = false;
+          #pragma unroll
+          for (int row = 0; row < LINES; row++)
+            if (PAIRED && !pre_whole || peak[row] < LEAST_PEAK || peak[row] > MOST_PEAK) { scale[row] = convert_slowly(row); by[row / ROWS].one[row % ROWS] = 0x3c003c00u; again = true; }
+          if (again) together();
+        }
+      }
+    } else {
+      together();
+    }
+    // What comes after this transform.
+    const u32 next = unit + TEAMS;
+    const int now_item = item, now_channel = channel;
+    item += TEAMS;
+    while (item >= groups) { item -= groups; channel++; }
+    if (!APART && next < end) fill_early();
+
+    Twiddles twiddles = load_twiddles(table, false, lane);
+    u32 planes[SETS], fronts[SETS];
+    #pragma unroll
+    for (int set = 0; set < SETS; set++) { planes[set] = plane + 2 * PLANE * set; fronts[set] = APART ? early_plane + ROWS * PLANE * set : planes[set]; }
+    #pragma unroll 1
+    for (int part = 0; part < 2 / SETS; part++) columns_forward<SCALES>(table, twiddles, fronts, planes, warp + WARPS * part, lane, by);
+
+    // Of few classes the matrices stay in registers, and coefficients are read a tile ahead.
+    constexpr bool FEW = C <= 4;
+    constexpr int KEPT = FEW ? C : 1;
+    const uint4* k = spectrum + warp * (16 / WARPS) * C * 32;
+    uint4 f[KEPT];
+    Class classes[KEPT];
+    if constexpr (FEW) {
+      #pragma unroll
+      for (int c = 0; c < C; c++) { f[c] = __ldg(k + c * 32); classes[c] = load_class(table, c, lane); }
+    }
+    together();
+    if (APART && next < end) fill_early();
 
     #pragma unroll 1
     for (int tile = 0; tile < 16 / WARPS; tile++) {
-      const int k2 = warp * (16 / WARPS) + tile;
-      const Tile here = tile_of(plane, k2, lane);
-      half2 xr[C][2], xi[C][2];
-      load_tile(xr, xi, here, lane);
-      const uint4* k = spectrum + k2 * C * 32;
-      half2 yr[C][2], yi[C][2];
       #pragma unroll
-      for (int c = 0; c < C; c++) {
-        const int s = place<C>(c);
-        const uint4 f = __ldg(k + c * 32);
-        half2 a[2], b[2];
-        apply(a, b, xr[s][0], xr[s][1], xi[s][0], xi[s][1], matrix(table + CLASSES + 32 * c + lane));
-        times(a[0], b[0], f.x, f.y ^ adjoint);
-        times(a[1], b[1], f.z, f.w ^ adjoint);
-        apply(yr[c], yi[c], a[0], a[1], b[0], b[1], matrix(table + CLASSES + 32 * (C + c) + lane));
+      for (int set = 0; set < SETS; set++) {
+        const u32 here = tile_of(planes[set], warp * (16 / WARPS) + tile, lane);
+        half2 xr[C][2], xi[C][2], yr[C][2], yi[C][2];
+        load_tile(xr, xi, here);
+        #pragma unroll
+        for (int c = 0; c < C; c++) {
+          const int s = place<C>(c);
+          const uint4 by = FEW ? f[c % KEPT] : __ldg(k + c * 32);
+          if constexpr (FEW) if (set == SETS - 1 && tile + 1 < 16 / WARPS) f[c % KEPT] = __ldg(k + (C + c) * 32);
+          const Class m = FEW ? classes[c % KEPT] : load_class(table, c, lane);
+          half2 a[2], b[2];
+          apply(a, b, xr[s][0], xr[s][1], xi[s][0], xi[s][1], m.there);
+          times(a[0], b[0], by.x, by.y ^ adjoint);
+          times(a[1], b[1], by.z, by.w ^ adjoint);
+          apply(yr[c], yi[c], a[0], a[1], b[0], b[1], m.back);
+        }
+        store_tile(yr, yi, here);
       }
-      store_tile(yr, yi, here, lane);
+      k += C * 32;
     }
-    __syncthreads();
+    twiddles = load_twiddles(table, true, lane);
+    together();
 
     #pragma unroll 1
-    for (int part = 0; part < 2; part++) columns_inverse(transform, table, twiddles, plane, warp + WARPS * part, lane);
-    __syncthreads();
+    for (int part = 0; part < 2 / SETS; part++) columns_inverse(table, twiddles, planes, warp + WARPS * part, lane);
+    // Gates travel while other warps finish.
+    uint2 post_gate[POST ? LINES : 1][EACH];
+    if constexpr (POST)
+      #pragma unroll
+      for (int row = 0; row < LINES; row++) read_gate(post, post_whole, now_item * LINES + row, now_channel, post_gate[row]);
+    together();
+    if (next < end) fill_gate();
 
     #pragma unroll
-    for (int row = 0; row < ROWS; row++) {
-      const int b = item * ROWS + row;
+    for (int row = 0; row < LINES; row++) {
+      const int b = now_item * LINES + row;
       if (b >= batch) break;
-      u16* to = (u16*)row_of(y, b);
-      const Factor factor = factor_of(SCALED ? gain / scale[row] : 1.f);
-      const bool full = M < 128 && y_whole && length == N;
-      uint2 gate[16] = {};
-      if constexpr (POST) read_gate(post, post_whole, item, row, gate);
-      #pragma unroll
-      for (int i = 0; i < 16; i++) {
-        const int n = 16 * M * i + 4 * tid;
-        uint2 v = load_shared(own(i) + row * PLANE);
-        if constexpr (SCALED) v = finished(v, gate[i], factor);
-        if (full) __stcs((uint2*)(to + n), v); else store_elements(to, n, length, y_whole, v);
+      const Share out = share_of(y, b, now_channel);
+      u16* to = (u16*)out.at;
+      kept_as_it_is(to);
+      const float by = SCALED ? gain / scale[row] : 1.f;
+      Finish finish = POST ? finish_of(by, post_gate[POST ? row : 0]) : finish_of(by);
+      if (POST && !post_whole) finish.fast = false;
+      if (y_whole && finish.fast)
+        #pragma unroll
+        for (int i = 0; i < EACH; i++) {
+          uint2 v = load_shared(line(row) + own(i));
+          if constexpr (SCALED) v = finished(v, post_gate[POST ? row : 0][i], finish);
+          if (4 * THREADS * i < out.count) __stcs((uint2*)(to + 4 * THREADS * i), v);
+        }
+      else {
+        const Share g = POST ? share_of(post, b, now_channel) : out;
+        #pragma unroll 1
+        for (int i = 0; i < EACH; i++) {
+          uint2 v = load_shared(line(row) + own(i));
+          if constexpr (SCALED) v = finished_single(v, four_elements(g.at, 4 * THREADS * i, POST ? g.count : 0, false), by);
+          store_elements(to, 4 * THREADS * i, out.count, false, v);
+        }
       }
     }
-    // Every thread writes over what only it has read.
-    if (item + 1 < end) fill(item + 1);
+    unit = next;
   }
 }

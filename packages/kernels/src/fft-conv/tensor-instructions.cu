@@ -8,6 +8,9 @@ __device__ __forceinline__ half2 minus(half2 a, half2 b) { half2 d; asm("sub.f16
 __device__ __forceinline__ half2 product(half2 a, half2 b) { half2 d; asm("mul.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b)); return d; }
 __device__ __forceinline__ half2 fused(half2 a, half2 b, half2 c) { half2 d; asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c)); return d; }
 __device__ __forceinline__ half2 larger(half2 a, half2 b) { half2 d; asm("max.f16x2 %0, %1, %2;" : "=r"(d) : "r"(a), "r"(b)); return d; }
+// Instructions take these along for nothing.
+__device__ __forceinline__ half2 negated(half2 x) { half2 d; asm("neg.f16x2 %0, %1;" : "=r"(d) : "r"(x)); return d; }
+__device__ __forceinline__ half2 magnitude(half2 x) { half2 d; asm("abs.f16x2 %0, %1;" : "=r"(d) : "r"(x)); return d; }
 __device__ __forceinline__ half2 packed(float low, float high) { half2 d; asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low)); return d; }
 __device__ __forceinline__ u32 packed_bf16(float low, float high) { u32 d; asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(d) : "f"(high), "f"(low)); return d; }
 __device__ __forceinline__ float low_half(half2 x) { f16 h; h.bits = (u16)x; return get(h); }
@@ -17,11 +20,11 @@ __device__ __forceinline__ u32 halves(u32 a, u32 b, int high) { return __byte_pe
 
 // (re, im) *= (wr, wi), and by its conjugate.
 __device__ __forceinline__ void times(half2& re, half2& im, half2 wr, half2 wi) {
-  const half2 r = fused(im ^ SIGNS, wi, product(re, wr)), i = fused(im, wr, product(re, wi));
+  const half2 r = fused(negated(im), wi, product(re, wr)), i = fused(im, wr, product(re, wi));
   re = r; im = i;
 }
 __device__ __forceinline__ void times_conjugate(half2& re, half2& im, half2 wr, half2 wi) {
-  const half2 r = fused(im, wi, product(re, wr)), i = fused(re ^ SIGNS, wi, product(im, wr));
+  const half2 r = fused(im, wi, product(re, wr)), i = fused(negated(re), wi, product(im, wr));
   re = r; im = i;
 }
 
@@ -45,6 +48,10 @@ __device__ __forceinline__ void store_shared_wide(u32 at, uint4 v) { asm volatil
 __device__ __forceinline__ void copy_async(u32 to, const void* from, bool inside) {
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" :: "r"(to), "l"(from), "r"(inside ? 8 : 0) : "memory");
 }
+// An address that is not to be computed again.
+__device__ __forceinline__ void kept_as_it_is(u16*& p) { asm("" : "+l"(p)); }
+// Barrier `which` (1 to 15) of some warps of a block.
+__device__ __forceinline__ void meet(int which, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(which), "r"(threads) : "memory"); }
 __device__ __forceinline__ void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 // Read again at every use, so that the compiler does not keep what is cheap to reload in registers.
 __device__ __forceinline__ uint4 reload(const uint4* p) {
@@ -69,5 +76,24 @@ __device__ __forceinline__ void store_matrices(u32 at, u32 a, u32 b, u32 c, u32 
     const u32 row = __shfl_sync(~0u, at, 8 * m + (lane >> 2)) + 4 * (lane & 3);
     asm volatile("st.shared.u32 [%0], %1;" :: "r"(row), "r"(v[m]) : "memory");
   }
+#endif
+}
+// The same, each of them transposed.
+__device__ __forceinline__ void load_transposed(u32 (&r)[4], u32 at) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at) : "memory");
+}
+__device__ __forceinline__ void store_transposed(u32 at, u32 a, u32 b, u32 c, u32 d) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+#else
+  const u32 v[4] = {a, b, c, d};
+  const int lane = threadIdx.x & 31;
+  #pragma unroll
+  for (int m = 0; m < 4; m++)
+    #pragma unroll
+    for (int e = 0; e < 2; e++) {
+      const u32 row = __shfl_sync(~0u, at, 8 * m + 2 * (lane & 3) + e) + 2 * (lane >> 2);
+      asm volatile("st.shared.u16 [%0], %1;" :: "r"(row), "h"((u16)(v[m] >> 16 * e)) : "memory");
+    }
 #endif
 }

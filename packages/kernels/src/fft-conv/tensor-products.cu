@@ -47,7 +47,7 @@ __device__ __forceinline__ void next_rows(Unit& unit, const float (&u)[ROWS], co
 // sum += weight conj(u) d for two pairs each.
 __device__ __forceinline__ void add_product(half2& re, half2& im, half2 ur, half2 ui, half2 dr, half2 di, half2 weight) {
   re = fused(fused(ur, dr, product(ui, di)), weight, re);
-  im = fused(fused(ur, di, product(ui ^ SIGNS, dr)), weight, im);
+  im = fused(fused(ur, di, product(negated(ui), dr)), weight, im);
 }
 __device__ __forceinline__ void scale_sums(u32 at, float by) {
   const half2 factor = packed(by, by);

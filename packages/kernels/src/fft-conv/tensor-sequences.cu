@@ -38,21 +38,19 @@ __device__ __forceinline__ float first(u32 x) { if constexpr (BRAIN) return __ui
 __device__ __forceinline__ float second(u32 x) { if constexpr (BRAIN) return __uint_as_float(x & 0xffff0000u); else return high_half(x); }
 __device__ __forceinline__ u32 stored(float a, float b) { if constexpr (BRAIN) return packed_bf16(a, b); else return packed(a, b); }
 
-// The larger of a running peak and the magnitudes of four elements: float bits where rows are converted, else a pair of f16.
-__device__ __forceinline__ u32 raise(u32 peak, uint2 v, uint2 gate) {
-  if constexpr (CONVERTED) {
-    float a = first(v.x), b = second(v.x), c = first(v.y), d = second(v.y);
-    if constexpr (PRE) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
-    return __float_as_uint(fmaxf(fmaxf(fmaxf(fabsf(a), fabsf(b)), fmaxf(fabsf(c), fabsf(d))), __uint_as_float(peak)));
-  } else {
-    return larger(peak, larger(v.x & ~SIGNS, v.y & ~SIGNS));
-  }
+// The larger of a running peak and the magnitudes of four elements: as float bits, gated; as a pair of f16.
+__device__ __forceinline__ u32 raise_single(u32 peak, uint2 v, uint2 gate) {
+  float a = first(v.x), b = second(v.x), c = first(v.y), d = second(v.y);
+  if constexpr (PRE) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
+  return __float_as_uint(fmaxf(fmaxf(fmaxf(fabsf(a), fabsf(b)), fmaxf(fabsf(c), fabsf(d))), __uint_as_float(peak)));
 }
+__device__ __forceinline__ u32 raise_half(u32 peak, uint2 v) { return larger(peak, larger(magnitude(v.x), magnitude(v.y))); }
+__device__ __forceinline__ u32 raise(u32 peak, uint2 v, uint2 gate) { return CONVERTED ? raise_single(peak, v, gate) : raise_half(peak, v); }
 // The peak of a warp as an integer that grows with it.
-__device__ __forceinline__ u32 warp_peak(u32 peak) {
-  if constexpr (!CONVERTED) peak = (peak & 0xffffu) > (peak >> 16) ? peak & 0xffffu : peak >> 16;
-  return __reduce_max_sync(~0u, peak);
-}
+__device__ __forceinline__ u32 half_peak(u32 peak) { return __reduce_max_sync(~0u, (peak & 0xffffu) > (peak >> 16) ? peak & 0xffffu : peak >> 16); }
+__device__ __forceinline__ u32 warp_peak(u32 peak) { return CONVERTED ? __reduce_max_sync(~0u, peak) : half_peak(peak); }
+// Peaks of products in f16 with which rows are as precise as others.
+constexpr u32 LEAST_PEAK = 0x1c00, MOST_PEAK = 0x7bff;
 // Two ones as they are stored.
 constexpr u32 ONES = BRAIN ? 0x3f803f80u : 0x3c003c00u;
 // A power of two by its exponent, zero where it is too small; and the exponent of one.
@@ -64,7 +62,8 @@ __device__ __forceinline__ float scale_of_single(u32 peak, u32 least) {
   e = e < least ? least : e > 253 ? 253 : e;
   return __uint_as_float((254 - e) << 23);
 }
-__device__ __forceinline__ float scale_of(u32 peak) { return CONVERTED ? scale_of_single(peak, 1) : scale_of_single(__float_as_uint(low_half(peak)), 112); }
+__device__ __forceinline__ float scale_of_half(u32 peak) { return scale_of_single(__float_as_uint(low_half(peak)), 112); }
+__device__ __forceinline__ float scale_of(u32 peak) { return CONVERTED ? scale_of_single(peak, 1) : scale_of_half(peak); }
 // Four elements, gated, scaled, in f16.
 __device__ __forceinline__ uint2 converted(uint2 v, uint2 gate, float scale) {
   float a = first(v.x), b = second(v.x), c = first(v.y), d = second(v.y);
@@ -80,11 +79,33 @@ __device__ __forceinline__ Factor factor_of(float all) {
   if (all == 0.f || e > 126) return {packed(all, all), packed(1.f, 1.f), all};
   return {(u32)(a + 15) * 0x04000400u, (u32)(b + 15) * 0x04000400u, all};
 }
-// Four results to what is stored.
-__device__ __forceinline__ uint2 finished(uint2 v, uint2 gate, const Factor& by) {
-  if constexpr (!BRAIN && !POST) return {product(product(v.x, by.one), by.two), product(product(v.y, by.one), by.two)};
-  const float factor = by.all;
+__device__ __forceinline__ uint2 finished_single(uint2 v, uint2 gate, float factor) {
   float a = low_half(v.x) * factor, b = high_half(v.x) * factor, c = low_half(v.y) * factor, d = high_half(v.y) * factor;
   if constexpr (POST) { a *= first(gate.x); b *= second(gate.x); c *= first(gate.y); d *= second(gate.y); }
   return {stored(a, b), stored(c, d)};
+}
+// Four results to what is stored.
+__device__ __forceinline__ uint2 finished(uint2 v, uint2 gate, const Factor& by) {
+  if constexpr (!BRAIN && !POST) return {product(product(v.x, by.one), by.two), product(product(v.y, by.one), by.two)};
+  return finished_single(v, gate, by.all);
+}
+
+// How results become what is stored: times two powers of two with the gate between them, in f16 where that is as precise.
+struct Finish { half2 one, two; float all; bool fast; };
+__device__ __forceinline__ Finish finish_of(float all) {
+  const Factor factor = factor_of(all);
+  return {factor.one, factor.two, all, true};
+}
+template <int COUNT> __device__ __forceinline__ Finish finish_of(float all, const uint2 (&gate)[COUNT]) {
+  if constexpr (BRAIN) return {0, 0, all, true};
+  u32 peak = 0;
+  #pragma unroll
+  for (int i = 0; i < COUNT; i++) peak = raise_half(peak, gate[i]);
+  const int g = exponent(low_half(half_peak(peak))), a = g > 0 ? -g : 0, b = exponent(all) - a;
+  return {(u32)(a + 15) * 0x04000400u, (u32)(b + 15) * 0x04000400u, all, g >= -8 && g <= 8 && b >= -14 && b <= 15};
+}
+__device__ __forceinline__ uint2 finished(uint2 v, uint2 gate, const Finish& by) {
+  if constexpr (BRAIN) return finished_single(v, gate, by.all);
+  if constexpr (!POST) return {product(product(v.x, by.one), by.two), product(product(v.y, by.one), by.two)};
+  return {product(product(product(v.x, by.one), gate.x), by.two), product(product(product(v.y, by.one), gate.y), by.two)};
 }
