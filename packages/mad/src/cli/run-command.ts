@@ -144,7 +144,10 @@ function resultText(r: CellResult): string {
   const rows = [
     ["architecture", r.architecture],
     ["setting", r.setting],
-    ["ended", `${run!.stopped} after ${run!.steps} steps, ${r.seconds.toFixed(1)} s`],
+    [
+      "ended",
+      `${run!.stopped} after ${run!.steps} ${run!.steps === 1 ? "step" : "steps"}, ${r.seconds.toFixed(1)} s`,
+    ],
     ["accuracy (macro)", m ? shareText(m.epoch.macroAccuracy) : "-"],
     ["accuracy (mad-lab's)", m ? shareText(m.batches.macroAccuracy) : "-"],
     ["accuracy (token)", m ? shareText(m.epoch.tokenAccuracy) : "-"],
