@@ -3,7 +3,7 @@
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "@everlong/core";
-import { makeFolder, writeWhole } from "@everlong/data";
+import { writeWhole } from "@everlong/data";
 import { duration } from "@everlong/train";
 import type { Command } from "commander";
 import { reportPage } from "../report/page.ts";
@@ -101,7 +101,8 @@ export function registerQuick(mad: Command, host: MadHost): void {
     .action(async (options: QuickOptions) => {
       const configs = quickConfigs(wholeNumber("seed", options.seed, 0));
       const workers = options.workers ? wholeNumber("workers", options.workers, 1) : availableParallelism();
-      makeFolder(options.out);
+      // before minutes of training, not after them
+      writeWhole(join(options.out, "runs.json"), "[]\n");
       const live = new LiveCurves(configs, options.json ?? false);
       if (!options.json) process.stderr.write(`${liveLine("", "", "test accuracy", ["", "step"])}\n`);
       const began = performance.now();
