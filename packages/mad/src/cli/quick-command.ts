@@ -1,5 +1,6 @@
 // The `mad quick` command: runs, live curves in the terminal, a table, a page.
 
+import { rmSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "@everlong/core";
@@ -102,7 +103,9 @@ export function registerQuick(mad: Command, host: MadHost): void {
       const configs = quickConfigs(wholeNumber("seed", options.seed, 0));
       const workers = options.workers ? wholeNumber("workers", options.workers, 1) : availableParallelism();
       // before minutes of training, not after them
-      writeWhole(join(options.out, "runs.json"), "[]\n");
+      const probe = join(options.out, `.everlong-${process.pid}`);
+      writeWhole(probe, "");
+      rmSync(probe);
       const live = new LiveCurves(configs, options.json ?? false);
       if (!options.json) process.stderr.write(`${liveLine("", "", "test accuracy", ["", "step"])}\n`);
       const began = performance.now();
