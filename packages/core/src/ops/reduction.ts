@@ -81,6 +81,7 @@ const finite = (x: Tensor): Tensor => record1("unary", { fn: "not" }, [isNaN(mul
 
 /** Softmax over one axis, made of primitives; nn uses the fused kernel. */
 export function softmax(x: Tensor, axis = -1): Tensor {
+  normalizeAxis("softmax", axis, x.rank);
   const e = exp(sub(x, stopGradient(max(x, axis, { keepDims: true }))));
   return div(e, sum(e, axis, { keepDims: true }));
 }
