@@ -158,7 +158,9 @@ type Compiler = (
 
 function withNvrtc(): Compiler | undefined {
   try {
-    const threads = new CompileThreads(Nvrtc.open().path);
+    // Whatever driver it will meet; of the architectures it has to know the newest.
+    const library = Nvrtc.open({ driver: Number.POSITIVE_INFINITY, arch: GPUS.sm_90a.arch });
+    const threads = new CompileThreads(library.path);
     return (jobs, target) =>
       Promise.resolve(threads.compile(jobs, [`--gpu-architecture=${target}`, "--std=c++17"]));
   } catch {
