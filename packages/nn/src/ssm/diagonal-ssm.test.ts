@@ -116,3 +116,17 @@ test("a mode that hardly decays keeps all its digits, and loses the original's u
   expect(await gain(false)).toBeLessThan(1e-14);
   expect(await gain(true)).toBeGreaterThan(1e-9);
 });
+
+test("steps stored as hyperbolic sines keep their digits where they are small", async () => {
+  const ssm = new DiagonalSsm({
+    key: random.key(1),
+    channels: 1,
+    stateSize: 2,
+    fastSteps: true,
+    stepTransform: "none",
+  });
+  const stored = 1e-6;
+  ssm.dt.value = tensor([[stored]]);
+  const dt = (await ssm.system().dt.item()) as number;
+  expect(Math.abs(dt / (stored * (1 + stored ** 2 / 6)) - 1)).toBeLessThan(1e-15);
+});

@@ -324,7 +324,12 @@ function expMinus1(z: Complex): Complex {
   return new Complex(re, mul(add(grown, 1), sin(z.im)));
 }
 
-const sinh = (x: Tensor): Tensor => mul(sub(exp(x), exp(neg(x))), 0.5);
+/** Steps are small, where the difference of two exponentials loses their digits. */
+function sinh(x: Tensor): Tensor {
+  const grown = expm1(x);
+  return mul(add(grown, div(grown, add(grown, 1))), 0.5);
+}
+
 const asinh = (x: Tensor): Tensor => log(add(x, add(square(x), 1).pow(0.5)));
 
 /** Logarithms of step sizes, `[H, M]`. */

@@ -91,3 +91,14 @@ test("wrong options", () => {
   expect(() => make({ start: "legt" })).toThrow(/higher rank/);
   expect(() => make({ truncatedLength: 0 })).toThrow(/positive integer/);
 });
+
+test("steps obey a band limit as the kernel does, the original's do not", async () => {
+  const settings = { start: "fourier", minStep: 0.05 } as const;
+  const limited = (compat: boolean): DplrSsm => make({ ...settings, compat, bandlimit: 0.02 });
+  const impulse = (ssm: DplrSsm): Tensor =>
+    ssm.step(zeros([1, 2]).add(1), Complex.from(zeros([1, 2, 3]))).y.reshape([2, 2, 1]);
+  expect(await distance(impulse(limited(false)), limited(false).kernel(1))).toBeLessThan(1e-12);
+  const whole = make({ ...settings, compat: true }).kernel(1);
+  expect(await distance(impulse(limited(true)), whole)).toBeLessThan(1e-12);
+  expect(await distance(limited(true).kernel(1), whole)).toBeGreaterThan(1e-4);
+});

@@ -66,6 +66,7 @@ export class DplrSsm implements SsmKernel {
   readonly modes: number;
   readonly rank: number;
   readonly steps = true;
+  readonly #compat: boolean;
   /** Kernel length that the stored read-out suits; undefined where C itself is stored. */
   truncatedLength: number | undefined;
 
@@ -82,6 +83,7 @@ export class DplrSsm implements SsmKernel {
     [this.channels, this.outputs, this.modes] = [channels, outputs, modes];
     this.rank = copies[0]!.p.length;
     this.truncatedLength = truncatedLength;
+    this.#compat = options.compat ?? false;
     const on = { device: options.key.device, dtype: options.key.device.defaultFloat };
     const { learningRate } = options;
     const rows = Array.from({ length: this.rank }, (_, r) =>
@@ -211,9 +213,9 @@ export class DplrSsm implements SsmKernel {
     return { c: doubled, nodes: roundHalfEven(known / rate) };
   }
 
-  /** The read-out C `[C, H, 2M]`. */
+  /** The read-out C `[C, H, 2M]`. The original's steps know no band limit. */
   #readOut(): Complex {
-    const { c } = this.#whole(1);
+    const c = this.#compat ? both(complexOf(this.diagonal.c.value)) : this.#whole(1).c;
     if (this.truncatedLength === undefined) return c;
     // (I - X)^-1 = (I + X)(I + X^2)(I + X^4) ..; 24 factors outlast every mode that decays by 1e-6 over the length.
     let power = this.#power(this.#matrix(1), this.truncatedLength);
