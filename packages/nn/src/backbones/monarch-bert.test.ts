@@ -3,12 +3,15 @@ import {
   concat,
   full,
   gradients,
+  matmul,
   max,
   narrow,
   random,
+  relu,
   sub,
   sum,
   tensor,
+  transpose,
   type Tensor,
 } from "@everlong/core";
 import { crossEntropy } from "@everlong/kernels";
@@ -107,4 +110,16 @@ test("state loads from m2's names", async () => {
   loadState(to, [...original, tied], { rename: renameMonarchBert });
   expect(await distance(to.forward(ids(2, 9)), from.forward(ids(2, 9)))).toBe(0);
   expect(() => make().forward(ids(1, 25))).toThrow(/up to 24/);
+});
+
+test("the head's activation", async () => {
+  const [bent, cut] = [make(), make({ headActivation: "relu" })];
+  const given = ids(1, 5);
+  const hidden = cut.hidden(given);
+  const { transform } = cut.cls.predictions;
+  const z = transform.layerNorm.forward(relu(transform.dense.forward(hidden)));
+  const weight = cut.bert.embeddings.wordEmbeddings.weight.value;
+  const expected = matmul(z, transpose(weight));
+  expect(await max(abs(sub(cut.forward(given), expected))).item()).toBeLessThan(1e-12);
+  expect(await max(abs(sub(cut.forward(given), bent.forward(given)))).item()).toBeGreaterThan(1e-6);
 });

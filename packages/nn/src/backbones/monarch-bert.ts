@@ -5,7 +5,6 @@ import {
   ShapeError,
   add,
   checkOptions,
-  gelu,
   narrow,
   random,
   zeros,
@@ -15,6 +14,7 @@ import {
 import { linear } from "@everlong/kernels";
 import { MonarchMlp } from "../channel/monarch-mlp.ts";
 import { parameter, type ForwardOptions } from "../layer.ts";
+import { activate, activationName, type ActivationName } from "../layers/activation.ts";
 import { checkRate, dropout } from "../layers/dropout.ts";
 import { Embedding } from "../layers/embedding.ts";
 import { Linear } from "../layers/linear.ts";
@@ -52,6 +52,8 @@ export interface MonarchBertOptions {
   readonly dropout?: number;
   /** Of all norms but the head's. Default 1e-12. */
   readonly normEps?: number;
+  /** Between the head's maps. Default gelu. */
+  readonly headActivation?: ActivationName;
 }
 
 export interface BertForwardOptions extends ForwardOptions {
@@ -100,6 +102,7 @@ export class MonarchBert {
   readonly dim: number;
   readonly maxLength: number;
   readonly dropout: number;
+  readonly headActivation: ActivationName;
 
   constructor(options: MonarchBertOptions) {
     checkOptions("MonarchBert", options, [
@@ -120,6 +123,7 @@ export class MonarchBert {
       "filter",
       "dropout",
       "normEps",
+      "headActivation",
     ]);
     const { key, vocabSize, dim = 768, maxLength = 128, layers = 12, inner, blocks = 4 } = options;
     const { segments = 2, positions = true, normEps: eps = 1e-12 } = options;
@@ -129,6 +133,7 @@ export class MonarchBert {
     }
     [this.vocabSize, this.dim, this.maxLength] = [vocabSize, dim, maxLength];
     this.dropout = checkRate("MonarchBert", options.dropout ?? 0);
+    this.headActivation = activationName(options.headActivation ?? "gelu");
     const { device } = key;
     const keys = random.splitKey(key, 4 + 2 * layers);
     const norm = (): LayerNorm => new LayerNorm({ dim, eps, device });
@@ -207,7 +212,8 @@ export class MonarchBert {
   /** Logits `[B, T, N]` of token numbers `[B, T]` i32. */
   forward(ids: Tensor, options: BertForwardOptions = {}): Tensor {
     const { transform, decoder } = this.cls.predictions;
-    const z = transform.layerNorm.forward(gelu(transform.dense.forward(this.hidden(ids, options))));
+    const inner = activate(this.headActivation, transform.dense.forward(this.hidden(ids, options)));
+    const z = transform.layerNorm.forward(inner);
     return linear(z, this.bert.embeddings.wordEmbeddings.weight.value, decoder.bias.value);
   }
 }

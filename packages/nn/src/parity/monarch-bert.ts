@@ -3,7 +3,24 @@
 import { random } from "@everlong/core";
 import { MonarchBert, renameMonarchBert } from "../backbones/monarch-bert.ts";
 import type { ParityModule, ParityModules, ParityRequest } from "../parity-entry.ts";
-import { booleanOr, checkArguments, numberOr, required } from "./arguments.ts";
+import type { ActivationName } from "../layers/activation.ts";
+import { booleanOr, checkArguments, numberOr, required, stringOr } from "./arguments.ts";
+
+/** Names of transformers' activations. */
+const HEAD_ACTIVATIONS: Readonly<Record<string, ActivationName>> = {
+  gelu: "gelu",
+  gelu_python: "gelu",
+  gelu_new: "gelu-tanh",
+  gelu_fast: "gelu-tanh",
+  gelu_pytorch_tanh: "gelu-tanh",
+  relu: "relu",
+  relu2: "squared-relu",
+  silu: "silu",
+  swish: "silu",
+  tanh: "tanh",
+  sigmoid: "sigmoid",
+  linear: "identity",
+};
 
 function maskedLanguageModel({ args }: ParityRequest): ParityModule {
   checkArguments(args, {
@@ -44,7 +61,7 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
     ],
     only: {
       monarch_mixer_sequence_mixing: [true],
-      hidden_act: ["gelu"],
+      hidden_act: Object.keys(HEAD_ACTIVATIONS),
     },
   });
   const maxLength = numberOr(args, "max_position_embeddings", 512);
@@ -61,6 +78,7 @@ function maskedLanguageModel({ args }: ParityRequest): ParityModule {
     segments: numberOr(args, "type_vocab_size", 2),
     positions: booleanOr(args, "use_positional_encodings", false),
     normEps: numberOr(args, "layer_norm_eps", 1e-12),
+    headActivation: HEAD_ACTIVATIONS[stringOr(args, "hidden_act", "gelu")]!,
     bidirectional: booleanOr(args, "bidirectional", true),
     residualConv: booleanOr(args, "residual_long_conv", false),
     inputNorm: booleanOr(args, "hyena_training_additions", false),

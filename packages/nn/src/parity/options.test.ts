@@ -16,6 +16,7 @@ import {
 } from "@everlong/core";
 import { relativeError, valuesOf } from "@everlong/testing";
 import { expect, test } from "vitest";
+import type { MonarchBert } from "../backbones/monarch-bert.ts";
 import { loadState, namedVariables } from "../layer.ts";
 import type { ParityModule, ParityRequest } from "../parity-entry.ts";
 import { callNumbers } from "./arguments.ts";
@@ -279,4 +280,13 @@ test("means of several positions are divided along the features, as the decoder 
   const sums = [3, 4, 5].map((n) => sum(x.narrow(1, 0, n), 1, { keepDims: true }));
   await same(head!.forward(x, {}), div(concat(sums, 1), tensor([3, 4, 5])));
   expect(() => head!.forward(neg(x.narrow(2, 0, 2)), {})).toThrow(/expected 3 features, got 2/);
+});
+
+test("the activation between the maps of a head by transformers' names", () => {
+  const bert = "src.bert_layers.BertForMaskedLM";
+  const args = { vocab_size: 5, hidden_size: 4, num_hidden_layers: 1, intermediate_size: 4 };
+  const head = (hidden_act: string): string =>
+    (built(bert, { args: { ...args, hidden_act } }).module as MonarchBert).headActivation;
+  expect(["gelu", "gelu_new", "relu", "swish"].map(head)).toEqual(["gelu", "gelu-tanh", "relu", "silu"]);
+  expect(() => head("mish")).toThrow(/unsupported: argument "hidden_act"/);
 });
