@@ -180,6 +180,11 @@ template <typename T> T __shfl_down_sync(uint32_t, T x, uint32_t by) {
   const uint32_t lane = emulation::lane();
   return emulation::exchange(x, lane + by < 32 ? lane + by : lane);
 }
+static inline uint32_t __ballot_sync(uint32_t mask, int set) {
+  uint32_t x = set ? 1u << emulation::lane() : 0;
+  for (int d = 16; d; d >>= 1) x |= __shfl_xor_sync(mask, x, d);
+  return x;
+}
 static inline uint32_t __reduce_max_sync(uint32_t mask, uint32_t x) {
   for (int d = 16; d; d >>= 1) x = std::max(x, __shfl_xor_sync(mask, x, d));
   return x;
@@ -209,3 +214,4 @@ static inline uint32_t __brev(uint32_t x) {
 template <typename T> T __ldg(const T* p) { return *p; }
 template <typename T> T __ldcs(const T* p) { return *p; }
 template <typename T> void __stcs(T* p, T x) { *p = x; }
+template <typename T> void __stcg(T* p, T x) { *p = x; }

@@ -20,6 +20,8 @@ import { EmulatingDevice } from "./emulating-device.ts";
 
 const OPS = [
   "butterfly",
+  "embedding",
+  "gated-linear-attention",
   "gated-unit",
   "layer-norm",
   "matmul",

@@ -2,7 +2,8 @@
 
 import { cudaFile } from "../cuda-file.ts";
 import { cudaType } from "../cuda-prelude.ts";
-import { blocksFor, positionType, type CudaSource, type CudaStep } from "../cuda-step.ts";
+import { blocksFor, positionType, type CudaLowering, type CudaSource, type CudaStep } from "../cuda-step.ts";
+import { sortedEmbeddingGrad } from "./cuda-sorted.ts";
 import type { EmbeddingGradParams } from "./op.ts";
 
 type Stored = "f32" | "f16" | "bf16";
@@ -44,41 +45,63 @@ export const embeddingCuda: CudaSource<unknown> = {
 const MOST_PARTIALS = 64 * 1024 * 1024;
 /** Rows of a table that a block holds whole. */
 const FEW_ROWS = 96;
+/**
+ * Ids, and products of ids, rows and groups of 128 columns, up to which every row looks at every id: 4 warps a group and some 3
+ * instructions an id are 12 issue slots, of which 132 processors have 528 a cycle, so 7 us at most (and a block 3 us for its ids), where
+ * the five launches or more that sort take 10.
+ */
+const [FEW_IDS, FEW_LOOKS] = [1024, 2 ** 19];
+
+const scanned = (dtype: Stored, count: number, rows: number, width: number): CudaStep => ({
+  kernel: kernel("embedding_grad", 0, dtype),
+  args: [{ input: 0 }, { input: 1 }, { output: 0 }, count, rows, width, blocksFor(width, 128)],
+  grid: [rows * blocksFor(width, 128), 1, 1],
+  block: [128, 1, 1],
+});
+
+function inSharedMemory(dtype: Stored, count: number, rows: number, width: number): CudaLowering {
+  const fits = Math.floor(MOST_PARTIALS / (4 * rows * width));
+  const segments = Math.max(1, Math.min(256, fits, Math.ceil(count / 64)));
+  const each = Math.max(1, Math.ceil(count / segments));
+  const sums: CudaStep = {
+    kernel: kernel("embedding_grad_few", 0, dtype),
+    args: [
+      { input: 0 },
+      { input: 1 },
+      segments > 1 ? { temp: 0 } : { output: 0 },
+      count,
+      rows,
+      width,
+      each,
+      segments,
+    ],
+    grid: [segments * blocksFor(width, 128), 1, 1],
+    block: [128, 1, 1],
+    sharedBytes: rows * 128 * 4,
+    blockFunction: "embedding_grad_few_block",
+  };
+  if (segments === 1) return { steps: [sums] };
+  const combine: CudaStep = {
+    kernel: kernel("embedding_combine", 0, "f32"),
+    args: [{ temp: 0 }, { output: 0 }, rows * width, segments],
+    grid: [blocksFor(rows * width, 32), 1, 1],
+    block: [1024, 1, 1],
+    blockFunction: "embedding_combine_block",
+  };
+  return { steps: [sums, combine], temps: [4 * segments * rows * width] };
+}
 
 export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
-  lower: ({ inputs, outputs, params }) => {
+  lower: ({ inputs, outputs }) => {
     const [rows, width] = outputs[0]!.shape as [number, number];
     const { dtype } = inputs[1]!;
     if (!isStored(dtype)) return `no kernel for ${dtype}`;
     if (rows * width === 0) return { steps: [] };
     const count = inputs[0]!.shape[0]!;
-    const fits = Math.floor(MOST_PARTIALS / (4 * params.rows * width));
-    const few = rows <= FEW_ROWS;
-    const segments = Math.max(1, Math.min(few ? 256 : 64, fits, Math.ceil(count / (few ? 64 : 256))));
-    const sums: CudaStep = {
-      kernel: kernel(few ? "embedding_grad_few" : "embedding_grad", 0, dtype),
-      args: [
-        { input: 0 },
-        { input: 1 },
-        segments > 1 ? { temp: 0 } : { output: 0 },
-        count,
-        rows,
-        width,
-        Math.max(1, Math.ceil(count / segments)),
-        ...(few ? [segments] : []),
-      ],
-      grid: few ? [segments * blocksFor(width, 128), 1, 1] : [rows, segments, blocksFor(width, 128)],
-      block: [128, 1, 1],
-      ...(few ? { sharedBytes: rows * 128 * 4, blockFunction: "embedding_grad_few_block" } : {}),
-    };
-    if (segments === 1) return { steps: [sums] };
-    const combine: CudaStep = {
-      kernel: kernel("embedding_combine", 0, "f32"),
-      args: [{ temp: 0 }, { output: 0 }, rows * width, segments],
-      grid: [blocksFor(rows * width, 32), 1, 1],
-      block: [1024, 1, 1],
-      blockFunction: "embedding_combine_block",
-    };
-    return { steps: [sums, combine], temps: [4 * segments * rows * width] };
+    if (rows <= FEW_ROWS) return inSharedMemory(dtype, count, rows, width);
+    if (count <= FEW_IDS && count * rows * blocksFor(width, 128) <= FEW_LOOKS)
+      return { steps: [scanned(dtype, count, rows, width)] };
+    const aligned = inputs[1]!.aligned === true && outputs[0]!.aligned === true;
+    return sortedEmbeddingGrad({ count, rows, width, dtype, aligned });
   },
 };

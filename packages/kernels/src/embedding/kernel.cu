@@ -16,29 +16,29 @@ __device__ __forceinline__ void embedding_block(const Words<6>& w, u32 block) {
 
 extern "C" __global__ void __launch_bounds__(256) embedding(const __grid_constant__ Words<6> w) { embedding_block(w, blockIdx.x); }
 
-// A block sums, for one row of the table and 128 columns, what a segment of the ids sends there, in order: the same bits every time.
-// Words: ids, dy, sums [segments, rows, width], count, rows, width, ids a segment.
+// A block sums, for one row of the table and 128 columns, what the ids send there, in order: the same bits every time.
+// Words: ids, dy, sums, count, rows, width, groups of columns.
 extern "C" __global__ void __launch_bounds__(128) embedding_grad(const __grid_constant__ Words<7> w) {
   __shared__ int ids[128];
-  const i64 rows = wide(w, 4), width = wide(w, 5), count = wide(w, 3), row = blockIdx.x;
-  const i64 from = (i64)blockIdx.y * wide(w, 6), to = from + wide(w, 6) < count ? from + wide(w, 6) : count;
-  const i64 column = (i64)blockIdx.z * 128 + threadIdx.x;
+  const u32 groups = (u32)wide(w, 6);
+  const i64 rows = wide(w, 4), width = wide(w, 5), count = wide(w, 3), row = blockIdx.x / groups;
+  const i64 column = (i64)(blockIdx.x % groups) * 128 + threadIdx.x;
   float sum = 0.f;
-  for (i64 at = from; at < to; at += 128) {
+  for (i64 at = 0; at < count; at += 128) {
     __syncthreads();
-    if (at + threadIdx.x < to) {
+    if (at + threadIdx.x < count) {
       const int id = pointer<const int>(w, 0)[at + threadIdx.x];
       ids[threadIdx.x] = id < 0 ? 0 : id >= rows ? (int)rows - 1 : id;
     }
     __syncthreads();
-    const int here = to - at < 128 ? (int)(to - at) : 128;
+    const int here = count - at < 128 ? (int)(count - at) : 128;
     if (column < width)
       for (int j = 0; j < here; j++) if (ids[j] == row) sum += get(pointer<const E>(w, 1)[(at + j) * width + column]);
   }
-  if (column < width) pointer<float>(w, 2)[((i64)blockIdx.y * rows + row) * width + column] = sum;
+  if (column < width) pointer<float>(w, 2)[row * width + column] = sum;
 }
 
-// The same for tables of few rows, which a block holds whole: a thread owns a column and walks the ids of a segment.
+// For tables of few rows, which a block holds whole: a thread owns a column and walks the ids of a segment.
 // Words: ids, dy, sums [segments, rows, width], count, rows, width, ids a segment, segments.
 __device__ __forceinline__ void embedding_grad_few_block(const Words<8>& w, u32 block) {
   extern __shared__ float table[];

@@ -20,6 +20,20 @@ checkOp(embeddingGradOp, {
   secondOrder: true,
 });
 
+// Sizes that a GPU sorts: numbers of one and of two digits, lists of one and of two segments, rows with many places and with none.
+const given = (values: readonly number[]) => ({ shape: [values.length], dtype: "i32" as const, values });
+const counted = (n: number, id: (i: number) => number) => given(Array.from({ length: n }, (_, i) => id(i)));
+checkOp(embeddingGradOp, {
+  cases: [
+    { inputs: [ids(251, 2103), [251, 5]], params: { rows: 2103 } },
+    { inputs: [ids(2501, 701), [2501, 3]], params: { rows: 701 } },
+    { inputs: [counted(1501, () => 77), [1501, 12]], params: { rows: 131 } },
+    { inputs: [counted(1100, (i) => 1040 - i), [1100, 4]], params: { rows: 1031 } },
+    { inputs: [counted(1030, (i) => (i % 3 ? i % 7 : 140 - i)), [1030, 35]], params: { rows: 130 } },
+    { inputs: [given([-9, 200, 199, 3, 2100, 3]), [6, 13]], params: { rows: 200 } },
+  ],
+});
+
 test("ids of any rank; floats are refused", () =>
   withDevice("reference", async () => {
     const table = tensor([
