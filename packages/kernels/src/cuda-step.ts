@@ -146,5 +146,14 @@ export interface CudaSource<P> {
 /** Blocks of `threads` threads that cover `count` items. */
 export const blocksFor = (count: number, threads: number): number => Math.max(1, Math.ceil(count / threads));
 
+/**
+ * Blocks along a grid's second and third axis, 65,535 at most each, that make at least `count` together: a block's number is
+ * `blockIdx.z * gridDim.y + blockIdx.y`, and those from `count` on have nothing to do.
+ */
+export function overTwoAxes(count: number): readonly [number, number] {
+  const third = blocksFor(count, 65_535);
+  return [blocksFor(count, third), third];
+}
+
 /** The C++ type that numbers `count` items in blocks: divisions of 32 bits cost a fraction of those of 64. */
 export const positionType = (count: number): "u32" | "u64" => (count < 2 ** 31 ? "u32" : "u64");

@@ -1,14 +1,13 @@
 // CUDA source of linear attention's recurrence; its gradient is made of the same recurrence.
 
 import { cudaFile } from "../cuda-file.ts";
-import type { CudaSource, CudaView, CudaWord } from "../cuda-step.ts";
+import { overTwoAxes, type CudaSource, type CudaView, type CudaWord } from "../cuda-step.ts";
 import { named } from "../inputs.ts";
 import type { LinearScanParams } from "./op.ts";
 
 /** Rows of the state that the registers of 8 lanes hold; shared memory holds 16 steps of them. */
 const MOST_ROWS = 192;
 const COLUMNS = 32;
-const MOST_HEADS = 65535;
 
 export const linearScanCuda: CudaSource<LinearScanParams> = {
   lower: ({ inputs, params }) => {
@@ -20,7 +19,6 @@ export const linearScanCuda: CudaSource<LinearScanParams> = {
     const [batch, time, heads, rows] = a.shape as [number, number, number, number];
     const columns = b.shape[3]!;
     if (rows > MOST_ROWS) return `${rows} rows of a state are more than ${MOST_ROWS}`;
-    if (batch * heads > MOST_HEADS) return `${batch * heads} heads are more than ${MOST_HEADS}`;
     if (batch * heads * columns === 0) return { steps: [] };
     if (rows === 0) return "an empty state";
     const head = [
@@ -48,8 +46,9 @@ export const linearScanCuda: CudaSource<LinearScanParams> = {
             heads,
             rows,
             columns,
+            batch * heads,
           ],
-          grid: [Math.ceil(columns / COLUMNS), batch * heads, 1],
+          grid: [Math.ceil(columns / COLUMNS), ...overTwoAxes(batch * heads)],
           block: [256, 1, 1],
         },
       ],

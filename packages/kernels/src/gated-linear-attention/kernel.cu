@@ -3,16 +3,19 @@
 // the end have zero vectors and factors of one.
 //
 // Defined before: ROWS (rows padded to a multiple of 8), DECAY (0 none, 1 rows, 2 columns), REVERSE.
-// Words: a, b, c, g, initial, y, last, time, heads, rows, columns.
+// Words: a, b, c, g, initial, y, last, time, heads, rows, columns, heads of all sequences.
 
 constexpr int STEPS = 16, EACH = ROWS / 8;
 
-extern "C" __global__ void __launch_bounds__(256) linear_scan(const __grid_constant__ Words<11> w) {
+extern "C" __global__ void __launch_bounds__(256) linear_scan(const __grid_constant__ Words<12> w) {
   __shared__ float a_steps[STEPS][ROWS], c_steps[STEPS][ROWS], b_steps[STEPS][32], factors[DECAY ? STEPS : 1][DECAY == 1 ? ROWS : 32];
   const int time = integer(w, 7), heads = integer(w, 8), rows = integer(w, 9), columns = integer(w, 10);
-  const int b = blockIdx.y / heads, h = blockIdx.y % heads, part = threadIdx.x & 7, own = threadIdx.x >> 3;
+  // A grid's second axis ends at 65,535: the third goes on.
+  const i64 head = (i64)blockIdx.z * gridDim.y + blockIdx.y;
+  if (head >= wide(w, 11)) return;
+  const int b = (u32)head / heads, h = (u32)head % heads, part = threadIdx.x & 7, own = threadIdx.x >> 3;
   const int first = blockIdx.x * 32, column = first + own;
-  const i64 state = (i64)blockIdx.y * rows * columns;
+  const i64 state = head * rows * columns;
   const float* const initial = pointer<const float>(w, 4);
   float m[EACH];
   #pragma unroll

@@ -38,6 +38,10 @@ checkOp(linearScanOp, {
       inputs: [...shapes(1, 70, 2, 16, 17), decay([1, 70, 2, 16])],
       params: { reverse: false, decay: "rows", inputs: [...abc, "g"] },
     },
+    {
+      inputs: [...shapes(2, 3, 2, 3, 35), decay([2, 3, 2, 35]), [2, 2, 3, 35]],
+      params: { reverse: true, decay: "columns", inputs: [...abc, "g", "initial"] },
+    },
   ],
   batch: false,
   gradcheck: 1e-6,

@@ -3,6 +3,7 @@
 import { cudaFile } from "../cuda-file.ts";
 import {
   blocksFor,
+  overTwoAxes,
   type CudaCall,
   type CudaSource,
   type CudaStep,
@@ -17,11 +18,10 @@ const THREADS = 256;
 const STEPS = 16;
 /** Lanes of one warp hold the states of a channel. */
 const MOST_STATES = 32;
-const MOST_BATCH = 65535;
 
 /** Words of both kernels, which share a file. */
 const WORDS =
-  "u delta a b c initial time channels states saved y last dy dlast du ddelta dbParts dcParts daParts dinitial".split(
+  "u delta a b c initial time channels states batch saved y last dy dlast du ddelta dbParts dcParts daParts dinitial".split(
     " ",
   );
 
@@ -43,10 +43,9 @@ function read({ inputs, params }: Call): Scan | string {
   const [batch, time, channels] = u.shape as [number, number, number];
   const states = a.shape[1]!;
   if (states === 0 || states > MOST_STATES) return `${states} states are not 1 to ${MOST_STATES}`;
-  if (batch > MOST_BATCH) return `${batch} sequences are more than ${MOST_BATCH}`;
   const lanes = 2 ** Math.ceil(Math.log2(states));
   const groups = Math.ceil(channels / (THREADS / lanes));
-  const words: Record<string, CudaWord> = { time, channels, states };
+  const words: Record<string, CudaWord> = { time, channels, states, batch };
   names.forEach((name, input) => (words[name] = { input }));
   return {
     batch,
@@ -67,7 +66,7 @@ function read({ inputs, params }: Call): Scan | string {
           source: () => `${head}\n${cudaFile("selective-scan/kernel.cu")}`,
         },
         args: WORDS.map((name) => own[name] ?? words[name] ?? 0),
-        grid: [groups, batch, 1],
+        grid: [groups, ...overTwoAxes(batch)],
         block: [THREADS, 1, 1],
       };
     },

@@ -1,5 +1,6 @@
 // The selective recurrence. LANES lanes have the states of one channel, CHANNELS channels of one sequence lie in a block; STEPS steps are
 // read at a time, so that loads and exponentials run ahead of the recurrence. Steps beyond the end have delta = 0 and change nothing.
+// Sequences lie along a grid's second axis, which ends at 65,535, and its third.
 //
 // Defined before: LANES (power of two, at least the states), SAVE, and the word indices w_*, WORDS.
 
@@ -37,7 +38,7 @@ struct Place {
     states = integer(w, w_states);
     state = threadIdx.x % LANES;
     channel = blockIdx.x * CHANNELS + threadIdx.x / LANES;
-    b = blockIdx.y;
+    b = blockIdx.z * gridDim.y + blockIdx.y;
     there = channel < channels;
     live = there && state < states;
   }
@@ -70,6 +71,7 @@ __device__ __forceinline__ float own_a(const Args& w, const Place& p) { return p
 /** y and the last state; with SAVE instead the state before every STEPS steps, for the gradient. */
 extern "C" __global__ void __launch_bounds__(256) selective_scan(const __grid_constant__ Args w) {
   const Place p(w);
+  if (p.b >= integer(w, w_batch)) return;
   const float a = own_a(w, p) * LOG2E;
   const float* const initial = pointer<const float>(w, w_initial);
   float h = initial && p.live ? initial[p.own()] : 0.f;
@@ -97,6 +99,7 @@ extern "C" __global__ void __launch_bounds__(256) selective_scan(const __grid_co
 extern "C" __global__ void __launch_bounds__(256) selective_scan_grad(const __grid_constant__ Args w) {
   __shared__ float parts[2][STEPS][8][LANES];
   const Place p(w);
+  if (p.b >= integer(w, w_batch)) return;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
   const float a = own_a(w, p);
   const float* const dlast = pointer<const float>(w, w_dlast);
@@ -140,7 +143,7 @@ extern "C" __global__ void __launch_bounds__(256) selective_scan_grad(const __gr
         float db = 0.f, dc = 0.f;
         #pragma unroll
         for (int v = 0; v < 8; v++) { db += parts[0][k][v][state]; dc += parts[1][k][v][state]; }
-        const i64 at = (((i64)blockIdx.x * gridDim.y + p.b) * p.time + t) * p.states + state;
+        const i64 at = ((blockIdx.x * wide(w, w_batch) + p.b) * p.time + t) * p.states + state;
         pointer<float>(w, w_dbParts)[at] = db;
         pointer<float>(w, w_dcParts)[at] = dc;
       }

@@ -31,6 +31,10 @@ checkOp(selectiveScanOp, {
       inputs: [[2, 41, 9], step([2, 41, 9]), negative([9, 4]), [2, 41, 4], [2, 41, 4]],
       params: { inputs: five },
     },
+    {
+      inputs: [[3, 5, 17], step([3, 5, 17]), negative([17, 20]), [3, 5, 20], [3, 5, 20]],
+      params: { inputs: five },
+    },
   ],
   batch: false,
   gradcheck: 1e-6,

@@ -1,0 +1,94 @@
+// Fused ops whose sizes go beyond the 65,535 blocks that a grid's second and third axis have.
+
+import { expect, test } from "vitest";
+import { contiguousView, type DType, type FusedStep, type Op } from "@everlong/core";
+import { embeddingGradOp, linearScanOp, selectiveScanGradOp, selectiveScanOp } from "@everlong/kernels";
+import type { CudaStep } from "@everlong/kernels/cuda";
+import type { Lowered } from "./lowered.ts";
+import { H100 } from "./lowering-device.ts";
+import { lower } from "./lowering.ts";
+
+type Shape = readonly number[];
+
+function lowered<P>(op: Op<P>, inputs: readonly (readonly [DType, Shape])[], params: P): Lowered {
+  const types = inputs.map(([dtype, shape]) => ({ dtype, shape }));
+  const operands = [...types, ...op.def.shape(types, params as never)].map(({ dtype, shape }, buffer) => ({
+    buffer,
+    dtype,
+    view: contiguousView(shape),
+  }));
+  const step = {
+    kind: "fused",
+    def: op.def,
+    params,
+    inputs: operands.slice(0, inputs.length),
+    outputs: operands.slice(inputs.length),
+  } as unknown as FusedStep;
+  const answer = lower(step, H100);
+  if (typeof answer === "string") throw new Error(answer);
+  return answer;
+}
+
+const gridsOf = ({ steps }: Lowered): Readonly<Record<string, readonly number[]>> =>
+  Object.fromEntries((steps as readonly CudaStep[]).map((s) => [s.kernel.entry, s.grid]));
+const floats = (...shapes: Shape[]): (readonly [DType, Shape])[] => shapes.map((s) => ["f32", s]);
+
+test.each([
+  [70_001, 1, 33, [2, 35_001, 2]],
+  [3, 30_000, 5, [1, 45_000, 2]],
+  [3, 100, 5, [1, 300, 1]],
+])("linear scans of %i sequences of %i heads, %i columns", (batch, heads, columns, grid) => {
+  const key = [batch, 2, heads, 3];
+  const inputs = floats(key, [batch, 2, heads, columns], key);
+  const params = { reverse: false, decay: "rows", inputs: ["a", "b", "c"] } as const;
+  expect(gridsOf(lowered(linearScanOp, inputs, params))).toEqual({ linear_scan: grid });
+});
+
+test.each([
+  [70_001, 33, [3, 35_001, 2]],
+  [1, 1_100_000, [68_750, 1, 1]],
+])("selective scans of %i sequences of %i channels", (batch, channels, grid) => {
+  const [u, a, b] = [
+    [batch, 1, channels],
+    [channels, 16],
+    [batch, 1, 16],
+  ];
+  const inputs = floats(u!, u!, a!, b!, b!);
+  const names = ["u", "delta", "a", "b", "c"] as const;
+  expect(gridsOf(lowered(selectiveScanOp, inputs, { inputs: names }))).toEqual({ selective_scan: grid });
+  const backward = gridsOf(
+    lowered(selectiveScanGradOp, [...inputs, ...floats(u!, [batch, channels, 16])], {
+      inputs: [...names, "dy", "dlast"],
+    }),
+  );
+  expect(backward).toMatchObject({ selective_scan: grid, selective_scan_grad: grid });
+});
+
+const embeddingGrad = (rows: number, width: number, count: number): Lowered =>
+  lowered(
+    embeddingGradOp,
+    [
+      ["i32", [count]],
+      ["bf16", [count, width]],
+    ],
+    { rows },
+  );
+
+test.each([
+  ["in shared memory", 16, 128, 16_384, ["embedding_grad_few", "embedding_combine"]],
+  ["by looking at all", 200, 768, 130, ["embedding_grad"]],
+  ["by a digit", 512, 128, 16_384, ["embedding_count", "embedding_place"]],
+  ["by two digits", 50_257, 768, 8192, ["embedding_count", "embedding_place"]],
+  ["by two digits, wide", 1_000_000, 100_000, 1, ["embedding_count", "embedding_place"]],
+])("gradients of embeddings %s", (_, rows, width, count, first) => {
+  const { steps, temps } = embeddingGrad(rows, width, count);
+  const entries = (steps as readonly CudaStep[]).map((s) => s.kernel.entry);
+  expect(entries.slice(0, first.length)).toEqual(first);
+  const bytes = temps.reduce((a, b) => a + b, 0);
+  const partials = 4 * width * Math.ceil(count / 64);
+  expect(bytes).toBeLessThanOrEqual(2 ** 21 + 16 * count + 4 * rows + partials);
+});
+
+test("more ids than 32 bits number are refused", () => {
+  expect(() => embeddingGrad(1000, 1, 2 ** 32)).toThrow(/4294967296 ids are more than 4294967295/);
+});
