@@ -109,6 +109,17 @@ export function planTensor(length: number, circular: boolean, target: CudaTarget
   return { factor, split, cluster: false, paired, points };
 }
 
+/** What kernels of clusters begin with. */
+export const CLUSTER_SOURCES: readonly string[] = [
+  "butterflies",
+  "tensor-instructions",
+  "tensor-256",
+  "tensor-sequences",
+  "tensor-columns",
+  "cluster-instructions",
+  "tensor-spread",
+];
+
 /** A kernel out of definitions and files; of the entries of a file only one is compiled. */
 export const tensorKernel = (
   entry: string,

@@ -18,6 +18,7 @@ import {
   type LongCall,
 } from "./cuda-tensor-long.ts";
 import {
+  CLUSTER_SOURCES,
   planeBytes,
   planTensor,
   spectrumSteps,
@@ -47,9 +48,28 @@ interface Pass extends ConvolveCall {
   readonly joined?: boolean;
 }
 
+/** The words with which all kernels of one pass begin. */
+function wordsOf(call: ConvolveCall, items: number): CudaWord[] {
+  const { u, preGate = nowhere, postGate = nowhere, y } = call;
+  return [
+    u.word,
+    preGate.word,
+    postGate.word,
+    call.spectrum,
+    call.gains,
+    y.word,
+    { table: 0 },
+    ...[u, preGate, postGate, y].flatMap(stridesOf),
+    call.batch,
+    call.length,
+    items,
+    call.adjoint ? 1 : 0,
+  ];
+}
+
 /** The launch that convolves by transforms of one block or warp. */
 function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTarget): CudaStep {
-  const { u, preGate = nowhere, postGate = nowhere, y, channels } = call;
+  const { channels } = call;
   const warp = factor < 8;
   const rows = paired ? 2 : 1;
   const planes = planeBytes(factor);
@@ -86,21 +106,7 @@ function convolveStep(call: Pass, { factor, paired }: TensorPlan, target: CudaTa
       warp ? "tensor-warp-rows" : "tensor-teams",
       `tensor-${name}`,
     ]),
-    args: [
-      u.word,
-      preGate.word,
-      postGate.word,
-      call.spectrum,
-      call.gains,
-      y.word,
-      { table: 0 },
-      ...[u, preGate, postGate, y].flatMap(stridesOf),
-      call.batch,
-      call.length,
-      items,
-      call.adjoint ? 1 : 0,
-      channels,
-    ],
+    args: [...wordsOf(call, items), channels],
     grid: [
       warp
         ? Math.ceil(jobs / 4)
@@ -124,7 +130,7 @@ function itemsOf(groups: number, channels: number): number {
 
 /** The launch that convolves by transforms of clusters of blocks. */
 function clusterStep(call: ConvolveCall, { factor, split, paired }: TensorPlan): CudaStep {
-  const { u, preGate = nowhere, postGate = nowhere, y, channels } = call;
+  const { channels } = call;
   const groups = Math.ceil(call.batch / (paired ? 2 : 1));
   const items = itemsOf(groups, channels * split);
   return {
@@ -141,31 +147,9 @@ function clusterStep(call: ConvolveCall, { factor, split, paired }: TensorPlan):
         POST: call.postGate ? 1 : 0,
         SCALED: 1,
       },
-      [
-        "butterflies",
-        "tensor-instructions",
-        "tensor-256",
-        "tensor-sequences",
-        "tensor-columns",
-        "cluster-instructions",
-        "tensor-spread",
-        "tensor-cluster",
-      ],
+      [...CLUSTER_SOURCES, "tensor-cluster"],
     ),
-    args: [
-      u.word,
-      preGate.word,
-      postGate.word,
-      call.spectrum,
-      call.gains,
-      y.word,
-      { table: 0 },
-      ...[u, preGate, postGate, y].flatMap(stridesOf),
-      call.batch,
-      call.length,
-      items,
-      call.adjoint ? 1 : 0,
-    ],
+    args: wordsOf(call, items),
     grid: [channels * Math.ceil(groups / items) * split, 1, 1],
     block: [4 * factor, 1, 1],
     // Behind the planes: notes of the warps and blocks.
