@@ -2,7 +2,14 @@
 
 import { expect, test } from "vitest";
 import { contiguousView, type DType, type FusedStep, type Op } from "@everlong/core";
-import { embeddingGradOp, linearScanOp, selectiveScanGradOp, selectiveScanOp } from "@everlong/kernels";
+import {
+  butterflyConvOp,
+  embeddingGradOp,
+  linearScanOp,
+  onlineConvOp,
+  selectiveScanGradOp,
+  selectiveScanOp,
+} from "@everlong/kernels";
 import type { CudaStep } from "@everlong/kernels/cuda";
 import type { Lowered } from "./lowered.ts";
 import { H100 } from "./lowering-device.ts";
@@ -62,6 +69,20 @@ test.each([
     }),
   );
   expect(backward).toMatchObject({ selective_scan: grid, selective_scan_grad: grid });
+});
+
+test("online convolutions of 70,001 sequences", () => {
+  const inputs = [...floats([70_001, 130], [4, 130], [70_001, 4, 130]), ["i32", []] as const];
+  expect(gridsOf(lowered(onlineConvOp, inputs, {}))).toEqual({
+    online_copy: [528, 1, 1],
+    online_present: [2, 35_001, 2],
+  });
+});
+
+test("convolutions through butterflies of 70,001 sequences", () => {
+  const inputs = floats([70_001, 10, 3], [5, 3], [2, 4, 4], [2, 4, 4]);
+  const params = { layout: "bld", radices: [4, 4], adjoint: false } as const;
+  expect(gridsOf(lowered(butterflyConvOp, inputs, params)).butterfly_convolve![1]).toBeLessThan(65_536);
 });
 
 const embeddingGrad = (rows: number, width: number, count: number): Lowered =>

@@ -145,7 +145,6 @@ function plan(
   if (sequences.dtype !== "f32") return `no kernel for ${sequences.dtype}`;
   const { channel, time } = sequenceAxes(layout);
   const [batch, channels] = [sequences.shape[0]!, sequences.shape[channel]!];
-  if (batch > MOST_BATCH) return `a batch of ${batch} is more than ${MOST_BATCH}`;
   const size = transformSize(radices);
   const enough = 2 ** Math.ceil(Math.log2(Math.max(1, channels)));
   let rows = Math.min(MOST_ROWS, enough, 2 ** Math.max(0, Math.floor(Math.log2(POINTS_PER_BLOCK / size))));
@@ -199,6 +198,7 @@ function transformed(made: Plan | string, entry: string): ReturnType<CudaSource<
   if (typeof made === "string") return made;
   const { groups, batch } = made;
   if (groups * batch === 0) return { steps: [] };
+  if (batch > MOST_BATCH) return `a batch of ${batch} is more than ${MOST_BATCH}`;
   return { steps: [made.step({ files: ["kernel.cu"], entry, words: [], grid: [groups, batch] })] };
 }
 

@@ -2,10 +2,9 @@
 // products with all inputs so far, each number read once for 16 of them, and at one position in 32 only (README).
 
 import { cudaFile } from "../cuda-file.ts";
-import { blocksFor, type CudaSource, type CudaStep } from "../cuda-step.ts";
+import { blocksFor, overTwoAxes, type CudaSource, type CudaStep } from "../cuda-step.ts";
 import { ONLINE_BLOCK } from "./block.ts";
 
-const MOST_ROWS = 65535;
 /** Outputs of a block of the kernel that adds a share: of a warp, and warps. */
 const TILE = 16;
 const WARPS = 8;
@@ -19,7 +18,6 @@ export const onlineConvCuda: CudaSource<unknown> = {
     if (clock!.dtype !== "i32") return "the clock is no i32";
     const [batch, channels] = u!.shape as [number, number];
     const slots = held!.shape[1]!;
-    if (batch > MOST_ROWS) return `${batch} rows are more than ${MOST_ROWS}`;
     if (batch * channels === 0) return { steps: [] };
     if (slots === 0) return "no slots";
     const args: CudaStep["args"] = [
@@ -36,7 +34,7 @@ export const onlineConvCuda: CudaSource<unknown> = {
     const step = (entry: string, blocks: number, rows: number, threads: number): CudaStep => ({
       kernel: { key: `online-conv ${entry}`, entry, source: () => cudaFile("online-conv/kernel.cu") },
       args,
-      grid: [blocks, rows, 1],
+      grid: [blocks, ...overTwoAxes(rows)],
       block: [threads, 1, 1],
     });
     const most = BLOCKS_PER_PROCESSOR * target.processors;

@@ -25,13 +25,14 @@ extern "C" __global__ void __launch_bounds__(256) online_copy(const __grid_const
 // The output: what older blocks owe, and the inputs of this block. The input takes the slot.
 extern "C" __global__ void __launch_bounds__(128) online_present(const __grid_constant__ Words<9> w) {
   const Clock k = clock_of(w);
-  const int slots = integer(w, 7), channels = integer(w, 8), c = blockIdx.x * 128 + threadIdx.x, b = blockIdx.y;
-  if (c >= channels) return;
-  float* const y = pointer<float>(w, 4) + (i64)b * channels + c;
+  const int slots = integer(w, 7), channels = integer(w, 8), c = blockIdx.x * 128 + threadIdx.x;
+  const i64 b = (i64)blockIdx.z * gridDim.y + blockIdx.y;
+  if (c >= channels || b >= wide(w, 6)) return;
+  float* const y = pointer<float>(w, 4) + b * channels + c;
   if (!k.inside) { *y = __int_as_float(0x7fc00000); return; }
   const float* const taps = pointer<const float>(w, 1) + c;
-  float* const held = pointer<float>(w, 3) + (i64)b * slots * channels + c;
-  const float u = pointer<const float>(w, 0)[(i64)b * channels + c];
+  float* const held = pointer<float>(w, 3) + b * slots * channels + c;
+  const float u = pointer<const float>(w, 0)[b * channels + c];
   float total = fmaf(taps[0], u, held[(i64)k.now * channels]);
   #pragma unroll 8
   for (int s = k.now & -BLOCK; s < k.now; s++) total = fmaf(taps[(i64)(k.now - s) * channels], held[(i64)s * channels], total);
