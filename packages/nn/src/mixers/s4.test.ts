@@ -141,3 +141,23 @@ describe("a gate and a bottleneck", () => {
     expect(await distance(filled["re"]!, state["re"]!)).toBeLessThan(1e-12);
   });
 });
+
+test("steps of channels side by side agree with the whole, the original's do not", async () => {
+  const make = (compat?: "set-major-steps"): S4 =>
+    new S4({
+      key: random.key(1),
+      dim: 3,
+      channels: 2,
+      channelOrder: "channel-major",
+      ssm: { stateSize: 4 },
+      ...(compat ? { compat } : {}),
+    });
+  const x = random.normal(random.key(2), [1, 1, 3]);
+  const distance = async (layer: S4): Promise<number> => {
+    const none = zeros([1, 3, layer.kernel.modes]);
+    const { y } = layer.step(x.reshape([1, 3]), { re: none, im: none });
+    return (await max(abs(sub(layer.forward(x).reshape([1, 3]), y))).item()) as number;
+  };
+  expect(await distance(make())).toBeLessThan(1e-12);
+  expect(await distance(make("set-major-steps"))).toBeGreaterThan(1e-3);
+});

@@ -77,6 +77,8 @@ export interface S4Options {
   readonly kernelLength?: number;
   readonly ssm?: SsmSettings;
   readonly layout?: Extract<SsmLayout, "s4" | "minimal">;
+  /** The original's steps keep sets major whatever `channelOrder` says. */
+  readonly compat?: "set-major-steps";
 }
 
 const OPTIONS = [
@@ -99,6 +101,7 @@ const OPTIONS = [
   "kernelLength",
   "ssm",
   "layout",
+  "compat",
 ] as const satisfies readonly (keyof S4Options)[];
 
 /** How a layer makes its state spaces. */
@@ -140,6 +143,7 @@ export class S4 implements Mixer {
   readonly chunkLength: number | undefined;
   readonly #tie: boolean;
   readonly #channelMajor: boolean;
+  readonly #swapsSteps: boolean;
   readonly #firstBackwardLag: 0 | -1;
 
   /** @param make default: diagonal state spaces */
@@ -169,6 +173,7 @@ export class S4 implements Mixer {
         got: String(channelOrder),
       });
     this.#channelMajor = channelOrder === "channel-major";
+    this.#swapsSteps = this.#channelMajor && options.compat !== "set-major-steps";
     this.dropout = checkRate("S4", options.dropout ?? 0);
     this.kernelDropout = checkRate("S4", options.kernelDropout ?? 0);
     this.#tie = options.tieDropout ?? false;
@@ -237,7 +242,8 @@ export class S4 implements Mixer {
     const skip = reshape(this.skip.value, [this.channels, this.inner]);
     const y = add(next.y, mul(unsqueeze(z, 1), skip));
     const rows = reshape(y, [x.shape[0]!, this.channels * this.inner]);
-    return { y: this.#finish(x, rows), state: { re: next.state.re, im: next.state.im } };
+    const finished = this.#finish(x, rows, undefined, this.#swapsSteps);
+    return { y: finished, state: { re: next.state.re, im: next.state.im } };
   }
 
   /** Bytes of the states, whatever the length; of the inputs where the future is read. */
@@ -331,8 +337,8 @@ export class S4 implements Mixer {
   }
 
   /** @param x the layer's input, @param rows what the state spaces made of it, `[.., C D]` */
-  #finish(x: Tensor, rows: Tensor, key?: Tensor): Tensor {
-    const y = this.#channelMajor ? this.#swapped(rows) : rows;
+  #finish(x: Tensor, rows: Tensor, key?: Tensor, swaps = this.#channelMajor): Tensor {
+    const y = swaps ? this.#swapped(rows) : rows;
     const active = this.#gated(activate(this.activation, this.#drop(y, key, 0)), x);
     const z = this.#drop(activate(this.productActivation, active), key, 2);
     return this.outputLinear ? activate(this.outputActivation, this.outputLinear.forward(z)) : z;

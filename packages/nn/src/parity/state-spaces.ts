@@ -220,6 +220,7 @@ function s4Layer(
     channels: numberOr(args, "channels", 1),
     bidirectional: booleanOr(args, "bidirectional", false),
     channelOrder: booleanOr(args, "swap_channels", false) ? "channel-major" : "set-major",
+    compat: "set-major-steps",
     activation: activationOr(args, "activation", "gelu"),
     productActivation: activationOr(args, "mult_act", "identity"),
     gateActivation: activationOr(args, "gate_act", "identity"),
