@@ -20,6 +20,7 @@ import { EmulatingDevice } from "./emulating-device.ts";
 
 const OPS = [
   "butterfly",
+  "dplr-transfer",
   "embedding",
   "gated-linear-attention",
   "gated-unit",
