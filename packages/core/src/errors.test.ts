@@ -3,6 +3,7 @@
 import { afterEach, describe, expect, test } from "vitest";
 import {
   checkOptions,
+  checkSizes,
   ConfigError,
   DataError,
   DeviceError,
@@ -93,6 +94,13 @@ describe("the base class", () => {
     expect(new DataError("npy", "is cut short").message).toBe("[npy] is cut short.");
     expect(new DataError("npy", "x", { cause: error }).cause).toBe(error);
     expect(() => invariant(false, "no node")).toThrow("[internal] no node.");
+  });
+  test("sizes are whole numbers of at least 1", () => {
+    for (const dim of [0, 7.5, -1, Number.NaN])
+      expect(() => checkSizes("Linear", { count: 3, dim })).toThrow(
+        `[Linear] dim has a wrong value: expected a whole number of at least 1, got ${dim}.`,
+      );
+    expect(() => checkSizes("Linear", { dim: 1 })).not.toThrow();
   });
   test("unknown options name the nearest known one", () => {
     expect(() => checkOptions("adam", { learningrate: 1 }, ["learningRate", "decay"])).toThrow(

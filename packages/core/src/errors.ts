@@ -68,6 +68,17 @@ export function checkOptions(op: string, options: object, known: readonly string
   }
 }
 
+/** Throws a {@link ConfigError} for a size that is no whole number of at least 1. */
+export function checkSizes(op: string, sizes: Readonly<Record<string, number>>): void {
+  for (const [name, size] of Object.entries(sizes)) {
+    if (Number.isInteger(size) && size >= 1) continue;
+    throw new ConfigError(op, `${name} has a wrong value`, {
+      expected: "a whole number of at least 1",
+      got: String(size),
+    });
+  }
+}
+
 /** The entry of `known` closest to `word` by edit distance, if it is close at all. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   let best: string | undefined;

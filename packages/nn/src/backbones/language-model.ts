@@ -6,6 +6,7 @@ import {
   add,
   cast,
   checkOptions,
+  checkSizes,
   full,
   narrow,
   random,
@@ -111,6 +112,7 @@ export class LanguageModel {
       normEps: eps = 1e-5,
       positions = "none",
     } = options;
+    checkSizes("LanguageModel", { vocabSize, dim, maxLength });
     checkPositions("LanguageModel", positions);
     if (layers.length === 0) throw new ConfigError("LanguageModel", "needs at least one layer");
     [this.dim, this.vocabSize, this.maxLength] = [dim, vocabSize, maxLength];

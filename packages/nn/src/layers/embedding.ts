@@ -1,6 +1,14 @@
 // Rows of a table by class number.
 
-import { equal, stopGradient, unsqueeze, where, type Tensor, type Variable } from "@everlong/core";
+import {
+  checkSizes,
+  equal,
+  stopGradient,
+  unsqueeze,
+  where,
+  type Tensor,
+  type Variable,
+} from "@everlong/core";
 import { gaussian } from "../initial.ts";
 import { parameter } from "../layer.ts";
 import { embedding } from "@everlong/kernels";
@@ -23,6 +31,7 @@ export class Embedding {
   readonly #paddingIndex: number | undefined;
 
   constructor(options: EmbeddingOptions) {
+    checkSizes("Embedding", { count: options.count, dim: options.dim });
     this.#paddingIndex = options.paddingIndex;
     this.weight = parameter(gaussian(options.key, [options.count, options.dim], options.std ?? 0.02));
   }

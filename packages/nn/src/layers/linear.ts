@@ -1,11 +1,9 @@
 // Affine map of the last axis.
 
-import { random, type Tensor } from "@everlong/core";
+import { checkSizes, random, zeros, type Tensor, type Variable } from "@everlong/core";
 import { linear, type Activation } from "@everlong/kernels";
 import { fanInUniform, gaussian } from "../initial.ts";
 import { parameter, type ParameterHints } from "../layer.ts";
-import { zeros } from "@everlong/core";
-import type { Variable } from "@everlong/core";
 
 export interface LinearOptions {
   /** Random key of the initial values. */
@@ -31,6 +29,7 @@ export class Linear {
 
   constructor(options: LinearOptions) {
     const { key, inputs, outputs, bias = true, initial = "uniform", hints } = options;
+    checkSizes("Linear", { inputs, outputs });
     this.keepBias = options.keepBias ?? false;
     const [weightKey, biasKey] = random.splitKey(key) as [Tensor, Tensor];
     const shape = [outputs, inputs];

@@ -6,6 +6,7 @@ import {
   ShapeError,
   broadcastTo,
   checkOptions,
+  checkSizes,
   concat,
   einsum,
   iota,
@@ -95,15 +96,9 @@ export class Hyena implements Mixer, LongFilterLayer {
     } = options;
     const { postOrderMixing = false, shortFilterOrder = 3, bidirectional = false, compat = [] } = options;
     const inner = dim * innerFactor;
-    const whole = (name: string, n: number, least: number): void => {
-      if (!Number.isInteger(n) || n < least)
-        throw new ConfigError("Hyena", `${name} must be an integer from ${least}`, { got: `${n}` });
-    };
-    whole("order", order, 2);
-    whole("heads", heads, 1);
-    whole("innerFactor", innerFactor, 1);
-    whole("projectionGroups", projectionGroups, 1);
-    whole("blocks", blocks, 1);
+    if (!Number.isInteger(order) || order < 2)
+      throw new ConfigError("Hyena", "order must be an integer from 2", { got: `${order}` });
+    checkSizes("Hyena", { dim, maxLength, heads, innerFactor, projectionGroups, blocks });
     const divides = (what: string, n: number, by: number): void => {
       if (n % by !== 0) throw new ConfigError("Hyena", `${what}: ${by} does not divide ${n}`);
     };
