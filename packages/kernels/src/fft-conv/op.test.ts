@@ -354,6 +354,7 @@ describe("lags", () => {
         /needs `backward` and `firstBackwardLag`/,
       );
       expect(() => fftConv(row(u), at(k), { backward: at(back) })).toThrow(/needs the two-sided mode/);
+      expect(() => fftConv(row(u).cast("i32"), at(k).cast("f32"))).toThrow(/u has the wrong dtype/);
       expect(() => fftConv(row(u), ones([2, 6]))).toThrow(/u and k differ in channels/);
       expect(() => fftConv(row(u), at(k), { skip: ones([2]) })).toThrow(/skip has the wrong shape/);
       expect(() => fftConv(row(u), at(k), { modus: "causal" } as never)).toThrow(/unknown option "modus"/);

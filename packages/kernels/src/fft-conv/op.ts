@@ -3,7 +3,7 @@
 // stored in half precision; filters, skips and their gradients are f32 then.
 
 import { ShapeError, defineOp, mul, show, sum, type Op, type Tensor } from "@everlong/core";
-import { inOrder, named, need, present, wideDtype, widened } from "../inputs.ts";
+import { inOrder, named, need, needFloat, present, wideDtype, widened } from "../inputs.ts";
 import { gradientsThrough } from "../through-decomposition.ts";
 import { foldIntoBatch } from "../batch-rows.ts";
 import { fftConvByTransform, filterGradByTransform } from "./decompose.ts";
@@ -60,7 +60,7 @@ export const fftConvOp: Op<FftConvParams> = defineOp<FftConvParams>({
       k,
       [undefined, undefined],
       params.layout === "bdl" ? "[D, J]" : "[J, D]",
-      wideDtype(types.u!.dtype),
+      wideDtype(needFloat("fft-conv", "u", types.u!)),
     );
     checkSequences("fft-conv", params, types, k.shape[time - 1]!);
     const channels = types.u!.shape[channel]!;
