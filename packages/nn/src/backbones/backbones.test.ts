@@ -158,22 +158,15 @@ describe("LanguageModel", () => {
     expect(d).toBeLessThan(1e-5);
   });
 
+  test("sizes are whole numbers of at least 1", () => {
+    expect(() => model({ dim: 7.5 })).toThrow(
+      "[LanguageModel] dim has a wrong value: expected a whole number of at least 1, got 7.5",
+    );
+    expect(() => model({ vocabSize: 0 })).toThrow(/vocabSize has a wrong value/);
+  });
+
   test("learned positions and sines are bounded by maxLength", () => {
     for (const positions of ["learned", "sines"] as const) {
-      const made =
-        (sizes: object): (() => void) =>
-        () =>
-          void new LanguageModel({
-            key: random.key(1),
-            vocabSize: 5,
-            maxLength: 4,
-            layers: ["hyena"],
-            ...sizes,
-          });
-      expect(made({ dim: 7.5 })).toThrow(
-        "[LanguageModel] dim has a wrong value: expected a whole number of at least 1, got 7.5",
-      );
-      expect(made({ vocabSize: 0 })).toThrow(/vocabSize has a wrong value/);
       expect(() => model({ positions }).forward(ids(1, 25))).toThrow(
         /longer than maxLength: expected at most 24, got 25/,
       );
