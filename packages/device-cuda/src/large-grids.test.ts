@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { contiguousView, type DType, type FusedStep, type Op } from "@everlong/core";
 import {
   butterflyConvOp,
+  butterflyOp,
   embeddingGradOp,
   linearScanOp,
   onlineConvOp,
@@ -77,6 +78,12 @@ test("online convolutions of 70,001 sequences", () => {
     online_copy: [528, 1, 1],
     online_present: [2, 35_001, 2],
   });
+});
+
+test("transforms by butterflies of 70,001 sequences", () => {
+  const inputs = floats([70_001, 10, 3], [2, 4, 4], [2, 4, 4]);
+  const grid = gridsOf(lowered(butterflyOp, inputs, { layout: "bld", radices: [4, 4] })).butterfly;
+  expect(grid).toEqual([1, 35_001, 2]);
 });
 
 test("convolutions through butterflies of 70,001 sequences", () => {

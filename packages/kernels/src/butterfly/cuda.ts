@@ -3,6 +3,7 @@
 import { cudaFile } from "../cuda-file.ts";
 import {
   blocksFor,
+  overTwoAxes,
   type CudaCall,
   type CudaSource,
   type CudaStep,
@@ -23,7 +24,6 @@ const THREADS = 256;
 /** Points of a block, where several channels fit. */
 const POINTS_PER_BLOCK = 4096;
 const MOST_ROWS = 32;
-const MOST_BATCH = 65535;
 
 /** Elements of a row in shared memory; as in `kernel.cu`. */
 const pitchOf = (size: number): number => size + ((size - 1) >> 4) + ((size - 1) >> 6);
@@ -53,7 +53,7 @@ interface Plan {
     readonly files: readonly string[];
     readonly entry: string;
     readonly words: readonly CudaWord[];
-    readonly grid: readonly [number, number];
+    readonly grid: CudaStep["grid"];
   }) => CudaStep;
 }
 
@@ -178,7 +178,7 @@ function plan(
           source: () => [head, ...files.map((f) => cudaFile(`butterfly/${f}`))].join("\n"),
         },
         args,
-        grid: [...grid, 1],
+        grid,
         block: [THREADS, 1, 1],
         sharedBytes: bytes(rows),
         tables: [rootTable(size)],
@@ -198,8 +198,8 @@ function transformed(made: Plan | string, entry: string): ReturnType<CudaSource<
   if (typeof made === "string") return made;
   const { groups, batch } = made;
   if (groups * batch === 0) return { steps: [] };
-  if (batch > MOST_BATCH) return `a batch of ${batch} is more than ${MOST_BATCH}`;
-  return { steps: [made.step({ files: ["kernel.cu"], entry, words: [], grid: [groups, batch] })] };
+  const grid = [groups, ...overTwoAxes(batch)] as const;
+  return { steps: [made.step({ files: ["kernel.cu"], entry, words: [batch], grid })] };
 }
 
 /** `(x, w0, w1, ...) -> (re, im)`. */
@@ -267,7 +267,7 @@ export const butterflyConvCuda: CudaSource<ButterflyConvParams> = {
         blocks,
         0,
       ],
-      grid: [groups, blocks],
+      grid: [groups, blocks, 1],
     });
     return { steps: [step] };
   },
@@ -317,7 +317,7 @@ export const butterflyFilterGradCuda: CudaSource<ButterflyFilterGradParams> = {
         parts,
         each,
       ],
-      grid: [groups, parts],
+      grid: [groups, parts, 1],
     });
     if (parts === 1) return { steps: [step] };
     return { steps: [step, total({ temp: 0 }, { output: 0 }, each, each, parts)], temps: [4 * parts * each] };
@@ -350,7 +350,7 @@ export const butterflyMatrixGradCuda: CudaSource<ButterflyParams> = {
       files: ["kernel.cu", "kernel-matrix-grad.cu"],
       entry: "butterfly_matrix_grad",
       words: [{ temp: 0 }, kept, { temp: 1 }, sums, groups, units],
-      grid: [blocks, 1],
+      grid: [blocks, 1, 1],
     });
     let offset = 0;
     const totals = radices.map((m, output) => {

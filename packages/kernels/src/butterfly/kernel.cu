@@ -167,14 +167,16 @@ __device__ __forceinline__ void load_spectra(Complex* x, const Arguments& w, int
   __syncthreads();
 }
 
-// Words: the common nine.
+// Words: the common nine, batch.
 extern "C" __global__ void __launch_bounds__(THREADS) butterfly(const __grid_constant__ Arguments w) {
-  transform_up(planes, w, sequences_of(w, 0, blockIdx.y, blockIdx.x));
+  const int b = blockIdx.z * gridDim.y + blockIdx.y;
+  if (b >= integer(w, 9)) return;
+  transform_up(planes, w, sequences_of(w, 0, b, blockIdx.x));
   const int channels = integer(w, 5);
   each_place<true>(SIZE, [&](int row, int f) {
     const int channel = blockIdx.x * ROWS + row;
     if (channel >= channels) return;
-    const i64 at = spectrum_at(w, blockIdx.y, channel, f);
+    const i64 at = spectrum_at(w, b, channel, f);
     const Complex y = planes[row * PITCH + place(f)];
     pointer<float>(w, 7)[at] = y.re;
     pointer<float>(w, 8)[at] = y.im;
@@ -182,8 +184,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) butterfly(const __grid_con
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) butterfly_adjoint(const __grid_constant__ Arguments w) {
-  const Sequences s = sequences_of(w, 0, blockIdx.y, blockIdx.x);
-  load_spectra(planes, w, blockIdx.y, blockIdx.x);
+  const int b = blockIdx.z * gridDim.y + blockIdx.y;
+  if (b >= integer(w, 9)) return;
+  const Sequences s = sequences_of(w, 0, b, blockIdx.x);
+  load_spectra(planes, w, b, blockIdx.x);
   STAGES_DOWN(planes, w, rows_read(s.length))
   store_sequences(planes, s, 1.f);
 }
