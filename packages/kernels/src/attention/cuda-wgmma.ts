@@ -111,7 +111,7 @@ template <> struct Product<${n}> {
 /** A kernel of the wgmma family; `columns` are the widths of its products. */
 export function wgmmaKernel(
   entry: string,
-  file: string,
+  pass: "forward" | "backward",
   names: readonly string[],
   read: ReadCall,
   defines: Readonly<Record<string, number>>,
@@ -135,7 +135,8 @@ export function wgmmaKernel(
         "#endif",
         cudaFile("attention/kernel-wgmma.cu"),
         lists ? cudaFile("attention/kernel-walks.cu") : "",
-        cudaFile(`attention/${file}`),
+        cudaFile(`attention/kernel-wgmma-${pass}-tiles.cu`),
+        cudaFile(`attention/kernel-wgmma-${pass}.cu`),
       ].join("\n"),
   };
 }
@@ -197,7 +198,7 @@ export function wgmmaForward(
   const multiply: CudaStep = {
     kernel: wgmmaKernel(
       "attention_wgmma",
-      "kernel-wgmma-forward.cu",
+      "forward",
       names,
       read,
       {
@@ -308,7 +309,7 @@ export function wgmmaBackward(
   const multiply: CudaStep = {
     kernel: wgmmaKernel(
       "attention_grad_wgmma",
-      "kernel-wgmma-backward.cu",
+      "backward",
       main.names,
       read,
       {
