@@ -3,7 +3,8 @@
 
 import { DeviceError } from "@everlong/core";
 import type { CudaMatrix, CudaProduct } from "@everlong/kernels/cuda";
-import { bindLibrary, type Handle } from "./driver.ts";
+import type { Handle } from "./driver.ts";
+import { bindLibrary } from "./shared-library.ts";
 import { libraryCandidates } from "./search-libraries.ts";
 
 const SIGNATURES = {

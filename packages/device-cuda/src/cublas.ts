@@ -3,7 +3,8 @@
 import { ConfigError, DeviceError } from "@everlong/core";
 import type { CudaProduct } from "@everlong/kernels/cuda";
 import { CublasLt } from "./cublas-lt.ts";
-import { bindLibrary, type Driver, type Handle } from "./driver.ts";
+import type { Driver, Handle } from "./driver.ts";
+import { bindLibrary } from "./shared-library.ts";
 import { libraryCandidates } from "./search-libraries.ts";
 
 const SIGNATURES = {

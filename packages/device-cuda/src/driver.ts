@@ -1,15 +1,8 @@
-// The CUDA driver and NVRTC as functions, called through koffi. Nothing is loaded before a device is opened.
+// The CUDA driver as functions. Nothing is loaded before a device is opened.
 
-import { createRequire } from "node:module";
 import { DeviceError } from "@everlong/core";
 import type { CudaTileMap } from "@everlong/kernels/cuda";
-
-/** What is used of koffi. */
-interface Koffi {
-  load(path: string): { func(signature: string): (...args: never[]) => unknown };
-  address(value: ArrayBuffer | ArrayBufferView): bigint;
-  view(pointer: bigint, bytes: number): ArrayBuffer;
-}
+import { bindLibrary, koffi, type LibraryFunction } from "./shared-library.ts";
 
 /** Handles and addresses fit a double: user space has 47 bits. */
 export type Handle = number;
@@ -57,9 +50,6 @@ const DRIVER_SIGNATURES = {
   cuGraphExecDestroy: "int cuGraphExecDestroy(uint64_t)",
 } as const;
 
-type Argument = number | bigint | string | ArrayBufferView | null;
-type DriverFunction = (...args: Argument[]) => number;
-
 /** Device attributes by their number in the driver's interface. */
 export const ATTRIBUTE = {
   sharedPerBlockOptin: 97,
@@ -81,34 +71,6 @@ export const ERROR_OUT_OF_MEMORY = 2;
 const ERROR_NO_DEVICE = 100;
 const LIBRARY = "libcuda.so.1";
 const OLDEST = 12_000;
-
-let loaded: Koffi | undefined;
-
-/** The foreign-function library, or an error that says how to get it. */
-export function koffi(): Koffi {
-  if (loaded) return loaded;
-  try {
-    loaded = createRequire(import.meta.url)("koffi") as Koffi;
-  } catch (cause) {
-    throw new DeviceError("cuda", "the package koffi, through which the driver is called, cannot be loaded", {
-      hint: 'It is an optional dependency: run "npm install koffi".',
-      cause,
-    });
-  }
-  return loaded;
-}
-
-/** Binds functions of a shared library; the first that is missing makes the error. */
-export function bindLibrary<N extends string>(
-  path: string,
-  signatures: { readonly [K in N]: string },
-): { readonly [K in N]: DriverFunction } {
-  const library = koffi().load(path);
-  const out = {} as { [K in N]: DriverFunction };
-  for (const name of Object.keys(signatures) as N[])
-    out[name] = library.func(signatures[name]) as unknown as DriverFunction;
-  return out;
-}
 
 const readHandle = (cell: BigUint64Array): Handle => Number(cell[0]);
 
@@ -136,7 +98,7 @@ let current: number | undefined;
 export class Driver {
   /** CUDA version of the driver times 1000: 13000 for 13.0. */
   readonly version: number;
-  private readonly fn: { readonly [K in keyof typeof DRIVER_SIGNATURES]: DriverFunction };
+  private readonly fn: { readonly [K in keyof typeof DRIVER_SIGNATURES]: LibraryFunction };
   private readonly cell = new BigUint64Array(new ArrayBuffer(8));
   private readonly int = new Int32Array(new ArrayBuffer(4));
   private tileMap: Uint8Array | undefined;

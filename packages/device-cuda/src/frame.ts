@@ -3,7 +3,8 @@
 import { DeviceError } from "@everlong/core";
 import { TILE_MAP_WORDS, type CudaProduct, type CudaTileMap } from "@everlong/kernels/cuda";
 import type { Cublas } from "./cublas.ts";
-import { koffi, type Driver, type Handle } from "./driver.ts";
+import type { Driver, Handle } from "./driver.ts";
+import { koffi } from "./shared-library.ts";
 import type { Kernel } from "./kernel-cache.ts";
 
 /** Where work goes. */

@@ -1,7 +1,7 @@
 // CUDA C++ to machine code in process, through NVRTC.
 
 import { DeviceError } from "@everlong/core";
-import { koffi } from "./driver.ts";
+import { koffi } from "./shared-library.ts";
 import {
   architecturesOf,
   compileSource,
