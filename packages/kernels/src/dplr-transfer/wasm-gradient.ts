@@ -5,7 +5,7 @@ import type { FunctionBuilder, ModuleBuilder, Value, Vec } from "@everlong/wasm"
 import type { ResolventParams } from "../resolvent/points.ts";
 import { argReader, argWords, smaller, targetKey, type I32Value } from "../wasm-emit.ts";
 import type { ArgWord, WasmSource } from "../wasm-step.ts";
-import { MOST_RANK, TRANSFER_INPUTS, type TransferInput } from "./names.ts";
+import { TRANSFER_INPUTS, type TransferInput } from "./names.ts";
 import { complexOps, type Pair } from "./wasm-complex.ts";
 import {
   BLOCK,
@@ -19,8 +19,8 @@ import {
   pointTable,
   productsOf,
   readMode,
+  readSystem,
   responses,
-  sharedWords,
   storeCoefficients,
   type SharedArg,
 } from "./wasm-parts.ts";
@@ -286,21 +286,9 @@ function build(rank: number) {
 /** `(g re, g im, b, c, p, a as re and im, dt) -> gradients of all but g`. */
 export const transferGradWasm: WasmSource<ResolventParams> = {
   lower: ({ inputs, params }, target) => {
-    if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
-    const [sets, reads, systems, points] = inputs[0]!.shape as [number, number, number, number];
-    const rank = inputs[6]!.shape[0]!;
-    const modes = inputs[8]!.shape[1]!;
-    if (rank > MOST_RANK) return `a rank of ${rank} is more than ${MOST_RANK}`;
-    if (sets * reads * systems * modes === 0) return "an empty axis";
-    const words = sharedWords(2, {
-      sets,
-      reads,
-      systems,
-      modes,
-      steps: inputs[10]!.shape[1]!,
-      points,
-      table: { table: 0 },
-    });
+    const call = readSystem(inputs, 2, inputs[0]!.shape);
+    if (typeof call === "string") return call;
+    const { rank, sets, reads, systems, modes, points, words } = call;
     const results = Object.fromEntries(
       TRANSFER_INPUTS.map((name, i) => [`${name}Grad`, { output: i }]),
     ) as Record<`${TransferInput}Grad`, ArgWord>;

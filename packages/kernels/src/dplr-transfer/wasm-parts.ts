@@ -3,8 +3,8 @@
 import type { FunctionBuilder, I32, Value, Vec } from "@everlong/wasm";
 import { resolventPoint, resolventPoints } from "../resolvent/points.ts";
 import type { I32Value } from "../wasm-emit.ts";
-import type { ArgWord, WasmTable } from "../wasm-step.ts";
-import { TRANSFER_INPUTS, type TransferInput } from "./names.ts";
+import type { ArgWord, WasmTable, WasmView } from "../wasm-step.ts";
+import { MOST_RANK, TRANSFER_INPUTS, type TransferInput } from "./names.ts";
 import { complexOps, inverseOf, type Pair } from "./wasm-complex.ts";
 
 const SIZES = ["sets", "reads", "systems", "modes", "steps", "points", "table"] as const;
@@ -230,14 +230,45 @@ export function corrections(
   };
 }
 
-/** Words that both kernels take; inputs of the call begin at `first`. */
-export const sharedWords = (
+/** What both kernels find in a call. */
+export interface SystemCall {
+  readonly rank: number;
+  readonly sets: number;
+  readonly reads: number;
+  readonly systems: number;
+  readonly modes: number;
+  readonly points: number;
+  readonly words: { readonly [K in SharedArg]: ArgWord };
+}
+
+/**
+ * Reads a call, or says why there is no kernel for it.
+ * @param first where b begins among the inputs
+ * @param shape of a transfer function, `[sets, reads, systems, points]`
+ */
+export function readSystem(
+  inputs: readonly WasmView[],
   first: number,
-  sizes: { readonly [K in Size]: ArgWord },
-): { readonly [K in SharedArg]: ArgWord } => ({
-  ...(Object.fromEntries(TRANSFER_INPUTS.map((name, i) => [name, { input: first + i }])) as Record<
-    TransferInput,
-    ArgWord
-  >),
-  ...sizes,
-});
+  shape: readonly number[],
+): SystemCall | string {
+  if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
+  const [sets, reads, systems, points] = shape as [number, number, number, number];
+  const sizeOf = (name: TransferInput, axis: number): number =>
+    inputs[first + TRANSFER_INPUTS.indexOf(name)]!.shape[axis]!;
+  const rank = sizeOf("pRe", 0);
+  const modes = sizeOf("aRe", 1);
+  if (rank > MOST_RANK) return `a rank of ${rank} is more than ${MOST_RANK}`;
+  if (sets * reads * systems * modes === 0) return "an empty axis";
+  const places = Object.fromEntries(TRANSFER_INPUTS.map((name, i) => [name, { input: first + i }]));
+  const words = {
+    ...(places as Record<TransferInput, ArgWord>),
+    sets,
+    reads,
+    systems,
+    modes,
+    steps: sizeOf("dt", 1),
+    points,
+    table: { table: 0 },
+  };
+  return { rank, sets, reads, systems, modes, points, words };
+}

@@ -4,7 +4,6 @@ import type { ModuleBuilder } from "@everlong/wasm";
 import type { ResolventParams } from "../resolvent/points.ts";
 import { argReader, argWords, smaller, targetKey, type I32Value } from "../wasm-emit.ts";
 import type { WasmSource } from "../wasm-step.ts";
-import { MOST_RANK } from "./names.ts";
 import { complexOps } from "./wasm-complex.ts";
 import {
   BLOCK,
@@ -16,8 +15,8 @@ import {
   pointAt,
   pointTable,
   productsOf,
+  readSystem,
   responses,
-  sharedWords,
   storeCoefficients,
 } from "./wasm-parts.ts";
 
@@ -86,21 +85,9 @@ const build =
 /** `(b, c, p, a as re and im, dt) -> (k re, k im)`. */
 export const transferWasm: WasmSource<ResolventParams> = {
   lower: ({ inputs, outputs, params }, target) => {
-    if (inputs.some((v) => v.dtype !== "f32")) return "computes in f32 only";
-    const [sets, reads, systems, points] = outputs[0]!.shape as [number, number, number, number];
-    const rank = inputs[4]!.shape[0]!;
-    const modes = inputs[6]!.shape[1]!;
-    if (rank > MOST_RANK) return `a rank of ${rank} is more than ${MOST_RANK}`;
-    if (sets * reads * systems * modes === 0) return "an empty axis";
-    const words = sharedWords(0, {
-      sets,
-      reads,
-      systems,
-      modes,
-      steps: inputs[8]!.shape[1]!,
-      points,
-      table: { table: 0 },
-    });
+    const call = readSystem(inputs, 0, outputs[0]!.shape);
+    if (typeof call === "string") return call;
+    const { rank, systems, modes, words } = call;
     return {
       steps: [
         {
