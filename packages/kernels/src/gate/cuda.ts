@@ -8,6 +8,14 @@ import type { GateActivation, GateParams } from "./op.ts";
 
 const ACTIVATION: { readonly [A in GateActivation]: number } = { silu: 0, gelu: 1, "gelu-tanh": 2 };
 
+/** The activation of a gate and its slope; `sigmoid` is an expression of z. */
+export const activationText = (activation: GateActivation, sigmoid: string): string =>
+  [
+    `#define ACTIVATION ${ACTIVATION[activation]}`,
+    `#define SIGMOID(z) (${sigmoid})`,
+    cudaFile("gate/activation.cu"),
+  ].join("\n");
+
 const source = (entry: string): CudaSource<GateParams> => ({
   lower: ({ inputs, outputs, params }) => {
     const { shape, dtype } = outputs[0]!;
@@ -20,16 +28,20 @@ const source = (entry: string): CudaSource<GateParams> => ({
     const count = size / width;
     const head = [
       `typedef ${cudaType[dtype]} E; typedef ${positionType(count)} Index;`,
-      `#define ACTIVATION ${ACTIVATION[params.activation]}`,
       `#define WIDTH ${width}`,
     ].join("\n");
     return {
       steps: [
         {
           kernel: {
-            key: `gate ${entry} ${head}`,
+            key: `gate ${entry} ${params.activation} ${head}`,
             entry,
-            source: () => `${head}\n${cudaFile("gate/kernel.cu")}`,
+            source: () =>
+              [
+                activationText(params.activation, "1.f / (1.f + __expf(-z))"),
+                head,
+                cudaFile("gate/kernel.cu"),
+              ].join("\n"),
           },
           args: [
             ...inputs.map((_, input) => ({ input })),

@@ -2,7 +2,8 @@
 // memory where they are wide, and walks over the hidden features, CHUNK at a time, whose weights pass through shared memory: hidden values
 // leave the registers only as the gradients that the weights' gradients are made of.
 //
-// Defined before: E (half), D and N (widths of x and y, multiples of 16 up to 256), WARPS (of a block), STAGES, ACTIVATION, ADD 0|1.
+// Defined before: E (half), D and N (widths of x and y, multiples of 16 up to 256), WARPS (of a block), STAGES, ADD 0|1. In front:
+// tensor-cores.cu, activation.cu.
 
 constexpr int WIDE = D > N ? D : N, HELD = WIDE <= 128, CHUNK = HELD ? 32 : 16, SUB = CHUNK / 16;
 constexpr int ROWS = 16 * WARPS, THREADS = 32 * WARPS;
@@ -10,23 +11,6 @@ constexpr int ROWS = 16 * WARPS, THREADS = 32 * WARPS;
 constexpr int ROW_D = D + 8, ROW_N = N + 8, ROW_F = CHUNK + 8;
 constexpr int STAGE = 2 * CHUNK * ROW_D + N * ROW_F;
 constexpr int KD = D / 16, KN = N / 16;
-
-/** The activation at z and its slope. */
-__device__ __forceinline__ void activate(float z, float& y, float& slope) {
-#if ACTIVATION == 0
-  const float s = reciprocal_(1.f + exp2_(-1.4426950408889634f * z));
-  y = z * s;
-  slope = s * (1.f + z * (1.f - s));
-#elif ACTIVATION == 1
-  const float p = 0.5f * (1.f + erff(z * 0.70710678118654752f));
-  y = z * p;
-  slope = p + z * 0.39894228040143268f * expf(-0.5f * z * z);
-#else
-  const float t = tanhf(0.79788456080286536f * (z + 0.044715f * z * z * z));
-  y = 0.5f * z * (1.f + t);
-  slope = 0.5f * (1.f + t) + 0.5f * z * (1.f - t * t) * 0.79788456080286536f * (1.f + 0.134145f * z * z);
-#endif
-}
 
 /** Pieces of 16 bytes of a tile of rows of `WIDTH`, a thread's every THREADS-th: where piece `j` of this thread lies. */
 template <int WIDTH> struct Piece {
