@@ -286,7 +286,11 @@ export class Driver {
     this.check("cuFuncSetAttribute", this.fn.cuFuncSetAttribute(kernel, FUNC_MAX_DYNAMIC_SHARED, bytes));
   }
 
-  /** @param parameters addresses of the kernel's parameters */
+  /**
+   * @param parameters addresses of the kernel's parameters
+   * @param early for a kernel that waits for the one in front by itself: its blocks may start when all of that one's are over, before its results
+   * are there
+   */
   launch(
     kernel: Handle,
     grid: readonly [number, number, number],
@@ -294,34 +298,14 @@ export class Driver {
     sharedBytes: number,
     stream: Handle,
     parameters: BigUint64Array,
+    early = false,
   ): number {
-    return this.fn.cuLaunchKernel(
-      kernel,
-      grid[0],
-      grid[1],
-      grid[2],
-      block[0],
-      block[1],
-      block[2],
-      sharedBytes,
-      stream,
-      parameters,
-      null,
-    );
-  }
-
-  /**
-   * As `launch`, for a kernel that waits for the one in front by itself: its blocks may start when all of that one's are over, before its
-   * results are there.
-   */
-  launchEarly(
-    kernel: Handle,
-    grid: readonly [number, number, number],
-    block: readonly [number, number, number],
-    sharedBytes: number,
-    stream: Handle,
-    parameters: BigUint64Array,
-  ): number {
+    const [x, y, z] = grid;
+    const [width, height, depth] = block;
+    if (!early) {
+      const { cuLaunchKernel } = this.fn;
+      return cuLaunchKernel(kernel, x, y, z, width, height, depth, sharedBytes, stream, parameters, null);
+    }
     this.early ??= {
       config: new DataView(new ArrayBuffer(56)),
       attribute: new DataView(new ArrayBuffer(72)),

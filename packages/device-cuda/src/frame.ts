@@ -218,14 +218,14 @@ export class Frame {
       const l = launches[i]!;
       const stream = order?.enter(i) ?? engine.stream;
       if (l.kind === "kernel") {
-        const how = !after && this.early[i] ? "launchEarly" : "launch";
-        const code = driver[how](
+        const code = driver.launch(
           l.kernel.handle,
           l.grid,
           l.block,
           l.sharedBytes,
           stream,
           this.parameters[i]!,
+          !after && this.early[i],
         );
         if (code !== 0) throw this.failed(l, driver.failure("cuLaunchKernel", code));
         engine.launches++;
