@@ -11,6 +11,7 @@ import type { Suite } from "./suite.ts";
 export const cudaSuite: Suite = {
   name: "cuda",
   describe: "kernels of the CUDA device beside PyTorch, cuDNN, FlashAttention and FlashFFTConv",
+  device: "cuda",
   cases: () => [
     ...cudaConvolutionCases(),
     ...cudaShortConvCases(),

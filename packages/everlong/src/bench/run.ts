@@ -1,6 +1,6 @@
 // Runs a suite: correctness first, then interleaved timings of ours and the peers.
 
-import { ConfigError, setStrict } from "@everlong/core";
+import { ConfigError, defaultDevice, EverlongError, setStrict, withDevice } from "@everlong/core";
 import { calibrate } from "./calibrate.ts";
 import { isCheck, type BenchCase, type CheckCase, type Machine, type PeerRun, type Suite } from "./suite.ts";
 
@@ -16,6 +16,8 @@ export interface BenchReport {
   readonly limit: number | null;
   /** Relative error of our result. */
   readonly error: number;
+  /** Why the case could not run. */
+  readonly failed?: string;
 }
 
 export interface BenchOptions {
@@ -92,7 +94,18 @@ async function runCheck(suite: string, c: CheckCase): Promise<BenchReport> {
   return { suite, case: c.name, unit: c.unit, ours: value, peers: {}, limit, error: 0 };
 }
 
-/** Runs the cases of a suite in order; `report` is called after each. Strict: a missing kernel is an error. */
+/** A case that cannot run costs its own figures only. */
+async function reported(suite: string, c: BenchCase | CheckCase, machine: Machine): Promise<BenchReport> {
+  try {
+    return isCheck(c) ? await runCheck(suite, c) : await runCase(suite, c, machine);
+  } catch (error) {
+    if (!(error instanceof EverlongError)) throw error;
+    const failed = error.message;
+    return { suite, case: c.name, unit: c.unit, ours: null, peers: {}, limit: null, error: NaN, failed };
+  }
+}
+
+/** Runs the cases of a suite in order on its device; `report` is called after each. Strict: a missing kernel is an error. */
 export async function runSuite(
   suite: Suite,
   options: BenchOptions,
@@ -108,16 +121,16 @@ export async function runSuite(
         .join(", "),
     });
   }
-  const machine = await calibrate();
-  setStrict(true);
-  try {
-    for (const c of cases) {
-      report(isCheck(c) ? await runCheck(suite.name, c) : await runCase(suite.name, c, machine));
+  return withDevice(suite.device ?? defaultDevice(), async () => {
+    const machine = await calibrate();
+    setStrict(true);
+    try {
+      for (const c of cases) report(await reported(suite.name, c, machine));
+    } finally {
+      setStrict(false);
     }
-  } finally {
-    setStrict(false);
-  }
-  return machine;
+    return machine;
+  });
 }
 
 /** Answers "case" and "go" lines about one suite, for a process that interleaves us with others. */

@@ -61,6 +61,8 @@ export interface CheckCase {
 export interface Suite {
   readonly name: string;
   readonly describe: string;
+  /** Where its tensors live. Default: the device in force. */
+  readonly device?: string;
   readonly cases: () => readonly (BenchCase | CheckCase)[];
   /** Work that only other processes of a bench ask for. */
   readonly served?: () => readonly BenchCase[];

@@ -32,6 +32,7 @@ function ratio(unit: string, ours: number, peer: number): string {
 
 function line(r: BenchReport): string {
   const head = r.case.padEnd(38);
+  if (r.failed !== undefined) return `${head} FAILED: ${r.failed}`;
   if (r.ours === null) return `${head} WRONG: relative error ${r.error.toExponential(1)}, no figures`;
   const peers = Object.entries(r.peers).map(([name, v]) =>
     typeof v === "number"
