@@ -186,6 +186,8 @@ export interface Device {
   /** Dtype of new float tensors; f64 on the reference device. */
   readonly defaultFloat: "f32" | "f64";
   readonly dtypes: readonly DType[];
+  /** Bytes that one tensor may have. Default: 4 GiB, what kernels with 32-bit addresses reach. */
+  readonly mostTensorBytes?: number;
   readonly stats: DeviceStats;
   /** Whether the device has a kernel for the step, or the reason why not (it then runs the reference, or refuses in strict mode). */
   supports(step: Step): true | string;

@@ -69,6 +69,7 @@ import {
   oneHot,
   depthwiseConv1d,
   arange,
+  type Device,
   type Tensor,
 } from "./index.ts";
 
@@ -384,6 +385,12 @@ const cases: readonly Case[] = [
     /\[full\] tensor is too large: expected at most 4 GiB in one tensor, got f64\[1048576, 4096\], 32.00 GiB/,
   ],
   [
+    "positions beyond 32 bits",
+    () => argmax(zeros([2 ** 31 + 1], { dtype: "u8" }), 0),
+    ShapeError,
+    "[argmax] positions along the axis do not fit 32-bit integers: expected at most 2147483648 elements, got 2147483649.",
+  ],
+  [
     "an odd typed array",
     () => tensor(new BigInt64Array(1) as never),
     DTypeError,
@@ -481,6 +488,13 @@ describe("values", () => {
     expect(values.node.inputs).toHaveLength(0);
     expect((await indices.data()).length).toBe(3);
     expect(await atan2(base, 1).data()).toHaveLength(3);
+  });
+  test("a device says how large a tensor may be", () => {
+    const roomy = Object.create(device("reference"), { mostTensorBytes: { value: 2 ** 36 } }) as Device;
+    expect(zeros([2 ** 20, 2 ** 12], { device: roomy, dtype: "f64" }).size).toBe(2 ** 32);
+    expect(() => zeros([2 ** 30, 9], { device: roomy, dtype: "f64" })).toThrow(
+      /too large: expected at most 64 GiB in one tensor, got f64\[1073741824, 9\], 72.00 GiB/,
+    );
   });
   test("an op that checks its inputs", () => {
     const op = defineOp<{ readonly n: number }>({

@@ -11,8 +11,8 @@ import { debugFlag, defaultDevice } from "./settings.ts";
 import { show } from "./shape.ts";
 import { Tensor } from "./tensor.ts";
 
-// A single buffer must be addressable by 32-bit kernels.
-const MAX_BYTES = 2 ** 32 - 2 ** 16;
+/** Where a device does not say: a single buffer must be addressable by 32-bit kernels. */
+const MOST_BYTES = 2 ** 32 - 2 ** 16;
 
 /** Records a primitive on tensors of one device; returns its outputs. */
 export function record<P extends Primitive>(
@@ -83,9 +83,10 @@ function checkType(op: string, type: TensorType, device: Device): void {
       expected: device.dtypes.join(", "),
     });
   }
-  if (bytesOf(type) > MAX_BYTES) {
+  const most = device.mostTensorBytes ?? MOST_BYTES;
+  if (bytesOf(type) > most) {
     throw new ShapeError(op, "tensor is too large", {
-      expected: "at most 4 GiB in one tensor",
+      expected: `at most ${Math.ceil(most / 2 ** 30)} GiB in one tensor`,
       got: `${type.dtype}${show(type.shape)}, ${(bytesOf(type) / 2 ** 30).toFixed(2)} GiB`,
     });
   }

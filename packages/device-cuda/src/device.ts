@@ -55,6 +55,7 @@ export class CudaDevice implements Device, Runtime {
   readonly name: string;
   readonly defaultFloat = "f32";
   readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
+  readonly mostTensorBytes: number = Number.MAX_SAFE_INTEGER;
   readonly engine: Engine;
   readonly pool: MemoryPool;
   readonly arena: Arena<Block>;

@@ -52,6 +52,7 @@ export class LoweringDevice implements Device {
   private readonly computes: boolean;
   readonly defaultFloat = "f32";
   readonly dtypes: readonly DType[] = ["f32", "f16", "bf16", "i32", "u8", "bool"];
+  readonly mostTensorBytes: number = Number.MAX_SAFE_INTEGER;
   readonly stats: DeviceStats = { liveBytes: 0, peakBytes: 0, kernels: 0, launches: 0 };
   /** Every kernel that was asked for, by key. */
   readonly kernels: Map<string, CudaStep["kernel"]> = new Map();

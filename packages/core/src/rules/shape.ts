@@ -43,6 +43,16 @@ function needSame(op: string, a: TensorType, b: TensorType): void {
   }
 }
 
+/** Positions along an axis come out as i32. */
+function needNumbered(op: string, size: number): void {
+  if (size > 2 ** 31) {
+    throw new ShapeError(op, "positions along the axis do not fit 32-bit integers", {
+      expected: `at most ${2 ** 31} elements`,
+      got: `${size}`,
+    });
+  }
+}
+
 const without = (shape: Shape, axes: readonly number[]): number[] =>
   shape.filter((_, i) => !axes.includes(i));
 const replaced = (shape: Shape, axis: number, n: number): number[] =>
@@ -167,13 +177,17 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
   argReduce: ([x], { fn, axis }) => {
     if (x!.shape[axis] === 0)
       throw new ShapeError(`arg${fn}`, "has no elements to compare", { got: show(x!.shape) });
+    needNumbered(`arg${fn}`, x!.shape[axis]!);
     return [{ shape: without(x!.shape, [axis]), dtype: "i32" }];
   },
   cumulative: ([x], { fn }) => {
     if (x!.dtype === "bool") throw new DTypeError(`cum${fn}`, "needs numbers", { got: "bool" });
     return [x!];
   },
-  sort: ([x]) => [x!, { shape: x!.shape, dtype: "i32" }],
+  sort: ([x], { axis }) => {
+    needNumbered("sort", x!.shape[axis]!);
+    return [x!, { shape: x!.shape, dtype: "i32" }];
+  },
   gather: ([x, indices], { axis }) => {
     if (indices!.dtype !== "i32")
       throw new DTypeError("gather", "needs i32 indices", { got: indices!.dtype });
