@@ -6,10 +6,18 @@ import {
   butterflyConvOp,
   butterflyOp,
   embeddingGradOp,
+  globalNormOp,
   linearScanOp,
   onlineConvOp,
+  packedAttentionGradOp,
+  packedAttentionOp,
+  packedHyenaOp,
+  resolventOp,
+  resolventSumsOp,
   selectiveScanGradOp,
   selectiveScanOp,
+  transferGradOp,
+  transferOp,
 } from "@everlong/kernels";
 import type { CudaStep } from "@everlong/kernels/cuda";
 import type { Lowered } from "./lowered.ts";
@@ -90,6 +98,64 @@ test("convolutions through butterflies of 70,001 sequences", () => {
   const inputs = floats([70_001, 10, 3], [5, 3], [2, 4, 4], [2, 4, 4]);
   const params = { layout: "bld", radices: [4, 4], adjoint: false } as const;
   expect(gridsOf(lowered(butterflyConvOp, inputs, params)).butterfly_convolve![1]).toBeLessThan(65_536);
+});
+
+test.each([
+  [1, 70_001, [1, 35_001, 2]],
+  [9, 30_000, [1, 45_000, 2]],
+  [300_000, 1, [1, 37_500, 2]],
+])("resolvents of %i sets of %i systems", (sets, systems, grid) => {
+  const [v, a] = [
+    [sets, systems, 2],
+    [systems, 2],
+  ];
+  const up = lowered(resolventOp, floats(v, v, a, a), { nodes: 6 });
+  expect(gridsOf(up)).toEqual({ resolvent: grid });
+  const g = [sets, systems, 4];
+  expect(gridsOf(lowered(resolventSumsOp, floats(g, g, a, a), { nodes: 6 })).resolvent_sums).toEqual(grid);
+});
+
+test.each([
+  [1, 1, 70_001, [1, 35_001, 2]],
+  [300, 300, 1, [1, 45_000, 2]],
+])("transfer functions of %i sets, %i read-outs and %i systems", (sets, reads, systems, grid) => {
+  const of = (n: number): Shape => [n, systems, 2];
+  const [b, c, p, a] = [of(sets), of(reads), of(1), [systems, 2]];
+  const system = floats(b, b, c, c, p, p, a, a, [systems, 1]);
+  const nodes = 6;
+  expect(gridsOf(lowered(transferOp, system, { nodes }))).toEqual({ dplr_transfer: grid });
+  const g = [sets, reads, systems, 4];
+  const sums = gridsOf(lowered(transferGradOp, [...floats(g, g), ...system], { nodes })).dplr_transfer_sums;
+  expect(sums).toEqual(grid);
+});
+
+test("norms of 70,001 slices", () => {
+  const inputs = floats([70_001, 3], [70_001, 2, 2]);
+  expect(gridsOf(lowered(globalNormOp, inputs, { sliced: true }))).toEqual({
+    squares: [2, 35_001, 2],
+    root: [70_001, 1, 1],
+  });
+});
+
+const halves = (...shapes: Shape[]): (readonly [DType, Shape])[] => shapes.map((s) => ["bf16", s]);
+
+test("packed attention of 70,001 sequences", () => {
+  const params = { left: -1, right: 0, scale: 1, interleaved: false } as const;
+  const [qkv, y] = [
+    [70_001, 5, 3, 6, 8],
+    [70_001, 5, 6, 8],
+  ];
+  const forward = lowered(packedAttentionOp, halves(qkv), { ...params, inputs: ["qkv"] });
+  expect(gridsOf(forward)).toEqual({ packed_attention: [3, 35_001, 2] });
+  const inputs = [...halves(qkv, y, y), ...floats([70_001, 6, 5])];
+  const backward = lowered(packedAttentionGradOp, inputs, { ...params, inputs: ["qkv", "y", "dy", "lse"] });
+  expect(gridsOf(backward)).toEqual({ packed_attention_grad: [3, 35_001, 2] });
+});
+
+test("packed Hyena of two million sequences", () => {
+  const inputs = [...halves([2_000_000, 3, 24]), ...floats([3, 8])];
+  const { packed_hyena } = gridsOf(lowered(packedHyenaOp, inputs, { inputs: ["u", "k"] }));
+  expect(packed_hyena).toEqual([125_000, 1, 1]);
 });
 
 const embeddingGrad = (rows: number, width: number, count: number): Lowered =>

@@ -1,11 +1,17 @@
 // CUDA sources of transfer functions and of their gradients, in float64.
 
 import { cudaFile } from "../cuda-file.ts";
-import { blocksFor, type CudaSource, type CudaStep, type CudaTable, type CudaWord } from "../cuda-step.ts";
+import {
+  blocksFor,
+  overTwoAxes,
+  type CudaSource,
+  type CudaStep,
+  type CudaTable,
+  type CudaWord,
+} from "../cuda-step.ts";
 import { resolventPoint, resolventPoints, type ResolventParams } from "../resolvent/points.ts";
 import { MOST_RANK } from "./names.ts";
 
-const MOST_SYSTEMS = 65535;
 /** Points of a segment below which a block's own costs count. */
 const LEAST_SEGMENT = 256;
 const BLOCKS_PER_PROCESSOR = 4;
@@ -47,11 +53,9 @@ interface Sizes {
   readonly points: number;
 }
 
-function refusal(rank: number, { pairs, systems }: Sizes, dtype: string): string | undefined {
+function refusal(rank: number, dtype: string): string | undefined {
   if (dtype !== "f32") return `no kernel for ${dtype}`;
   if (rank > MOST_RANK) return `a rank of ${rank} is more than ${MOST_RANK}`;
-  if (systems > MOST_SYSTEMS) return `${systems} systems are more than ${MOST_SYSTEMS}`;
-  if (pairs > MOST_SYSTEMS) return `${pairs} pairs of drives and reads are more than ${MOST_SYSTEMS}`;
   return undefined;
 }
 
@@ -62,7 +66,7 @@ export const transferCuda: CudaSource<ResolventParams> = {
     const rank = inputs[4]!.shape[0]!;
     const modes = inputs[6]!.shape[1]!;
     const sizes = { pairs: sets * reads, systems, modes, points };
-    const refused = refusal(rank, sizes, inputs[0]!.dtype);
+    const refused = refusal(rank, inputs[0]!.dtype);
     if (refused !== undefined) return refused;
     if (sizes.pairs * systems === 0) return { steps: [] };
     return {
@@ -80,7 +84,7 @@ export const transferCuda: CudaSource<ResolventParams> = {
             { output: 0 },
             { output: 1 },
           ],
-          grid: [blocksFor(points, 128 * pointsOfThread(rank)), systems, sizes.pairs],
+          grid: [blocksFor(points, 128 * pointsOfThread(rank)), ...overTwoAxes(systems * sizes.pairs)],
           block: [128, 1, 1],
           tables: [pointTable(params.nodes)],
         },
@@ -97,15 +101,12 @@ export const transferGradCuda: CudaSource<ResolventParams> = {
     const modes = inputs[8]!.shape[1]!;
     const steps = inputs[10]!.shape[1]!;
     const sizes = { pairs: sets * reads, systems, modes, points };
-    const refused = refusal(rank, sizes, inputs[0]!.dtype);
+    const refused = refusal(rank, inputs[0]!.dtype);
     if (refused !== undefined) return refused;
     if (sizes.pairs * systems * modes === 0) return "an empty axis";
     const tiles = blocksFor(modes, 32);
     const enough = Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / (tiles * systems * sizes.pairs));
-    const segments = Math.max(
-      1,
-      Math.min(enough, Math.floor(points / LEAST_SEGMENT), Math.floor(65535 / sizes.pairs)),
-    );
+    const segments = Math.max(1, Math.min(enough, Math.floor(points / LEAST_SEGMENT)));
     const parts = segments * sizes.pairs;
     const sums: CudaStep = {
       kernel: kernel("dplr_transfer_sums", rank),
@@ -122,7 +123,7 @@ export const transferGradCuda: CudaSource<ResolventParams> = {
         { temp: 0 },
         segments,
       ],
-      grid: [tiles, systems, parts],
+      grid: [tiles, ...overTwoAxes(systems * parts)],
       block: [128, 1, 1],
       tables: [pointTable(params.nodes)],
     };

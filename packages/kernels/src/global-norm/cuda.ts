@@ -2,7 +2,7 @@
 
 import { cudaFile } from "../cuda-file.ts";
 import { productOf } from "../cuda-rows.ts";
-import { blocksFor, type CudaSource, type CudaStep } from "../cuda-step.ts";
+import { blocksFor, overTwoAxes, type CudaSource, type CudaStep } from "../cuda-step.ts";
 import type { GlobalNormParams } from "./op.ts";
 
 /** Tensors of a launch: what its parameter holds. */
@@ -16,7 +16,6 @@ export const globalNormCuda: CudaSource<GlobalNormParams> = {
     if (dtype !== "f32") return `no kernel for ${dtype}`;
     const slices = productOf(outputs[0]!.shape);
     if (slices === 0) return { steps: [] };
-    if (slices > 65_535) return "more than 65,535 slices";
     const sizes = inputs.map((v) => productOf(v.shape) / slices);
     const filled = sizes.map((_, i) => i).filter((i) => sizes[i]! > 0);
     const total = filled.reduce((n, i) => n + blocksFor(sizes[i]!, BLOCK), 0);
@@ -48,8 +47,9 @@ export const globalNormCuda: CudaSource<GlobalNormParams> = {
           { temp: 0 },
           before,
           total,
+          slices,
         ],
-        grid: [blocks, slices, 1],
+        grid: [blocks, ...overTwoAxes(slices)],
         block: [256, 1, 1],
       });
       before += blocks;

@@ -2,7 +2,14 @@
 
 import { cudaFile } from "../cuda-file.ts";
 import { cudaType } from "../cuda-prelude.ts";
-import type { CudaCall, CudaSource, CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
+import {
+  overTwoAxes,
+  type CudaCall,
+  type CudaSource,
+  type CudaStep,
+  type CudaTarget,
+  type CudaWord,
+} from "../cuda-step.ts";
 import { named } from "../inputs.ts";
 import type { PackedAttentionGradParams, PackedAttentionParams } from "./op.ts";
 
@@ -17,7 +24,7 @@ interface Plan {
   readonly heads: number;
   /** Heads of a block. */
   readonly together: number;
-  /** Time, padded time, heads, left, right, scale. */
+  /** Time, padded time, heads, left, right, scale, batch. */
   readonly settings: readonly CudaWord[];
   readonly empty: boolean;
 }
@@ -33,7 +40,6 @@ function plan({
   if (dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;
   if (size !== 8 && size !== 16) return `heads of ${size} features: only 8 and 16`;
   if (!(params.scale > 0)) return "a scale that is not positive";
-  if (batch > 65_535) return "more than 65,535 sequences";
   const together = heads % 2 === 0 ? 2 : 1;
   const padded = Math.max(16, Math.ceil(time / 16) * 16);
   const head = [
@@ -61,6 +67,7 @@ function plan({
       params.left < 0 ? UNLIMITED : Math.min(params.left, UNLIMITED),
       params.right < 0 ? UNLIMITED : Math.min(params.right, UNLIMITED),
       { f32: params.scale },
+      batch,
     ],
     step: (entry, args, sharedBytes) => ({
       kernel: {
@@ -69,7 +76,7 @@ function plan({
         source: () => [head, cudaFile("tensor-cores.cu"), cudaFile("packed-attention/kernel.cu")].join("\n"),
       },
       args,
-      grid: [heads / together, batch, 1],
+      grid: [heads / together, ...overTwoAxes(batch)],
       block: [64 * together, 1, 1],
       sharedBytes,
     }),

@@ -82,17 +82,21 @@ __device__ __forceinline__ void load_heads(E* shared, int each, const E* qkv, co
   }
 }
 
+/** The block's sequence: a grid's second axis ends at 65,535, the third goes on. */
+__device__ __forceinline__ i64 sequence_of() { return (i64)blockIdx.z * gridDim.y + blockIdx.y; }
+
 /** Which of two warps takes block n: both get as many long ones as short ones. */
 __device__ __forceinline__ bool mine(int n, int part) { return ((n + 1) >> 1 & 1) == part; }
 
-// Words: qkv, cosines, sines, y, log-sum-exp, time, padded time, heads, left, right, scale.
-extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_attention(const __grid_constant__ Words<11> w) {
+// Words: qkv, cosines, sines, y, log-sum-exp, time, padded time, heads, left, right, scale, batch.
+extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_attention(const __grid_constant__ Words<12> w) {
   extern __shared__ __align__(16) unsigned char memory[];
   E* const shared = (E*)memory;
   const int time = integer(w, 5), padded = integer(w, 6), heads = integer(w, 7), left = integer(w, 8), right = integer(w, 9);
   const float scale = number(w, 10) * LOG2E;
   const int head = blockIdx.x * HEADS, plane = padded * 8, each = 3 * PLANES * plane;
-  const i64 batch = blockIdx.y;
+  const i64 batch = sequence_of();
+  if (batch >= wide(w, 11)) return;
   load_heads(shared, each, pointer<const E>(w, 0) + batch * time * 3 * heads * SIZE, pointer<const float>(w, 1), pointer<const float>(w, 2), time, padded, heads, head, [](int, int) {});
   __syncthreads();
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, own = warp >> 1;
@@ -176,13 +180,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_att
 
 // Keys are the rows here and queries the columns, so that the sums over queries stay in registers; the sums over keys, of the query's
 // gradient, are kept by each warp in shared memory.
-// Words: qkv, cosines, sines, y, dy, log-sum-exp, dqkv, time, padded time, heads, left, right, scale.
-extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(const __grid_constant__ Words<13> w) {
+// Words: qkv, cosines, sines, y, dy, log-sum-exp, dqkv, time, padded time, heads, left, right, scale, batch.
+extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(const __grid_constant__ Words<14> w) {
   extern __shared__ __align__(16) unsigned char memory[];
   const int time = integer(w, 7), padded = integer(w, 8), heads = integer(w, 9), left = integer(w, 10), right = integer(w, 11);
   const float scale = number(w, 12), log_scale = scale * LOG2E;
   const int head = blockIdx.x * HEADS, plane = padded * 8, each = 3 * PLANES * plane;
-  const i64 batch = blockIdx.y;
+  const i64 batch = sequence_of();
+  if (batch >= wide(w, 13)) return;
   const float* const cosines = pointer<const float>(w, 1);
   const float* const sines = pointer<const float>(w, 2);
   E* const shared = (E*)memory;

@@ -232,11 +232,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) packed_hyena_grad(const
 
 // Adds the blocks' sums up. Words: sums, dk, dskip (0: none), blocks, taps, channels.
 __device__ __forceinline__ void packed_hyena_sums_block(const Words<6>& w, u32 block) {
-  const int i = block * THREADS + threadIdx.x, channels = integer(w, 5);
-  if (i >= integer(w, 4) * channels) return;
+  const i64 i = (i64)block * THREADS + threadIdx.x, channels = wide(w, 5);
+  if (i >= wide(w, 4) * channels) return;
   float sum = 0.f;
   #pragma unroll 4
-  for (int b = 0; b < integer(w, 3); b++) sum += pointer<const float>(w, 0)[(i64)b * TIME * channels + i];
+  for (int b = 0; b < integer(w, 3); b++) sum += pointer<const float>(w, 0)[b * TIME * channels + i];
   pointer<float>(w, 1)[i] = sum;
   // The skip acts on lag 0.
   if (w.word[2] && i < channels) pointer<float>(w, 2)[i] = sum;

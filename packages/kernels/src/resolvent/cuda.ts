@@ -1,10 +1,9 @@
 // CUDA sources of resolvents and of the sums of their gradients.
 
 import { cudaFile } from "../cuda-file.ts";
-import { blocksFor, type CudaSource, type CudaStep, type CudaWord } from "../cuda-step.ts";
+import { blocksFor, overTwoAxes, type CudaSource, type CudaStep, type CudaWord } from "../cuda-step.ts";
 import type { ResolventParams } from "./points.ts";
 
-const MOST_SYSTEMS = 65535;
 /** Sets that share an inverse, at most. */
 const MOST_GROUP = 4;
 /** Points of a segment below which a block's own costs count. */
@@ -31,14 +30,13 @@ export const resolventCuda: CudaSource<ResolventParams> = {
     const [sets, systems, modes] = inputs[0]!.shape as [number, number, number];
     const points = outputs[0]!.shape[2]!;
     if (sets * systems === 0) return { steps: [] };
-    if (systems > MOST_SYSTEMS) return `${systems} systems are more than ${MOST_SYSTEMS}`;
     const group = groupOf(sets);
     return {
       steps: [
         {
           kernel: kernel("resolvent", group),
           args: [...INPUTS, { output: 0 }, { output: 1 }, sets, systems, modes, points, params.nodes],
-          grid: [blocksFor(points, 256), systems, Math.ceil(sets / group)],
+          grid: [blocksFor(points, 256), ...overTwoAxes(systems * Math.ceil(sets / group))],
           block: [128, 1, 1],
         },
       ],
@@ -54,15 +52,11 @@ export const resolventSumsCuda: CudaSource<ResolventParams> = {
     const modes = outputs[0]!.shape[2]!;
     const count = sets * systems * modes;
     if (count === 0) return { steps: [] };
-    if (systems > MOST_SYSTEMS) return `${systems} systems are more than ${MOST_SYSTEMS}`;
     const group = groupOf(sets);
     const groups = Math.ceil(sets / group);
     const blocks = blocksFor(modes, 32) * systems * groups;
     const enough = Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / blocks);
-    const segments = Math.max(
-      1,
-      Math.min(enough, Math.floor(points / LEAST_SEGMENT), Math.floor(65535 / groups)),
-    );
+    const segments = Math.max(1, Math.min(enough, Math.floor(points / LEAST_SEGMENT)));
     const results = [0, 1, 2, 3];
     const bytes = 4 * count * segments;
     const sums: CudaStep = {
@@ -79,7 +73,7 @@ export const resolventSumsCuda: CudaSource<ResolventParams> = {
         params.nodes,
         segments,
       ],
-      grid: [blocksFor(modes, 32), systems, groups * segments],
+      grid: [blocksFor(modes, 32), ...overTwoAxes(systems * groups * segments)],
       block: [256, 1, 1],
     };
     if (segments === 1) return { steps: [sums] };
