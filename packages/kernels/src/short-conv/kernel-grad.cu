@@ -86,11 +86,12 @@ extern "C" __global__ void __launch_bounds__(256) short_conv_filter_grad(const _
 
 /** Adds the segments up. One thread a tap, or a bias. */
 extern "C" __global__ void __launch_bounds__(256) short_conv_combine(const __grid_constant__ Args w) {
-  const int id = blockIdx.x * 256 + threadIdx.x, channels = integer(w, w_groups) * WIDE, segments = integer(w, w_segments);
+  const i64 id = (i64)blockIdx.x * 256 + threadIdx.x, channels = wide(w, w_groups) * WIDE;
+  const int segments = integer(w, w_segments);
   if (id >= channels * (W + 1)) return;
   float sum = 0.f;
-  for (int s = 0; s < segments; s++) sum += pointer<const float>(w, w_partial)[(i64)s * channels * (W + 1) + id];
-  const int channel = id / (W + 1), j = id % (W + 1);
-  if (j < W) pointer<float>(w, w_dw)[(i64)channel * W + j] = sum;
+  for (int s = 0; s < segments; s++) sum += pointer<const float>(w, w_partial)[s * channels * (W + 1) + id];
+  const i64 channel = id / (W + 1), j = id % (W + 1);
+  if (j < W) pointer<float>(w, w_dw)[channel * W + j] = sum;
   else if (BIAS) pointer<float>(w, w_dbias)[channel] = sum;
 }
