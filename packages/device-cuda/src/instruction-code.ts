@@ -177,13 +177,13 @@ export interface LoopCode {
  * Turns instructions into C++ definitions `v0, v1, ...`.
  * @param load the expression of a loaded argument
  * @param word the expression of constant number i, as float or int
- * @param index the expression of the position along the axis of iota number i
+ * @param index the expression of the position along the axis of iota number i, as an integer that becomes a float or an int
  */
 export function emitCode(
   code: readonly Instruction[],
   load: (arg: number) => string,
   word: (i: number, type: "float" | "int") => string,
-  index: (iota: number) => string,
+  index: (iota: number, type: "float" | "int") => string,
 ): LoopCode {
   const words: CudaWord[] = [];
   const iotas: number[] = [];
@@ -198,9 +198,9 @@ export function emitCode(
       }
       case "iota": {
         iotas.push(i.axis);
-        const at = index(iotas.length - 1);
         const whole = !isFloat(i.dtype) && Number.isInteger(i.scale) && Number.isInteger(i.start);
         const type = whole ? "int" : "float";
+        const at = index(iotas.length - 1, type);
         words.push(whole ? i.scale : { f32: i.scale }, whole ? i.start : { f32: i.start });
         const value = `${word(words.length - 1, type)} + ${word(words.length - 2, type)} * ${whole ? at : `(float)${at}`}`;
         if (isFloat(i.dtype)) return roundTo(i.dtype, value);

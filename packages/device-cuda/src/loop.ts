@@ -10,6 +10,7 @@ import {
   mergeAxes,
   needsWide,
   offsetCode,
+  positionCast,
   splitPosition,
 } from "./space.ts";
 
@@ -72,9 +73,9 @@ export function planLoop(step: LoopStep): CudaStep | undefined {
     (k) =>
       access[k] === "vector" ? `get(a${k}.at[j])` : access[k] === "splat" ? `a${k}` : `get(p${k}[j * s${k}])`,
     (i, t) => `${t === "float" ? "number" : "integer"}(w, ${constantAt + i})`,
-    (i) => {
+    (i, t) => {
       const k = operands.length + i;
-      return `(int)(${offsetCode(rank, strideAt(k), type, "x")} + j * ${get}(w, ${strideAt(k) + inner}))`;
+      return `${positionCast(type, t)}(${offsetCode(rank, strideAt(k), type, "x")} + j * ${get}(w, ${strideAt(k) + inner}))`;
     },
   );
   lines.push(...emitted.lines);

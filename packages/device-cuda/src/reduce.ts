@@ -19,6 +19,7 @@ import {
   mergeAxes,
   needsWide,
   offsetCode,
+  positionCast,
   splitPosition,
   type Space,
 } from "./space.ts";
@@ -131,7 +132,7 @@ function launch(step: ReduceStep, parts: Parts): CudaStep {
     code,
     (k) => `get(p${k}[${offsetCode(rr, strideAt(k) + rk, type, "r")}])`,
     (i, t) => `${t === "float" ? "number" : "integer"}(w, ${constantAt + i})`,
-    (i) => `(int)(${position(args.length + i)})`,
+    (i, t) => `${positionCast(type, t)}(${position(args.length + i)})`,
   );
   const bases = args.map((a, k) => {
     const c = cudaType[a.dtype as keyof typeof cudaType];

@@ -63,6 +63,10 @@ export function splitPosition(rank: number, p: string, at: number, type: string,
   return lines.join("\n  ");
 }
 
+/** C++ that casts a position to what an iota of floats or ints takes: ints wrap, floats need every bit of a wide one. */
+export const positionCast = (type: "int" | "i64", iota: "float" | "int"): string =>
+  type === "i64" && iota === "float" ? "(i64)" : "(int)";
+
 /** C++ of the sum over axes of coordinate times stride word. */
 export function offsetCode(rank: number, at: number, type: string, prefix: string): string {
   const get = type === "int" ? "integer" : "wide";
