@@ -28,6 +28,7 @@ export type {
 export type * from "./op.ts";
 export * from "./primitives.ts";
 export * from "./execution/arena.ts";
+export { Owners } from "./execution/owners.ts";
 export * from "./execution/program-memory.ts";
 export { RunProfile } from "./execution/run-profile.ts";
 export * from "./execution/scan-loop.ts";

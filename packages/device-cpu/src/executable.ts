@@ -75,7 +75,9 @@ export class CpuExecutable implements Executable {
     const { frame } = layout;
     this.running = inputs;
     const arena =
-      this.held.arena === 0 ? 0 : device.arena.address((limit) => doesNotFit("cpu", program, limit));
+      this.held.arena === 0
+        ? 0
+        : device.arena.address(this.held, (limit) => doesNotFit("cpu", program, limit));
     if (arena !== this.arenaAddress) {
       layout.bindArena(arena);
       this.arenaAddress = arena;

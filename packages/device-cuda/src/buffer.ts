@@ -1,11 +1,16 @@
 // Storage of tensors on the device.
 
-import { DeviceError, type Buffer, type Device } from "@everlong/core";
+import { DeviceError, type Buffer, type Device, type Owners } from "@everlong/core";
 import type { Handle } from "./driver.ts";
 import type { Block, MemoryPool } from "./memory-pool.ts";
 
+/** What an object holds on the device. It gives that back once, also when the object was forgotten. */
+export interface Held {
+  release(): void;
+}
+
 /** Holds a block for one owner; the finaliser shares this record, never the buffer itself. */
-class Hold {
+class Hold implements Held {
   block: Block | undefined;
   readonly pool: MemoryPool;
 
@@ -21,19 +26,18 @@ class Hold {
   }
 }
 
-// The last resort for buffers nobody freed.
-const forgotten = new FinalizationRegistry<Hold>((hold) => hold.release());
-
 export class CudaBuffer implements Buffer {
   readonly device: Device;
   readonly bytes: number;
+  private readonly owners: Owners<Held>;
   private readonly hold: Hold;
 
-  constructor(device: Device, pool: MemoryPool, block: Block, bytes: number) {
+  constructor(device: Device, owners: Owners<Held>, pool: MemoryPool, block: Block, bytes: number) {
     this.device = device;
+    this.owners = owners;
     this.bytes = bytes;
     this.hold = new Hold(pool, block);
-    forgotten.register(this, this.hold, this);
+    owners.adopt(this, this.hold);
   }
 
   /** Device address of the first element. Throws when the buffer was freed or donated. */
@@ -43,14 +47,13 @@ export class CudaBuffer implements Buffer {
 
   free(): void {
     this.live();
-    forgotten.unregister(this);
-    this.hold.release();
+    this.owners.release(this.hold);
   }
 
   /** Takes the memory out of this buffer, which is dead afterwards. */
   donate(): Block {
     const block = this.live();
-    forgotten.unregister(this);
+    this.owners.forget(this.hold);
     this.hold.block = undefined;
     return block;
   }

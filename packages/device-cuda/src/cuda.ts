@@ -27,7 +27,10 @@ export const cuda: {
   readonly state: () => CudaState;
   /** Resolves when all work launched so far is done. */
   readonly settled: () => Promise<void>;
+  /** Gives memory that nobody needs back to the GPU, for other processes; returns how many bytes. */
+  readonly releaseMemory: () => number;
 } = {
   state: () => (device("cuda") as CudaDevice).state(),
   settled: () => (device("cuda") as CudaDevice).settled(),
+  releaseMemory: () => (device("cuda") as CudaDevice).releaseMemory(),
 };

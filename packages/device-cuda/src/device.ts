@@ -6,6 +6,7 @@ import {
   ConfigError,
   DeviceError,
   DTYPES,
+  Owners,
   writeElement,
   type Buffer,
   type Device,
@@ -17,7 +18,7 @@ import {
   type TypedArray,
 } from "@everlong/core";
 import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
-import { CudaBuffer } from "./buffer.ts";
+import { CudaBuffer, type Held } from "./buffer.ts";
 import { Cublas } from "./cublas.ts";
 import { ATTRIBUTE, Driver, type Handle } from "./driver.ts";
 import { CudaExecutable } from "./executable.ts";
@@ -48,6 +49,13 @@ export interface CudaState {
   readonly nvrtc: string;
   /** Whether matrix products go to cuBLAS. */
   readonly cublas: boolean;
+  /** Bytes of tensors and programs; freed ones that this process keeps for the next; what the GPU has free, and has in all. */
+  readonly memory: {
+    readonly live: number;
+    readonly kept: number;
+    readonly free: number;
+    readonly total: number;
+  };
 }
 
 /** The device `cuda`. Runs launch work on one stream and return; downloads wait without blocking the event loop. */
@@ -59,6 +67,7 @@ export class CudaDevice implements Device, Runtime {
   readonly engine: Engine;
   readonly pool: MemoryPool;
   readonly arena: Arena<Block>;
+  readonly owners: Owners<Held>;
   readonly kernels: KernelCache;
   readonly transfers: Transfers;
   readonly target: CudaTarget;
@@ -98,6 +107,8 @@ export class CudaDevice implements Device, Runtime {
     const overlaps = arch >= 90 && driver.version >= 12030;
     this.engine = { driver, stream, beside: { streams: [], events: [] }, overlaps, launches: 0 };
     this.pool = new MemoryPool(driver, stream, memoryLimit);
+    this.owners = new Owners((held) => held.release());
+    this.pool.reclaim = () => this.owners.reclaim();
     this.arena = new Arena({
       take: (bytes, refusal) => this.pool.allocate(bytes, "temporaries of programs", refusal),
       give: (block) => this.pool.free(block),
@@ -127,7 +138,23 @@ export class CudaDevice implements Device, Runtime {
       driver: `${Math.floor(driver.version / 1000)}.${(driver.version % 1000) / 10}`,
       nvrtc: origin instanceof Nvrtc ? origin.version : `none; ${origin.count} kernels of the package`,
       cublas: this.library !== undefined,
+      memory: { live: this.pool.liveBytes, kept: this.pool.keptBytes, ...driver.memoryInfo() },
     };
+  }
+
+  /**
+   * Gives memory that nobody needs back to the GPU, for other processes: waits for all work, collects garbage, so that forgotten tensors and
+   * programs let go, and keeps no freed memory. What runs next takes memory anew. Returns the bytes by which the GPU has more free.
+   */
+  releaseMemory(): number {
+    const { driver, stream } = this.engine;
+    driver.synchronize(stream);
+    const before = driver.memoryInfo().free;
+    this.owners.reclaim();
+    this.arena.trim();
+    this.pool.trim();
+    this.transfers.trim();
+    return driver.memoryInfo().free - before;
   }
 
   /** Fills fresh memory with NaN bits, so that reading what nobody wrote shows (tests). */
@@ -184,7 +211,7 @@ export class CudaDevice implements Device, Runtime {
   }
 
   adopt(block: Block, bytes: number): CudaBuffer {
-    return new CudaBuffer(this, this.pool, block, bytes);
+    return new CudaBuffer(this, this.owners, this.pool, block, bytes);
   }
 
   /** The buffer as one of this device; an error otherwise. */

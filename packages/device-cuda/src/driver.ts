@@ -102,6 +102,7 @@ export class Driver {
   private readonly cell = new BigUint64Array(new ArrayBuffer(8));
   private readonly int = new Int32Array(new ArrayBuffer(4));
   private tileMap: Uint8Array | undefined;
+  private recording = false;
   private early: { readonly config: DataView; readonly attribute: DataView } | undefined;
 
   /** Makes room on a device that is full, where memory is held that nobody uses; set by who holds it. */
@@ -175,7 +176,8 @@ export class Driver {
   /** Calls again on a device that was full, after room was made. */
   private withRoom(call: () => number): number {
     const code = call();
-    if (code !== ERROR_OUT_OF_MEMORY || !this.relieve) return code;
+    // Waiting for a stream that is recorded would end the recording.
+    if (code !== ERROR_OUT_OF_MEMORY || !this.relieve || this.recording) return code;
     this.relieve();
     return call();
   }
@@ -304,7 +306,10 @@ export class Driver {
     const [width, height, depth] = block;
     if (!early) {
       const { cuLaunchKernel } = this.fn;
-      return cuLaunchKernel(kernel, x, y, z, width, height, depth, sharedBytes, stream, parameters, null);
+      // A kernel with much local memory makes the driver take it.
+      return this.withRoom(() =>
+        cuLaunchKernel(kernel, x, y, z, width, height, depth, sharedBytes, stream, parameters, null),
+      );
     }
     this.early ??= {
       config: new DataView(new ArrayBuffer(56)),
@@ -317,7 +322,7 @@ export class Driver {
     config.setBigUint64(32, BigInt(stream), true);
     config.setBigUint64(40, koffi().address(attribute), true);
     config.setUint32(48, 1, true);
-    return this.fn.cuLaunchKernelEx(config, kernel, parameters, null);
+    return this.withRoom(() => this.fn.cuLaunchKernelEx(config, kernel, parameters, null));
   }
 
   /** The 128 bytes that describe a buffer to the copy engine. They stay valid until the next call. */
@@ -346,27 +351,36 @@ export class Driver {
     return this.tileMap.subarray(skip, skip + 128);
   }
 
-  /** Records what `work` launches on the stream into a graph that can be replayed. */
-  capture(stream: Handle, work: () => void): Handle {
+  /** Records what `work` launches on the stream into a graph that can be replayed; undefined where the device has no room for one. */
+  capture(stream: Handle, work: () => void): Handle | undefined {
     // 2: relaxed, since other threads of the process may use the driver.
     this.check("cuStreamBeginCapture", this.fn.cuStreamBeginCapture(stream, 2));
+    this.recording = true;
+    let recorded = false;
     try {
       work();
-    } catch (error) {
-      this.fn.cuStreamEndCapture(stream, this.cell);
-      throw error;
+      recorded = true;
+    } finally {
+      this.recording = false;
+      const ended = this.fn.cuStreamEndCapture(stream, this.cell);
+      if (!recorded && ended === 0) this.fn.cuGraphDestroy(readHandle(this.cell));
+      if (recorded) this.check("cuStreamEndCapture", ended);
     }
-    this.check("cuStreamEndCapture", this.fn.cuStreamEndCapture(stream, this.cell));
     const graph = readHandle(this.cell);
     const code = this.withRoom(() => this.fn.cuGraphInstantiate(this.cell, graph, 0));
     const executable = readHandle(this.cell);
     this.check("cuGraphDestroy", this.fn.cuGraphDestroy(graph));
+    if (code === ERROR_OUT_OF_MEMORY) return undefined;
     this.check("cuGraphInstantiate", code);
     return executable;
   }
 
-  replay(graph: Handle, stream: Handle): void {
-    this.check("cuGraphLaunch", this.fn.cuGraphLaunch(graph, stream));
+  /** Whether the graph runs: not where the device has no room for what it needs. */
+  replay(graph: Handle, stream: Handle): boolean {
+    const code = this.withRoom(() => this.fn.cuGraphLaunch(graph, stream));
+    if (code === ERROR_OUT_OF_MEMORY) return false;
+    this.check("cuGraphLaunch", code);
+    return true;
   }
 
   dropGraph(graph: Handle): void {

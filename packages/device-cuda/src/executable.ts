@@ -14,19 +14,12 @@ import {
   type Executable,
   type Program,
 } from "@everlong/core";
-import type { CudaBuffer } from "./buffer.ts";
+import type { CudaBuffer, Held } from "./buffer.ts";
 import type { Handle } from "./driver.ts";
 import { layOut } from "./layout.ts";
 import type { Block } from "./memory-pool.ts";
 import { checkFinite } from "./nan-check.ts";
 import type { Layout, Runtime } from "./runtime.ts";
-
-/** What an executable holds on the device; shared with the finaliser. */
-interface Held {
-  readonly blocks: Block[];
-  readonly graphs: Map<string, Handle>;
-  arena: number;
-}
 
 /** Recorded graphs kept per program: inputs and outputs come back at few different addresses. */
 const MOST_GRAPHS = 16;
@@ -37,23 +30,33 @@ const MOST_COPIED = 4 * 1024 * 1024;
 /** Launches above which recording costs more than it can save. */
 const MOST_NODES = 20_000;
 
-const forgotten = new FinalizationRegistry<{ readonly device: Runtime; readonly held: Held }>(
-  ({ device, held }) => {
-    try {
-      release(device, held);
-    } catch {
-      // After a failure of the device every call fails. Nobody waits for this one; the next that somebody makes tells.
-    }
-  },
-);
+/** Where small inputs and outputs lie in a recorded program, if not where they come from and go to. */
+interface FixedPlaces {
+  readonly inputs: readonly (Handle | undefined)[];
+  readonly outputs: readonly (Handle | undefined)[];
+}
 
-function release(device: Runtime, held: Held): void {
-  for (const block of held.blocks.splice(0)) device.pool.free(block);
-  // A graph in flight may not go.
-  if (held.graphs.size > 0) device.engine.driver.synchronize(device.engine.stream);
-  for (const graph of held.graphs.values()) device.engine.driver.dropGraph(graph);
-  held.graphs.clear();
-  device.arena.release(held);
+/** What a program holds on the device: constants and fixed places, recorded graphs, its share of the arena. */
+class HeldByProgram implements Held {
+  readonly blocks: Block[] = [];
+  readonly graphs = new Map<string, Handle>();
+  arena = 0;
+  private readonly device: Runtime;
+
+  constructor(device: Runtime) {
+    this.device = device;
+  }
+
+  release(): void {
+    const { device, graphs } = this;
+    for (const block of this.blocks.splice(0)) device.pool.free(block);
+    device.arena.release(this);
+    const dropped = [...graphs.values()];
+    graphs.clear();
+    // A graph in flight may not go.
+    if (dropped.length > 0) device.engine.driver.synchronize(device.engine.stream);
+    for (const graph of dropped) device.engine.driver.dropGraph(graph);
+  }
 }
 
 /** An executable of the CUDA device. Runs launch and return. */
@@ -61,7 +64,7 @@ export class CudaExecutable implements Executable {
   private readonly device: Runtime;
   private readonly program: Program;
   private readonly layout: Layout;
-  private readonly held: Held = { blocks: [], graphs: new Map(), arena: 0 };
+  private readonly held: HeldByProgram;
   private readonly inputs: number[] = [];
   private readonly outputs: number[] = [];
   private readonly seen = new Set<string>();
@@ -72,11 +75,14 @@ export class CudaExecutable implements Executable {
   /** Graphs that took the place of others, and replays of graphs that were there. */
   private replaced = 0;
   private replays = 0;
+  /** Whether runs are recorded; not any more where the device once had no room for that. */
+  private records = false;
   private disposed = false;
 
   constructor(device: Runtime, program: Program) {
     this.device = device;
     this.program = program;
+    this.held = new HeldByProgram(device);
     program.buffers.forEach((b, i) => {
       if (b.role.kind === "input") this.inputs[b.role.index] = i;
       else if (b.role.kind === "output") this.outputs[b.role.index] = i;
@@ -85,36 +91,49 @@ export class CudaExecutable implements Executable {
       this.layout = layOut(device, program, this.held.blocks);
     } catch (error) {
       // Constants may have their memory already.
-      release(device, this.held);
+      this.held.release();
       throw error;
     }
-    this.held.arena = this.layout.arenaBytes;
+    const { recordable, launches, arenaBytes } = this.layout;
+    this.records = recordable && launches > 1 && launches <= MOST_NODES;
+    this.held.arena = arenaBytes;
     device.arena.reserve(this.held);
-    forgotten.register(this, { device, held: this.held }, this);
+    device.owners.adopt(this, this.held);
   }
 
   run(inputs: readonly Buffer[]): Buffer[] {
-    const { device, program, layout } = this;
+    const { device, layout, program } = this;
     if (this.disposed) throw new DeviceError("cuda", "executable is used after it was disposed");
     invariant(
       inputs.length === program.inputs,
       `program takes ${program.inputs} inputs, got ${inputs.length}`,
     );
-    const arena =
-      this.held.arena === 0 ? 0 : device.arena.address((free) => doesNotFit("cuda", program, free));
     const addresses = inputs.map((b) => device.own(b).address);
-    const { results, places } = this.takeOutputs(inputs);
     const nan = debugFlag("nan");
     const debug = nan || debugFlag("kernels");
-    if (!debug && layout.recordable && layout.launches > 1 && layout.launches <= MOST_NODES) {
-      this.runRecorded(arena, addresses, places);
-      return results;
+    const records = this.records && !debug;
+    const fresh = this.freshOutputs();
+    let arena: Handle;
+    let fixed: FixedPlaces | undefined;
+    try {
+      arena = this.held.arena === 0 ? 0 : device.arena.address(this.held, this.refusal);
+      if (records) fixed = this.fixedPlaces(addresses);
+    } catch (error) {
+      for (const block of fresh) if (block) device.pool.free(block);
+      throw error;
     }
-    this.bind(arena, addresses, places);
-    if (!debug) layout.frame.run();
-    else this.runWatched(nan);
+    // Nothing takes memory from here on, so that no donated input is lost for want of it.
+    const { results, places } = this.adoptOutputs(fresh, inputs);
+    if (fixed) this.runRecorded(arena, addresses, places, fixed);
+    else {
+      this.bind(arena, addresses, places);
+      if (debug) this.runWatched(nan);
+      else layout.frame.run();
+    }
     return results;
   }
+
+  private readonly refusal = (free: number): Error => doesNotFit("cuda", this.program, free);
 
   private bind(arena: Handle, inputs: readonly Handle[], outputs: readonly Handle[]): void {
     const { layout } = this;
@@ -127,26 +146,42 @@ export class CudaExecutable implements Executable {
     outputs.forEach((address, i) => layout.frame.bind(this.outputs[i]!, address));
   }
 
-  /**
-   * Launches directly the first time that the addresses occur, records the second time, replays from then on, as long as recordings pay. Small
-   * results, and small arguments that come at a new address each time (batches), have a fixed place of ours in the graph and are copied.
-   */
-  private runRecorded(arena: Handle, inputs: readonly Handle[], outputs: readonly Handle[]): void {
+  /** Places of ours for small results, and for small arguments that come at a new address each time (batches); undefined where there is no room. */
+  private fixedPlaces(inputs: readonly Handle[]): FixedPlaces | undefined {
+    const { program } = this;
+    try {
+      return {
+        inputs: inputs.map((address, i) => {
+          const bytes = program.buffers[this.inputs[i] ?? -1]?.bytes ?? 0;
+          if (bytes === 0 || bytes > MOST_COPIED || program.donated.includes(i)) return undefined;
+          const before = this.lastInputs[i];
+          this.lastInputs[i] = address;
+          if (before !== undefined && before !== address) this.moving.add(i);
+          return this.moving.has(i) ? this.fixedPlace(`input ${i}`, bytes) : undefined;
+        }),
+        outputs: this.outputs.map((index, i) => {
+          const { bytes } = program.buffers[index]!;
+          const copied = bytes > 0 && bytes <= MOST_COPIED && program.donated[i] === undefined;
+          return copied ? this.fixedPlace(`output ${i}`, bytes) : undefined;
+        }),
+      };
+    } catch (error) {
+      if (error instanceof DeviceError) return undefined;
+      throw error;
+    }
+  }
+
+  /** Launches directly the first time that the addresses occur, records the second time, replays from then on, as long as recordings pay. */
+  private runRecorded(
+    arena: Handle,
+    inputs: readonly Handle[],
+    outputs: readonly Handle[],
+    fixed: FixedPlaces,
+  ): void {
     const { device, program, layout } = this;
     const { driver, stream } = device.engine;
-    const from = inputs.map((address, i) => {
-      const bytes = program.buffers[this.inputs[i] ?? -1]?.bytes ?? 0;
-      if (bytes === 0 || bytes > MOST_COPIED || program.donated.includes(i)) return address;
-      const before = this.lastInputs[i];
-      this.lastInputs[i] = address;
-      if (before !== undefined && before !== address) this.moving.add(i);
-      return this.moving.has(i) ? this.fixedPlace(`input ${i}`, bytes) : address;
-    });
-    const to = outputs.map((address, i) => {
-      const { bytes } = program.buffers[this.outputs[i]!]!;
-      const copied = bytes > 0 && bytes <= MOST_COPIED && program.donated[i] === undefined;
-      return copied ? this.fixedPlace(`output ${i}`, bytes) : address;
-    });
+    const from = inputs.map((address, i) => fixed.inputs[i] ?? address);
+    const to = outputs.map((address, i) => fixed.outputs[i] ?? address);
     from.forEach((address, i) => {
       if (address !== inputs[i])
         driver.copyOnDevice(address, inputs[i]!, program.buffers[this.inputs[i]!]!.bytes, stream);
@@ -187,6 +222,11 @@ export class CudaExecutable implements Executable {
         return;
       }
       graph = driver.capture(stream, launch);
+      if (graph === undefined) {
+        this.records = false;
+        launch();
+        return;
+      }
       if (isFull) {
         const [oldest, handle] = held.graphs.entries().next().value!;
         // A graph in flight may not go.
@@ -201,7 +241,9 @@ export class CudaExecutable implements Executable {
       held.graphs.delete(key);
     }
     held.graphs.set(key, graph);
-    driver.replay(graph, stream);
+    if (driver.replay(graph, stream)) return;
+    this.records = false;
+    launch();
   }
 
   /** Waits after every step: names the one that fails or makes a NaN, and prints times. */
@@ -225,27 +267,37 @@ export class CudaExecutable implements Executable {
     if (profile) console.error(profile.report(program, layout.steps));
   }
 
-  /** Binds the outputs to fresh memory, or to that of their donors, which happens last: nothing can fail after it. */
-  private takeOutputs(inputs: readonly Buffer[]): { results: CudaBuffer[]; places: Handle[] } {
+  /** Memory for the outputs that take over no input's. */
+  private freshOutputs(): (Block | undefined)[] {
     const { device, program } = this;
-    const fresh: Block[] = [];
-    const sizes = this.outputs.map((index) => program.buffers[index]!.bytes);
+    const fresh: (Block | undefined)[] = [];
     try {
-      sizes.forEach((bytes, i) => {
+      this.outputs.forEach((index, i) => {
         if (program.donated[i] === undefined)
-          fresh[i] = device.pool.allocate(bytes, `output ${i} of a program`, (free) =>
-            doesNotFit("cuda", program, free),
+          fresh[i] = device.pool.allocate(
+            program.buffers[index]!.bytes,
+            `output ${i} of a program`,
+            this.refusal,
           );
       });
     } catch (error) {
       for (const block of fresh) if (block) device.pool.free(block);
       throw error;
     }
+    return fresh;
+  }
+
+  /** The outputs in their memory, fresh or the donors'. */
+  private adoptOutputs(
+    fresh: readonly (Block | undefined)[],
+    inputs: readonly Buffer[],
+  ): { results: CudaBuffer[]; places: Handle[] } {
+    const { device, program } = this;
     const places: Handle[] = [];
-    const results = sizes.map((bytes, i) => {
+    const results = this.outputs.map((index, i) => {
       const block = fresh[i] ?? device.own(inputs[program.donated[i]!]!).donate();
       places[i] = block.address;
-      return device.adopt(block, bytes);
+      return device.adopt(block, program.buffers[index]!.bytes);
     });
     return { results, places };
   }
@@ -268,7 +320,6 @@ export class CudaExecutable implements Executable {
   dispose(): void {
     if (this.disposed) return;
     this.disposed = true;
-    forgotten.unregister(this);
-    release(this.device, this.held);
+    this.device.owners.release(this.held);
   }
 }

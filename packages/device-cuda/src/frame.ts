@@ -151,6 +151,15 @@ class LaunchOrder {
       driver.waitOn(stream, this.event(0));
     }
   }
+
+  /** As {@link end}, as far as the device still answers. */
+  endAfterFailure(): void {
+    try {
+      this.end();
+    } catch {
+      // The failure in front of this one tells.
+    }
+  }
 }
 
 export class Frame {
@@ -210,10 +219,21 @@ export class Frame {
 
   /** Launches everything; with `after`, which is called when the last launch of a step is under way, on one stream. */
   run(after?: (step: number) => void): void {
-    const { engine, launches } = this;
-    const { driver } = engine;
     const order = after ? undefined : this.order;
     order?.begin();
+    try {
+      this.launchAll(order, after);
+    } catch (error) {
+      // What was launched on other streams may still use memory that is given out again.
+      order?.endAfterFailure();
+      throw error;
+    }
+    order?.end();
+  }
+
+  private launchAll(order: LaunchOrder | undefined, after: ((step: number) => void) | undefined): void {
+    const { engine, launches } = this;
+    const { driver } = engine;
     for (let i = 0; i < launches.length; i++) {
       const l = launches[i]!;
       const stream = order?.enter(i) ?? engine.stream;
@@ -240,7 +260,6 @@ export class Frame {
       order?.leave(i);
       if (after && launches[i + 1]?.step !== l.step) after(l.step);
     }
-    order?.end();
   }
 
   private failed(l: KernelLaunch, cause: DeviceError): DeviceError {

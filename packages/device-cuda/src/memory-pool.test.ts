@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { Driver, Handle } from "./driver.ts";
-import { MemoryPool, roundSize } from "./memory-pool.ts";
+import { MemoryPool, roundSize, type Block } from "./memory-pool.ts";
 
 const MIB = 2 ** 20;
 
@@ -49,6 +49,45 @@ test("freed blocks are given out again, and go back to the driver when it is ful
   pool.allocate(8 * MIB, "c");
   expect(driver.given).toBe(8 * MIB);
   expect([pool.liveBytes, pool.peakBytes]).toEqual([8 * MIB, 8 * MIB]);
+});
+
+test("what is kept beyond the most that was in use is given back, that freed longest ago first", () => {
+  const { driver, pool } = poolOf(16_000 * MIB);
+  // A sixteenth of the device.
+  const room = 1000 * MIB;
+  for (let size = 100; size < 900; size += 7) {
+    pool.free(pool.allocate(size * MIB, "a"));
+    expect(driver.given).toBeLessThanOrEqual(pool.peakBytes + room);
+    expect(driver.given).toBe(pool.liveBytes + pool.keptBytes);
+  }
+  const last = pool.allocate(893 * MIB, "b");
+  expect(driver.given).toBeGreaterThan(roundSize(893 * MIB));
+  pool.trim();
+  expect([driver.given, pool.keptBytes]).toEqual([last.bytes, 0]);
+});
+
+test("blocks of forgotten owners are asked for before much more is taken, and before anyone is refused", () => {
+  const { driver, pool } = poolOf(16_000 * MIB);
+  const forgotten: Block[] = [];
+  let asked = 0;
+  pool.reclaim = () => {
+    asked++;
+    for (const block of forgotten.splice(0)) pool.free(block);
+  };
+  for (let i = 0; i < 300; i++) {
+    forgotten.push(pool.allocate((20 + i) * MIB, "a"));
+    expect(driver.given).toBeLessThanOrEqual(2500 * MIB);
+  }
+  expect(asked).toBeGreaterThan(30);
+  expect(asked).toBeLessThan(100);
+
+  const held = [7000, 4000].map((size) => pool.allocate(size * MIB, "b"));
+  asked = 0;
+  for (let i = 0; i < 20; i++) pool.free(pool.allocate((500 + i) * MIB, "c"));
+  expect(asked).toBe(0);
+  forgotten.push(pool.allocate(3000 * MIB, "d"));
+  held.push(pool.allocate(4000 * MIB, "e"));
+  expect(asked).toBe(1);
 });
 
 test("the limit counts blocks that are kept", () => {

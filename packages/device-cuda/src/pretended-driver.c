@@ -1,6 +1,6 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
-// PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: graphs that are made and dropped are told on the standard error).
+// PRETEND_GRAPH and PRETEND_REPLAY (what making and launching a graph answer), PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
+// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, and graphs that are made and dropped, are told on the standard error).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -71,9 +71,10 @@ int cuModuleLoadData(uint64_t *to, void *image) {
 int cuModuleGetFunction(uint64_t *to, uint64_t m, const char *name) { *to = handles++; return 0; }
 int cuFuncSetAttribute(uint64_t f, int which, int value) { return 0; }
 int cuLaunchKernel(uint64_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uint64_t s, void **p, void **e) {
+  tell("launched");
   return setting("PRETEND_LAUNCH", 0);
 }
-int cuLaunchKernelEx(void *config, uint64_t f, void **p, void **e) { return setting("PRETEND_LAUNCH", 0); }
+int cuLaunchKernelEx(void *config, uint64_t f, void **p, void **e) { tell("launched"); return setting("PRETEND_LAUNCH", 0); }
 int cuTensorMapEncodeTiled(uint64_t to, int t, unsigned r, uint64_t at, void *a, void *b, void *c, void *d, int e, int f, int g, int h) { return 0; }
 int cuGetErrorName(int code, const char **to) {
   *to = code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_PRETENDED";
@@ -81,8 +82,11 @@ int cuGetErrorName(int code, const char **to) {
 }
 int cuStreamBeginCapture_v2(uint64_t s, int mode) { return 0; }
 int cuStreamEndCapture(uint64_t s, uint64_t *to) { *to = handles++; return 0; }
-int cuGraphInstantiateWithFlags(uint64_t *to, uint64_t g, uint64_t f) { *to = handles++; return tell("made a graph"); }
-int cuGraphLaunch(uint64_t g, uint64_t s) { return 0; }
+int cuGraphInstantiateWithFlags(uint64_t *to, uint64_t g, uint64_t f) {
+  *to = handles++;
+  return setting("PRETEND_GRAPH", 0) ? setting("PRETEND_GRAPH", 0) : tell("made a graph");
+}
+int cuGraphLaunch(uint64_t g, uint64_t s) { return setting("PRETEND_REPLAY", 0); }
 int cuGraphDestroy(uint64_t g) { return 0; }
 int cuGraphExecDestroy(uint64_t g) { return tell("dropped a graph"); }
 

@@ -13,7 +13,7 @@ const library = join(folder, "libcuda.so.1");
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const PROGRAM = `
-import { compile, defineOp, matmul, setStrict, tensor, zeros } from "@everlong/core";
+import { compile, defineOp, matmul, setStrict, tensor, Variable, zeros } from "@everlong/core";
 import { cudaDevice } from "@everlong/device-cuda";
 import { fftConv } from "@everlong/kernels";
 const say = async (work) => {
@@ -163,6 +163,56 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     );
   });
 
+  // A bench that drops nothing: results, compiled functions with recorded graphs and constants, drawn numbers, all of other sizes in every case.
+  const CASES = `
+    const device = cudaDevice();
+    const held = () => { const { live, kept } = device.state().memory; return (live + kept) / 2 ** 20; };
+    const casesFrom = async (first, last, between) => {
+      let most = 0;
+      for (let n = first; n < last; n++) {
+        const x = tensor(new Float32Array(1000 * (600 + 17 * n)), [1000, 600 + 17 * n], { device });
+        const sums = compile((t) => [t.add(n), t.cumsum(0).mul(t).sum(1)]);
+        for (let i = 0; i < 4; i++) for (const y of sums(x)) await between(y);
+        most = Math.max(most, held());
+      }
+      return most;
+    };`;
+
+  test.each([
+    ["waits", "(y) => y.data()"],
+    ["never waits", "() => {}"],
+  ])("a process that %s and drops nothing holds few bytes", (_, between) => {
+    const program = `${CASES}
+      await say(() => casesFrom(0, 60, ${between}));
+      device.releaseMemory();
+      await say(held);
+      await say(() => 2 ** 30 - device.state().memory.free);`;
+    const [most, held, used] = printed(program, { PRETEND_BYTES: `${2 ** 30}` })
+      .match(/(?<=^said ).*/gm)!
+      .map(Number);
+    // A case needs some 20 MiB; all together some 1,000.
+    expect(most).toBeGreaterThan(20);
+    expect(most).toBeLessThan(250);
+    expect(held).toBeLessThan(25);
+    expect(used! / 2 ** 20).toBeLessThan(25);
+  });
+
+  test("what is asked back is taken anew by those who go on", () => {
+    const program = `
+      const device = cudaDevice();
+      const x = tensor(new Float32Array(1_000_000).fill(1), [1000, 1000], { device });
+      const sums = compile((t) => [t.cumsum(0).mul(t).sum(1), t.sum()]);
+      const again = async () => { for (const y of sums(x)) await y.data(); };
+      for (let i = 0; i < 3; i++) await again();
+      const before = device.state().memory.live;
+      await say(() => device.releaseMemory() > 4_000_000);
+      await say(() => device.state().memory.live < before - 4_000_000);
+      for (let i = 0; i < 3; i++) await again();
+      await say(() => device.state().memory.live === before);
+      await say(() => x.data().then((d) => d[7]));`;
+    expect(printed(program).match(/(?<=^said ).*/gm)).toEqual(["true", "true", "true", "1"]);
+  });
+
   test("another GPU than there is", () => {
     expect(printed("await say(() => cudaDevice({ ordinal: 3 }));")).toMatch(
       /^refused DeviceError \[cuda\] there is no such GPU: expected 0 to 0, got 3/,
@@ -176,7 +226,7 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
       await say(() => tensor(new Float32Array(7_000_000), [7, 1000, 1000], { device }).data());
       const x = tensor(new Float32Array(1_000_000), [1000, 1000], { device });
       const wide = compile((t) => matmul(t.reshape([1, 1000, 1000]), t.reshape([1, 1000, 1000])).add(t.reshape([1000, 1, 1000])).sum(-1));
-      await say(() => wide(x).data());
+      await say(() => wide(x).data().then((d) => d.length));
       const big = compile((t) => t.reshape([1000, 1, 1000]).add(t).cumsum(-1).sum());
       await say(() => big(x).data());
       await say(() => x.add(1).data().then((d) => d.length));`;
@@ -187,7 +237,8 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     expect(lines[3]).toMatch(
       /^refused DeviceError \[cuda\] the program does not fit the device's memory: expected at most .*, got a peak of 7\.45 GiB; largest: temp f32\[1000, 1000, 1000\] 3.73 GiB.* recompute\(\)/,
     );
-    // What is there still works.
+    // What nobody holds any more made room for this one, and what is there still works.
+    expect(lines[2]).toBe("said 1000000");
     expect(lines[4]).toBe("said 1000000");
   });
 
@@ -251,6 +302,27 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     // Twenty addresses in turn: those that fit are kept, the others are not recorded again and again.
     expect([count(rounds, "made a graph"), count(rounds, "dropped a graph")]).toEqual([16, 0]);
     expect([count(later, "made a graph"), count(later, "dropped a graph")]).toEqual([1, 17]);
+  });
+
+  test.each([
+    ["record a program", { PRETEND_GRAPH: "2" }],
+    ["replay one", { PRETEND_REPLAY: "2" }],
+  ])("a device without room to %s launches, and variables keep their values", (_, environment) => {
+    const program = `
+      const device = cudaDevice();
+      const v = new Variable(tensor(new Float32Array(3000).fill(5), [3, 1000], { device }));
+      const step = compile((x) => { v.value = v.value.cumsum(0).add(x); return v.value.sum(1); });
+      const x = tensor(new Float32Array(1000), [1000], { device });
+      for (let i = 0; i < 6; i++) { step(x)[Symbol.dispose](); console.error("ran"); }
+      await say(() => v.value.data().then((d) => d.length));`;
+    const text = printed(program, { PRETEND_TELLS: "1", ...environment });
+    const runs = text.split("ran\n").slice(0, 6);
+    const launches = runs.map((run) => run.split("launched").length - 1);
+    const [once] = launches as [number];
+    expect(once).toBeGreaterThan(1);
+    // The recording launches too; after it nothing is recorded any more.
+    expect(launches).toEqual([once, 2 * once, once, once, once, once]);
+    expect(text).toMatch(/^said 3000/m);
   });
 
   test("a launch that fails names its step, and the debug switch is recommended", () => {

@@ -1,8 +1,8 @@
 // What executables need of the device.
 
 import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
-import type { Arena, Buffer } from "@everlong/core";
-import type { CudaBuffer } from "./buffer.ts";
+import type { Arena, Buffer, Owners } from "@everlong/core";
+import type { CudaBuffer, Held } from "./buffer.ts";
 import type { Cublas } from "./cublas.ts";
 import type { Handle } from "./driver.ts";
 import type { Engine, Frame } from "./frame.ts";
@@ -14,6 +14,8 @@ export interface Runtime {
   readonly engine: Engine;
   readonly pool: MemoryPool;
   readonly arena: Arena<Block>;
+  /** Buffers and programs, and what they hold. */
+  readonly owners: Owners<Held>;
   readonly kernels: KernelCache;
   readonly transfers: Transfers;
   readonly target: CudaTarget;

@@ -4,6 +4,8 @@
 import type { Driver, Handle } from "./driver.ts";
 
 const CHUNK = 4 * 1024 * 1024;
+/** Bytes up to which a download has page-locked memory for all of it; more comes in pieces, while the event loop waits. */
+const MOST_AT_ONCE = 256 * 1024 * 1024;
 /** Page-locked memory for downloads is kept up to this size, and this many places of it: it is scarce. */
 const MOST_KEPT = 64 * 1024 * 1024;
 const MOST_PLACES = 4;
@@ -63,6 +65,8 @@ export class Transfers {
   /** Copies bytes from the device once all work launched so far is done. */
   async download(from: Handle, into: Uint8Array): Promise<void> {
     if (into.length === 0) return;
+    // What is launched later may write where the pieces lie.
+    if (into.length > MOST_AT_ONCE) return this.downloadNow(from, into);
     const place = this.land(into.length);
     try {
       this.driver.copyToHost(place.address, from, into.length, this.stream);
@@ -75,14 +79,16 @@ export class Transfers {
 
   /** As {@link download}, waiting in place. */
   downloadNow(from: Handle, into: Uint8Array): void {
-    if (into.length === 0) return;
-    const place = this.land(into.length);
-    try {
-      this.driver.copyToHost(place.address, from, into.length, this.stream);
-      this.driver.synchronize(this.stream);
-      into.set(place.bytes.subarray(0, into.length));
-    } finally {
-      this.leave(place);
+    for (let at = 0; at < into.length; at += MOST_KEPT) {
+      const part = into.subarray(at, at + MOST_KEPT);
+      const place = this.land(part.length);
+      try {
+        this.driver.copyToHost(place.address, from + at, part.length, this.stream);
+        this.driver.synchronize(this.stream);
+        part.set(place.bytes.subarray(0, part.length));
+      } finally {
+        this.leave(place);
+      }
     }
   }
 
@@ -104,6 +110,11 @@ export class Transfers {
       );
     }
     this.events.push(event);
+  }
+
+  /** Gives back page-locked memory that waits for its next use. */
+  trim(): void {
+    for (const { address } of this.landing.splice(0)) this.driver.freeHost(address);
   }
 
   private land(bytes: number): Place {

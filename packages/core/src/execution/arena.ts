@@ -19,7 +19,11 @@ export interface ArenaMemory<Block extends ArenaBlock> {
 export class Arena<Block extends ArenaBlock = ArenaBlock> {
   private readonly memory: ArenaMemory<Block>;
   private readonly users = new Set<ArenaUser>();
+  /** Users that have not run since the region was given back, or could not. */
+  private readonly idle = new Set<ArenaUser>();
   private block: Block | undefined;
+  /** Whether users have gone since the region was taken. */
+  private stale = false;
 
   constructor(memory: ArenaMemory<Block>) {
     this.memory = memory;
@@ -32,16 +36,45 @@ export class Arena<Block extends ArenaBlock = ArenaBlock> {
     if (this.block && this.block.bytes < user.arena) this.drop();
   }
 
-  /** Forgets a user; the region shrinks when what is left needs less than half of it. */
+  /**
+   * Forgets a user. The region shrinks when the next one runs, where what is left needs less than half of it: whoever runs now keeps it, since
+   * users that were forgotten may be found at any time.
+   */
   release(user: ArenaUser): void {
-    if (!this.users.delete(user) || !this.block) return;
-    if (this.needed() * 2 <= this.block.bytes) this.drop();
+    if (this.idle.delete(user) || !this.users.delete(user)) return;
+    this.stale = true;
+    if (this.users.size === 0) this.drop();
   }
 
-  /** Address of the region, large enough for every registered user. */
-  address(refusal: (limit: number) => Error): number {
-    this.block ??= this.memory.take(this.needed(), refusal);
+  /** Address of the region, large enough for `user` and for every other that is not idle. */
+  address(user: ArenaUser, refusal: (limit: number) => Error): number {
+    if (this.idle.delete(user)) this.reserve(user);
+    if (this.stale && this.block && this.needed() * 2 <= this.block.bytes) this.drop();
+    this.stale = false;
+    this.block ??= this.taken(user, refusal);
     return this.block.address;
+  }
+
+  private taken(user: ArenaUser, refusal: (limit: number) => Error): Block {
+    const needed = this.needed();
+    try {
+      return this.memory.take(needed, refusal);
+    } catch (error) {
+      // What cannot be had keeps nobody else from running, now or later.
+      this.trim();
+      if (needed === user.arena) throw error;
+    }
+    const block = this.memory.take(user.arena, refusal);
+    this.idle.delete(user);
+    this.users.add(user);
+    return block;
+  }
+
+  /** Gives the region back; it is taken again for those that run from now on. */
+  trim(): void {
+    for (const user of this.users) this.idle.add(user);
+    this.users.clear();
+    this.drop();
   }
 
   private needed(): number {
