@@ -1,7 +1,7 @@
 // cuBLAS, where it is installed: matrix products in float32 (TF32 only when asked for), f16 and bf16, all with float32 sums.
 
 import { ConfigError, DeviceError } from "@everlong/core";
-import type { CudaProduct } from "@everlong/kernels/cuda";
+import type { CudaMatrix, CudaProduct } from "@everlong/kernels/cuda";
 import { CublasLt } from "./cublas-lt.ts";
 import type { Driver, Handle } from "./driver.ts";
 import { bindLibrary } from "./shared-library.ts";
@@ -19,6 +19,10 @@ const DATA_TYPE = { f32: 0, f16: 2, bf16: 14 } as const;
 const COMPUTE_32F = 68;
 const COMPUTE_32F_FAST_TF32 = 77;
 const WORKSPACE = 32 * 1024 * 1024;
+/** Sizes are 32-bit integers; matrices may have more elements than these count. */
+const MOST_SIZE = 2 ** 31 - 1;
+/** Products of one call: what a grid's third axis holds, which not every version of the library goes beyond. */
+const MOST_BATCH = 65_535;
 
 export class Cublas {
   private readonly fn: ReturnType<typeof bindLibrary<keyof typeof SIGNATURES>>;
@@ -88,7 +92,12 @@ export class Cublas {
 
   /** Whether a product can add its bias and its other matrix in passing. */
   fuses(p: CudaProduct): boolean {
-    return this.light?.fuses(p) ?? false;
+    return p.batch <= MOST_BATCH && this.has(p) && (this.light?.fuses(p) ?? false);
+  }
+
+  /** Whether the library knows numbers as large as a product's sizes. */
+  has(p: CudaProduct): boolean {
+    return Math.max(p.m, p.n, p.k, p.a.leading, p.b.leading, p.c.leading) <= MOST_SIZE;
   }
 
   /** Row-major c = a b is column-major c^T = b^T a^T. */
@@ -103,6 +112,14 @@ export class Cublas {
       this.light!.multiply(p, a, b, c, more);
       return;
     }
+    const bytes = p.dtype === "f32" ? 4 : 2;
+    for (let first = 0; first < p.batch; first += MOST_BATCH) {
+      const at = (from: Handle, { batchStride }: CudaMatrix): Handle => from + first * batchStride * bytes;
+      this.multiplySome(p, Math.min(MOST_BATCH, p.batch - first), at(a, p.a), at(b, p.b), at(c, p.c));
+    }
+  }
+
+  private multiplySome(p: CudaProduct, batch: number, a: Handle, b: Handle, c: Handle): void {
     const type = DATA_TYPE[p.dtype];
     this.check(
       "cublasGemmStridedBatchedEx",
@@ -127,7 +144,7 @@ export class Cublas {
         type,
         p.c.leading,
         p.c.batchStride,
-        p.batch,
+        batch,
         this.compute[p.dtype],
         -1,
       ),

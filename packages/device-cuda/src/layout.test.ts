@@ -74,7 +74,7 @@ test("launches that meet in memory are ordered by their lanes and what they wait
   const program = trainingProgram();
   expect(program.steps.length).toBeGreaterThan(30);
   let next = OTHERS;
-  const library = { fuses: () => true };
+  const library = { fuses: () => true, has: () => true };
   const device = {
     engine: { driver: {}, stream: 0, beside: { streams: [], events: [] }, overlaps: true, launches: 0 },
     pool: { allocate: (bytes: number) => ({ address: (next += 2 ** 30), bytes }) },

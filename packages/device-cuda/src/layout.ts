@@ -2,6 +2,7 @@
 
 import { debugFlag, ScanLoop, spareOffsets, type Program, type ScanStep } from "@everlong/core";
 import type { CudaProduct, CudaStep, CudaTable, CudaWord } from "@everlong/kernels/cuda";
+import type { Cublas } from "./cublas.ts";
 import { branches, unitsOf, withRoom, type Slot, type Unit } from "./branches.ts";
 import { referenceWork } from "./fallback.ts";
 import { foldSums } from "./fold-sums.ts";
@@ -165,14 +166,15 @@ export function layOut(
   };
 }
 
-/** Whether a product adds something in passing. */
-const isFused = (product: CudaProduct): boolean => product.bias !== undefined || product.added !== undefined;
+/** Whether the library does a product, and what it adds in passing. */
+const isLibrarys = (library: Cublas, product: CudaProduct): boolean =>
+  product.bias !== undefined || product.added !== undefined ? library.fuses(product) : library.has(product);
 
 function kernelsOf(device: Runtime, steps: Lowered["steps"]): CudaStep["kernel"][] {
   const { library } = device;
   return steps.flatMap((s) => {
     if (!("library" in s)) return [s.kernel];
-    return library && !(isFused(s) && !library.fuses(s)) ? [] : kernelsOf(device, s.otherwise);
+    return library && isLibrarys(library, s) ? [] : kernelsOf(device, s.otherwise);
   });
 }
 
@@ -205,7 +207,7 @@ function addLaunch(
   const { name } = lowered;
   if ("library" in one) {
     const { library } = device;
-    if (!library || (isFused(one) && !library.fuses(one))) {
+    if (!library || !isLibrarys(library, one)) {
       for (const own of one.otherwise) addLaunch(device, builder, step, lowered, own, firstTemp);
       return;
     }

@@ -7,7 +7,7 @@ constexpr int TILE = 64, DEPTH = 16;
 
 extern "C" __global__ void __launch_bounds__(256) matmul(const __grid_constant__ Words<16> w) {
   __shared__ V left[DEPTH][TILE + 4], right[DEPTH][TILE + 4];
-  const int m = integer(w, 3), n = integer(w, 4), k = integer(w, 5);
+  const i64 m = wide(w, 3), n = wide(w, 4), k = wide(w, 5);
   const i64 a_row = wide(w, 7), a_col = wide(w, 8), b_row = wide(w, 10), b_col = wide(w, 11), col0 = (i64)blockIdx.x * TILE;
   const int tid = threadIdx.x, ty = tid / 16, tx = tid % 16;
   // Neighbouring threads load neighbouring elements, whichever way the operand lies.
@@ -18,7 +18,7 @@ extern "C" __global__ void __launch_bounds__(256) matmul(const __grid_constant__
       const T* b = pointer<const T>(w, 1) + entry * wide(w, 9);
       T* c = pointer<T>(w, 2) + entry * wide(w, 12);
       V sum[4][4] = {};
-      for (int k0 = 0; k0 < k; k0 += DEPTH) {
+      for (i64 k0 = 0; k0 < k; k0 += DEPTH) {
         #pragma unroll
         for (int e = 0; e < TILE * DEPTH / 256; e++) {
           const int i = tid + e * 256;
