@@ -9,6 +9,7 @@ class HostDriver {
   readonly held = new Map<Handle, Uint8Array>();
   peak = 0;
   fails = false;
+  readonly copied: (readonly [Handle, number])[] = [];
   private next = 1;
 
   allocateHost(bytes: number): { address: Handle; bytes: Uint8Array } {
@@ -27,8 +28,11 @@ class HostDriver {
   }
 
   copyToHost(to: Handle, from: Handle, bytes: number): void {
+    this.copied.push([from, bytes]);
     this.held.get(to)!.fill(from, 0, bytes);
   }
+
+  synchronize(): void {}
 
   createEvent(): Handle {
     return 7;
@@ -57,6 +61,18 @@ test("downloads of any size arrive, and large ones leave no page-locked memory b
   }
   // Not the next power of two.
   expect(driver.peak).toBeLessThan(105 * MIB);
+});
+
+test("very large downloads come in pieces", async () => {
+  const { driver, transfers } = made();
+  const into = new Uint8Array(257 * MIB + 3);
+  await transfers.download(2 ** 40 + 5, into);
+  expect(driver.copied).toEqual([
+    ...[0, 1, 2, 3].map((i) => [2 ** 40 + 5 + 64 * MIB * i, 64 * MIB]),
+    [2 ** 40 + 5 + 256 * MIB, MIB + 3],
+  ]);
+  expect([into[0], into.at(-1)]).toEqual([5, 5]);
+  expect(driver.peak).toBeLessThan(70 * MIB);
 });
 
 test("places of small downloads are used again, and few are kept", async () => {
