@@ -112,6 +112,11 @@ export class Transfers {
     this.events.push(event);
   }
 
+  /** Gives back page-locked memory that waits for its next use. */
+  trim(): void {
+    for (const { address } of this.landing.splice(0)) this.driver.freeHost(address);
+  }
+
   private land(bytes: number): Place {
     if (bytes > MOST_KEPT) return this.driver.allocateHost(Math.ceil(bytes / PAGE) * PAGE);
     const i = this.landing.findIndex((p) => p.bytes.length >= bytes && p.bytes.length <= 4 * bytes + 65536);
