@@ -1,5 +1,6 @@
 // What no launch may exceed. A step that would is refused with the reason, before the driver refuses it in the middle of a run.
 
+import type { StepOperand } from "@everlong/core";
 import { TILE_MAP_WORDS, type CudaProduct, type CudaStep, type CudaTarget } from "@everlong/kernels/cuda";
 
 /** Blocks along each axis of a grid, threads of a block, and bytes of parameters (on every GPU since compute capability 3.0). */
@@ -13,6 +14,16 @@ const wordsOf = (args: CudaStep["args"]): number =>
     (sum, word) => sum + (typeof word === "object" && "map" in word && word.map ? TILE_MAP_WORDS : 1),
     0,
   );
+
+/** Most kernels of fused ops number positions along an axis with 32 bits, and look a tile further. */
+const MOST_POSITIONS = 2 ** 31 - 2 ** 12;
+
+/** Why kernels of a fused op cannot walk some operands; undefined where they can. */
+export function beyondPositions(operands: readonly StepOperand[]): string | undefined {
+  const longest = operands.reduce((most, { view }) => Math.max(most, ...view.shape), 0);
+  if (longest > MOST_POSITIONS) return `an axis of ${longest} is longer than ${MOST_POSITIONS}`;
+  return undefined;
+}
 
 /** Why a step's launches cannot run on `target`; undefined where they can. */
 export function beyondLimits(

@@ -11,7 +11,7 @@ import {
 } from "@everlong/core";
 import { cudaSources, matmulCuda, type CudaSource, type CudaTarget } from "@everlong/kernels/cuda";
 import { lowerCall } from "./call.ts";
-import { beyondLimits } from "./launch-limits.ts";
+import { beyondLimits, beyondPositions } from "./launch-limits.ts";
 import { planLoop } from "./loop.ts";
 import type { Lowered } from "./lowered.ts";
 import { argReduce, cumulative } from "./primitive/along-lines.ts";
@@ -81,6 +81,8 @@ function lowerAnew(step: KernelStep, target: CudaTarget): Lowered | string {
     case "fused": {
       const source = cudaSources[step.def.name];
       if (!source) return "no CUDA kernel";
+      const far = source.longAxes ? undefined : beyondPositions(operandsOf(step));
+      if (far !== undefined) return far;
       const call = lowerCall(source, step.params, step.inputs, step.outputs, target);
       if (typeof call === "string") return call;
       const type = (

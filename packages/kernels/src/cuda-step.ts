@@ -139,6 +139,8 @@ export interface CudaSource<P> {
   readonly accepts?: (input: number, view: CudaView, call: CudaCall<P>) => boolean;
   /** Whether the launches of a call can add other values, which may lie where output 0 goes, to output 0 in passing. Default: no. */
   readonly adds?: (call: CudaCall<P>) => boolean;
+  /** Whether its kernels number positions along an axis with 64 bits. Default: 32, and calls with longer axes are refused. */
+  readonly longAxes?: true;
   /** The launches of a call, or the reason why it is not supported. */
   readonly lower: (call: CudaCall<P>, target: CudaTarget) => CudaLowering | string;
 }

@@ -7,6 +7,7 @@ import { slicesOf } from "../update-settings.ts";
 import type { AdamWParams } from "./op.ts";
 
 export const adamwCuda: CudaSource<AdamWParams> = {
+  longAxes: true,
   lower: ({ inputs, outputs, params }) => {
     const { shape, dtype } = outputs[0]!;
     if (dtype !== "f32") return `no kernel for ${dtype}`;

@@ -67,6 +67,8 @@ export function readCall({ inputs, params }: AttentionCall): ReadCall | string {
   const [, keys, keyHeads, valueDim] = v.shape as [number, number, number, number];
   if (Math.max(keyDim, valueDim) > 128) return `heads of ${Math.max(keyDim, valueDim)} are larger than 128`;
   if (Math.min(keyDim, valueDim) === 0) return "heads of size 0";
+  const longest = Math.max(queries, keys);
+  if (longest > UNLIMITED) return `sequences of ${longest} are longer than ${UNLIMITED}`;
   const words: Record<string, CudaWord> = {
     heads,
     group: heads / keyHeads,
@@ -92,6 +94,7 @@ export function readCall({ inputs, params }: AttentionCall): ReadCall | string {
     keys: params.blockSize![1],
     patterns: starts.shape[0]!,
   };
+  if (starts && starts.shape.reduce((a, b) => a * b, 1) >= 2 ** 31) return "lists of more than 2^31 rows";
   words["listStride"] = lists && lists.patterns > 1 ? starts!.shape[1]! : 0;
   words["blockQueries"] = lists?.queries ?? 0;
   words["blockKeys"] = lists?.keys ?? 0;

@@ -123,6 +123,10 @@ function forward(call: AttentionCall, target: CudaTarget): CudaLowering | string
   return { steps: [step, joinParts(sizes, joined, parts)], temps: bytesOfParts(sizes, parts) };
 }
 
+/** Words of one set of lists of blocks turned round. */
+const marksOf = ({ lists, queries, keys }: Sizes): number =>
+  lists ? Math.ceil(keys / lists.keys) * Math.ceil(Math.ceil(queries / lists.queries) / 32) : 0;
+
 /** Lists of blocks turned round in a temporary, where there are any: a call that reads them, and the launches that make them. */
 function turned(
   call: AttentionCall,
@@ -133,7 +137,7 @@ function turned(
   if (!lists) return { read, steps: [] };
   const blockRows = Math.ceil(queries / lists.queries);
   const blockColumnCount = Math.ceil(keys / lists.keys);
-  const markWords = lists.patterns * blockColumnCount * Math.ceil(blockRows / 32);
+  const markWords = lists.patterns * marksOf(read.sizes);
   const words = { ...read.words, marks: takeTemp(temps, Math.max(4, markWords * 4)) };
   const args = inOrder(MARKS_WORDS, {
     ...words,
@@ -170,6 +174,7 @@ function backward(call: AttentionCall, target: CudaTarget): CudaLowering | strin
   const read = readCall(call);
   if (typeof read === "string") return read;
   const { sizes } = read;
+  if (marksOf(sizes) >= 2 ** 31) return "lists whose turned ones have more than 2^31 words";
   const straight = liesStraight(call, read, 3);
   if (gradientFits(call, read, straight) && wgmmaRefusal(call, read, target) === undefined) {
     const copies = straight ? undefined : straightened(read, ["q", "k", "v", "dy"], ["q", "k", "v"]);

@@ -46,13 +46,6 @@ const systemWords = (first: number): CudaWord[] => [
   { table: 0 },
 ];
 
-interface Sizes {
-  readonly pairs: number;
-  readonly systems: number;
-  readonly modes: number;
-  readonly points: number;
-}
-
 function refusal(rank: number, dtype: string): string | undefined {
   if (dtype !== "f32") return `no kernel for ${dtype}`;
   if (rank > MOST_RANK) return `a rank of ${rank} is more than ${MOST_RANK}`;
@@ -65,10 +58,10 @@ export const transferCuda: CudaSource<ResolventParams> = {
     const [sets, reads, systems, points] = outputs[0]!.shape as [number, number, number, number];
     const rank = inputs[4]!.shape[0]!;
     const modes = inputs[6]!.shape[1]!;
-    const sizes = { pairs: sets * reads, systems, modes, points };
+    const pairs = sets * reads;
     const refused = refusal(rank, inputs[0]!.dtype);
     if (refused !== undefined) return refused;
-    if (sizes.pairs * systems === 0) return { steps: [] };
+    if (pairs * systems === 0) return { steps: [] };
     return {
       steps: [
         {
@@ -84,7 +77,7 @@ export const transferCuda: CudaSource<ResolventParams> = {
             { output: 0 },
             { output: 1 },
           ],
-          grid: [blocksFor(points, 128 * pointsOfThread(rank)), ...overTwoAxes(systems * sizes.pairs)],
+          grid: [blocksFor(points, 128 * pointsOfThread(rank)), ...overTwoAxes(systems * pairs)],
           block: [128, 1, 1],
           tables: [pointTable(params.nodes)],
         },
@@ -100,14 +93,14 @@ export const transferGradCuda: CudaSource<ResolventParams> = {
     const rank = inputs[6]!.shape[0]!;
     const modes = inputs[8]!.shape[1]!;
     const steps = inputs[10]!.shape[1]!;
-    const sizes = { pairs: sets * reads, systems, modes, points };
+    const pairs = sets * reads;
     const refused = refusal(rank, inputs[0]!.dtype);
     if (refused !== undefined) return refused;
-    if (sizes.pairs * systems * modes === 0) return "an empty axis";
+    if (pairs * systems * modes === 0) return "an empty axis";
     const tiles = blocksFor(modes, 32);
-    const enough = Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / (tiles * systems * sizes.pairs));
+    const enough = Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / (tiles * systems * pairs));
     const segments = Math.max(1, Math.min(enough, Math.floor(points / LEAST_SEGMENT)));
-    const parts = segments * sizes.pairs;
+    const parts = segments * pairs;
     const sums: CudaStep = {
       kernel: kernel("dplr_transfer_sums", rank),
       args: [

@@ -19,6 +19,7 @@ const kernel = (entry: string, count: number, dtype: Stored, width = 1): CudaSte
 };
 
 export const embeddingCuda: CudaSource<unknown> = {
+  longAxes: true,
   lower: ({ inputs, outputs }) => {
     const [count, width] = outputs[0]!.shape as [number, number];
     const { dtype } = outputs[0]!;
@@ -92,6 +93,7 @@ function inSharedMemory(dtype: Stored, count: number, rows: number, width: numbe
 }
 
 export const embeddingGradCuda: CudaSource<EmbeddingGradParams> = {
+  longAxes: true,
   lower: ({ inputs, outputs }) => {
     const [rows, width] = outputs[0]!.shape as [number, number];
     const { dtype } = inputs[1]!;

@@ -17,6 +17,7 @@ export const activationText = (activation: GateActivation, sigmoid: string): str
   ].join("\n");
 
 const source = (entry: string): CudaSource<GateParams> => ({
+  longAxes: true,
   lower: ({ inputs, outputs, params }) => {
     const { shape, dtype } = outputs[0]!;
     if (dtype !== "f32" && dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;

@@ -11,6 +11,7 @@ const MOST = 150;
 const BLOCK = 4096;
 
 export const globalNormCuda: CudaSource<GlobalNormParams> = {
+  longAxes: true,
   lower: ({ inputs, outputs }) => {
     const { dtype } = outputs[0]!;
     if (dtype !== "f32") return `no kernel for ${dtype}`;

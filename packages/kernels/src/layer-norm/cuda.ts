@@ -45,6 +45,7 @@ function heldStep(
 
 /** Forward pass: outputs y, (mean,) rstd. */
 export const normSource = (rms: boolean): CudaSource<NormParams> => ({
+  longAxes: true,
   lower: ({ inputs, outputs, params }) => {
     const { shape, dtype } = outputs[0]!;
     if (dtype !== "f32" && dtype !== "f16" && dtype !== "bf16") return `no kernel for ${dtype}`;
@@ -95,6 +96,7 @@ export const normSource = (rms: boolean): CudaSource<NormParams> => ({
 
 /** Gradient: outputs dx, then dweight and dbias where asked for; their sums run over fixed segments of the rows. */
 export const normGradSource = (rms: boolean): CudaSource<NormGradParams> => ({
+  longAxes: true,
   adds: ({ inputs, outputs, params }) => {
     const { shape } = outputs[0]!;
     const at = (name: "x" | "dy"): CudaView => inputs[params.inputs.indexOf(name)]!;

@@ -226,6 +226,7 @@ function finishStep(
 
 /** `(x [M, K], w [N, K], bias? [N]) -> (y, pre-activation?)`: the product, then bias and activation in place. */
 export const linearCuda: CudaSource<LinearParams> = {
+  longAxes: true,
   accepts: (input, view, call) => call.params.inputs[input] !== "bias" && acceptsMatrix(view),
   adds: ({ params }) => params.activation === "none",
   lower: (call: CudaCall<LinearParams>) => {
@@ -272,6 +273,7 @@ const GRAD_TILE = 128;
 
 /** `(dz [M, N], x [M, K]) -> (dw [N, K], dbias? [N])`, of one layer or several. */
 export const linearWeightGradCuda: CudaSource<LinearWeightGradParams> = {
+  longAxes: true,
   lower: ({ inputs, params }) => {
     const [dz, x] = inputs as [CudaView, CudaView];
     const { dtype } = dz;

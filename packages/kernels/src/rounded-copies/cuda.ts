@@ -13,6 +13,7 @@ const BLOCK = 4096;
 
 export const roundedCopiesCuda: CudaSource<RoundedCopiesParams> = {
   alignment: () => 16,
+  longAxes: true,
   lower: ({ inputs, outputs, params }) => {
     if (inputs.some((v) => v.dtype !== "f32") || outputs.some((v) => v.dtype !== params.dtype))
       return `no kernel for ${inputs.map((v) => v.dtype).join()}`;

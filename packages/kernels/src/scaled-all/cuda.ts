@@ -10,6 +10,7 @@ const MOST = 120;
 const BLOCK = 2048;
 
 export const scaledAllCuda: CudaSource<unknown> = {
+  longAxes: true,
   lower: ({ inputs, outputs }) => {
     if (inputs[0]!.dtype !== "f32") return `no kernel for ${inputs[0]!.dtype}`;
     const slices = productOf(inputs[0]!.shape);

@@ -7,6 +7,7 @@ import { slicesOf } from "../update-settings.ts";
 import type { SgdParams } from "./op.ts";
 
 export const sgdCuda: CudaSource<SgdParams> = {
+  longAxes: true,
   lower: ({ inputs, outputs, params }) => {
     const { shape, dtype } = outputs[0]!;
     if (dtype !== "f32") return `no kernel for ${dtype}`;

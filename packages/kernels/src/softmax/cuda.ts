@@ -4,6 +4,7 @@ import { productOf, rowStep } from "../cuda-rows.ts";
 import type { CudaSource } from "../cuda-step.ts";
 
 export const softmaxCuda: CudaSource<unknown> = {
+  longAxes: true,
   lower: ({ outputs }) => {
     const { shape, dtype } = outputs[0]!;
     if (dtype !== "f32") return `no kernel for ${dtype}`;
@@ -15,6 +16,7 @@ export const softmaxCuda: CudaSource<unknown> = {
 };
 
 export const softmaxGradCuda: CudaSource<unknown> = {
+  longAxes: true,
   lower: ({ outputs }) => {
     const { shape, dtype } = outputs[0]!;
     if (dtype !== "f32") return `no kernel for ${dtype}`;
