@@ -1,8 +1,8 @@
 """PyTorch peers of the CUDA bench. Reads lines and answers each with one:
 
-make ID CALLS WORK ...   prepares work, "ready" or why it cannot
-go ID                    milliseconds of CALLS runs, timed by events on the GPU
-drop ID                  forgets the work
+make ID CALLS WORK ...   prepares work; "ready" and how many calls a run times (at most CALLS, fewer of slow work), or why it cannot
+go ID                    milliseconds of a run, timed by events on the GPU
+drop ID                  forgets the work and gives its memory back
 
 WORK is one of
   attention BACKEND PASS LAYOUT BATCH HEADS KEYHEADS QUERIES KEYS SIZE
@@ -17,6 +17,7 @@ WORK is one of
       see cuda_convolutions.py
 """
 
+import gc
 import math
 import sys
 
@@ -121,21 +122,11 @@ WORKS = {
 made = {}
 
 
-def answer(line):
-    verb, name, *words = line.split()
-    if verb == "drop":
-        made.pop(name)
-        torch.cuda.empty_cache()
-        return "dropped"
-    if verb == "make":
-        calls, work, *sizes = words
-        run = WORKS[work](*sizes)
-        for _ in range(3):
-            run()
-        torch.cuda.synchronize()
-        made[name] = (run, int(calls))
-        return "ready"
-    run, calls = made[name]
+# Milliseconds that a run of slow work takes.
+ENOUGH = 100
+
+
+def milliseconds(run, calls):
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     begin.record()
     for _ in range(calls):
@@ -145,10 +136,39 @@ def answer(line):
     return begin.elapsed_time(end)
 
 
+def let_go():
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+def make(calls, work, *sizes):
+    run = WORKS[work](*sizes)
+    # The first call of a compiled step takes a minute, the first of others their library's choice of a kernel.
+    slow = milliseconds(run, 1) > ENOUGH and milliseconds(run, 1) > ENOUGH
+    warm = milliseconds(run, 1 if slow else 2) / (1 if slow else 2)
+    return run, max(1, min(int(calls), math.ceil(ENOUGH / warm)))
+
+
+def answer(line):
+    verb, name, *words = line.split()
+    if verb == "drop":
+        made.pop(name)
+        let_go()
+        return "dropped"
+    if verb == "make":
+        made[name] = make(*words)
+        return f"ready {made[name][1]}"
+    return milliseconds(*made[name])
+
+
 with torch.no_grad():
     for line in sys.stdin:
+        failed = False
         try:
             reply = answer(line)
         except Exception as error:
-            reply = str(error).split("\n")[0][:200] or type(error).__name__
+            failed, reply = True, str(error).split("\n")[0][:200] or type(error).__name__
+        # Not before: an error holds on to where it came from.
+        if failed:
+            let_go()
         print(reply, flush=True)

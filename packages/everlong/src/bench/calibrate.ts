@@ -12,7 +12,7 @@ async function peak(width: 128 | 256): Promise<number | undefined> {
   if (typeof made === "string") return undefined;
   let best = Number.POSITIVE_INFINITY;
   for (let i = 0; i < 20; i++) best = Math.min(best, await made.run());
-  made.close();
+  await made.close();
   return (ROUNDS * (width / 32)) / best / 1e6;
 }
 

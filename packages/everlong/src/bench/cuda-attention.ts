@@ -131,8 +131,8 @@ function attentionCase(shape: Shape, pass: "forward" | "backward", deterministic
     );
   return {
     name,
-    unit: "GFLOP/s",
-    toUnit: (ms) => (flops * LAUNCHES) / ms / 1e6,
+    unit: "TFLOP/s",
+    toUnit: (ms) => (flops * LAUNCHES) / ms / 1e9,
     tolerance: 6e-3,
     repeats: 7,
     // They sum in a free order.

@@ -109,13 +109,10 @@ function copyPeer(bytes: number): Peer {
 }
 
 /** What a call took on another machine. */
-function publishedPeer(ms: number | undefined): Peer {
-  const run = (): Promise<number> => Promise.resolve(ms! * CALLS);
-  return {
-    name: "FlashFFTConv, published",
-    prepare: () => Promise.resolve(ms === undefined ? "no figure for this size" : { run, close: () => {} }),
-  };
-}
+const publishedPeer = (ms: number): Peer => ({
+  name: "FlashFFTConv, published",
+  prepare: () => Promise.resolve({ run: () => Promise.resolve(ms * CALLS), close: () => {} }),
+});
 
 const relative = (off: number, size: number): number => Math.sqrt(off / size);
 
@@ -123,59 +120,115 @@ const rowOf = async (t: Tensor, b: number, channel: number): Promise<Float32Arra
   (await cast(narrow(narrow(t, 0, b, b + 1), 1, channel, channel + 1), "f32").data()) as Float32Array;
 
 /** Lags at which the filter's gradient is compared: spread by the golden ratio, in no step with a transform's columns. */
-const LAGS = 128;
+const lagsOf = (length: number): number[] =>
+  Array.from({ length: length > 2 ** 17 ? 32 : 128 }, (_, i) =>
+    Math.floor(((i * 0.618_033_988_75) % 1) * length),
+  );
 
-/** The larger relative error of du, on the first and last rows of a channel, and dk, at some lags. */
-async function gradientErrorOf(setting: Setting, inputs: Inputs, found: readonly Tensor[]): Promise<number> {
-  const { channels, batch, length, mode } = setting;
-  const channel = channels - 1;
-  const circular = mode === "circular";
-  const taps = (await narrow(inputs.k, 0, channel, channel + 1).data()) as Float32Array;
-  const dk = (await narrow(found[1]!, 0, channel, channel + 1).data()) as Float32Array;
-  const lags = Array.from({ length: LAGS }, (_, i) => Math.floor(((i * 0.618_033_988_75) % 1) * length));
-  const sums = lags.map(() => 0);
+/** `sum a[t] b[t - lag]` for t < L; indices modulo L, or zeros outside. */
+function correlation(a: Float64Array, b: Float64Array, lag: number, circular: boolean): number {
+  let sum = 0;
+  for (let t = lag; t < a.length; t++) sum += a[t]! * b[t - lag]!;
+  if (circular) for (let t = 0; t < lag; t++) sum += a[t]! * b[t - lag + a.length]!;
+  return sum;
+}
+
+/** Relative error of rows, each beside what it should be. */
+function rowsError(pairs: readonly (readonly [got: ArrayLike<number>, want: Float64Array])[]): number {
   let [off, size] = [0, 0];
+  for (const [got, want] of pairs)
+    want.forEach((x, t) => {
+      off += (got[t]! - x) ** 2;
+      size += x ** 2;
+    });
+  return relative(off, size);
+}
+
+/** A channel of the first and last rows: operands, the gates' ones where there are none, and the convolution without the gate behind it. */
+interface ExactRows {
+  readonly channel: number;
+  readonly circular: boolean;
+  readonly taps: Float32Array;
+  readonly rows: readonly {
+    readonly b: number;
+    readonly pre: Float32Array;
+    readonly post: Float32Array;
+    readonly u: Float32Array;
+    readonly z: Float64Array;
+  }[];
+  readonly convolved: () => readonly Float64Array[];
+}
+
+/** Operands and values of one channel in float64, on the first and last rows. */
+async function exactRows(setting: Setting, inputs: Inputs): Promise<ExactRows> {
+  const { channels, batch, length, mode } = setting;
+  const [channel, circular] = [channels - 1, mode === "circular"];
+  const taps = (await narrow(inputs.k, 0, channel, channel + 1).data()) as Float32Array;
+  const rows = await Promise.all(
+    [0, batch - 1].map(async (b) => {
+      const ones = new Float32Array(length).fill(1);
+      const [pre = ones, post = ones] = await Promise.all(inputs.gates.map((g) => rowOf(g, b, channel)));
+      const u = await rowOf(inputs.u[0]!, b, channel);
+      return { b, pre, post, u, z: new Float64Array(u).map((x, t) => x * pre[t]!) };
+    }),
+  );
+  const convolved = (): Float64Array[] => convolveExactly([rows[0]!.z, rows[1]!.z], taps, circular);
+  return { channel, circular, taps, rows, convolved };
+}
+
+/** The largest relative error of du and the gates' gradients, on the first and last rows of a channel, and dk, at some lags. */
+async function gradientErrorOf(setting: Setting, inputs: Inputs, found: readonly Tensor[]): Promise<number> {
+  const { batch, length, gated } = setting;
+  const { channel, circular, taps, rows, convolved } = await exactRows(setting, inputs);
+  const dy = await Promise.all(rows.map(({ b }) => rowOf(inputs.dy, b, channel)));
+  // The adjoint goes backwards in time.
+  const backwards = rows.map(({ post }, r) =>
+    new Float64Array(post).map((x, t) => x * dy[r]![t]!).toReversed(),
+  );
+  const dz = convolveExactly(backwards as [Float64Array, Float64Array], taps, circular).map((row) =>
+    row.toReversed(),
+  );
+  const error = async (tensor: Tensor, want: (r: number, t: number) => number): Promise<number> =>
+    rowsError(
+      await Promise.all(
+        rows.map(async ({ b }, r): Promise<readonly [ArrayLike<number>, Float64Array]> => [
+          await rowOf(tensor, b, channel),
+          new Float64Array(length).map((_, t) => want(r, t)),
+        ]),
+      ),
+    );
+  const errors = [await error(found[0]!, (r, t) => dz[r]![t]! * rows[r]!.pre[t]!)];
+  if (gated) {
+    const y = convolved();
+    errors.push(
+      await error(found[2]!, (r, t) => dz[r]![t]! * rows[r]!.u[t]!),
+      await error(found[3]!, (r, t) => y[r]![t]! * dy[r]![t]!),
+    );
+  }
+  const dk = (await narrow(found[1]!, 0, channel, channel + 1).data()) as Float32Array;
+  const lags = lagsOf(length);
+  const sums = new Float64Array(lags.length);
   for (let b = 0; b < batch; b++) {
     const [pre, post] = await Promise.all(inputs.gates.map((g) => rowOf(g, b, channel)));
-    const z = Float64Array.from(await rowOf(inputs.u[0]!, b, channel), (x, t) => x * (pre?.[t] ?? 1));
-    const dc = Float64Array.from(await rowOf(inputs.dy, b, channel), (x, t) => x * (post?.[t] ?? 1));
-    lags.forEach((lag, i) => {
-      for (let t = circular ? 0 : lag; t < length; t++)
-        sums[i]! += dc[t]! * z[t < lag ? t - lag + length : t - lag]!;
-    });
-    if (b > 0 && b < batch - 1) continue;
-    // The adjoint goes backwards in time.
-    const dz = convolveExactly(dc.toReversed(), taps, circular).toReversed();
-    const du = await rowOf(found[0]!, b, channel);
-    for (let t = 0; t < length; t++) {
-      const want = dz[t]! * (pre?.[t] ?? 1);
-      off += (du[t]! - want) ** 2;
-      size += want ** 2;
-    }
+    const z = new Float64Array(await rowOf(inputs.u[0]!, b, channel)).map((x, t) => x * (pre?.[t] ?? 1));
+    const dc = new Float64Array(await rowOf(inputs.dy, b, channel)).map((x, t) => x * (post?.[t] ?? 1));
+    lags.forEach((lag, i) => (sums[i]! += correlation(dc, z, lag, circular)));
   }
-  const wrong = lags.reduce((n, lag, i) => n + (dk[lag]! - sums[i]!) ** 2, 0);
-  const all = sums.reduce((n, x) => n + x * x, 0);
-  return Math.max(relative(off, size), relative(wrong, all));
+  return Math.max(...errors, rowsError([[lags.map((lag) => dk[lag]!), sums]]));
 }
 
 /** The relative error of `y` on the first and last rows of a channel. */
 async function errorOf(setting: Setting, inputs: Inputs, y: Tensor): Promise<number> {
-  const { channels, batch, length, mode } = setting;
-  const channel = channels - 1;
-  const row = (t: Tensor, b: number): Promise<Float32Array> => rowOf(t, b, channel);
-  const taps = (await narrow(inputs.k, 0, channel, channel + 1).data()) as Float32Array;
-  let [off, size] = [0, 0];
-  for (const b of [0, batch - 1]) {
-    const gates = await Promise.all(inputs.gates.map((g) => row(g, b)));
-    const u = Float64Array.from(await row(inputs.u[0]!, b), (x, t) => x * (gates[0]?.[t] ?? 1));
-    const want = convolveExactly(u, taps, mode === "circular").map((x, t) => x * (gates[1]?.[t] ?? 1));
-    const got = await row(y, b);
-    for (let t = 0; t < length; t++) {
-      off += (got[t]! - want[t]!) ** 2;
-      size += want[t]! ** 2;
-    }
-  }
-  return relative(off, size);
+  const { channel, rows, convolved } = await exactRows(setting, inputs);
+  const want = convolved();
+  return rowsError(
+    await Promise.all(
+      rows.map(async ({ b, post }, r): Promise<readonly [ArrayLike<number>, Float64Array]> => [
+        await rowOf(y, b, channel),
+        want[r]!.map((x, t) => x * post[t]!),
+      ]),
+    ),
+  );
 }
 
 interface Inputs {
@@ -184,6 +237,15 @@ interface Inputs {
   readonly k: Tensor;
   readonly gates: readonly Tensor[];
   readonly dy: Tensor;
+}
+
+/** The spectrum of a filter, made now. */
+function spectrumNow(filter: FftConvFilter): Tensor {
+  const make = compile((s: Tensor) => mul(s, 1));
+  const made = make(filter.spectrum) as Tensor;
+  make.dispose();
+  filter.spectrum[Symbol.dispose]();
+  return made;
 }
 
 function convolutionCase(setting: Setting): BenchCase {
@@ -211,9 +273,10 @@ function convolutionCase(setting: Setting): BenchCase {
     repeats: 5,
     peers: [
       copyPeer((bytes * streamsOf(setting)) / 2),
-      cudaTorchPeer("torch", work("torch"), CALLS),
+      // Neither keeps a filter's spectrum: PyTorch stands in the row of the same size.
+      ...(kept ? [] : [cudaTorchPeer("torch", work("torch"), CALLS)]),
       cudaTorchPeer("FlashFFTConv", work("flash"), CALLS),
-      publishedPeer(published),
+      ...(published === undefined ? [] : [publishedPeer(published)]),
     ],
     prepare: async () => {
       const sets = bytes < 1e8 ? 3 : bytes < 5e8 ? 2 : 1;
@@ -225,25 +288,32 @@ function convolutionCase(setting: Setting): BenchCase {
       };
       const filter = kept ? fftConvFilter(inputs.k, length, { mode, dtype }) : undefined;
       // Made now, and not again within every call.
-      const operand = filter ? (compile((s: Tensor) => mul(s, 1))(filter.spectrum) as Tensor) : inputs.k;
+      const operand = filter ? spectrumNow(filter) : inputs.k;
       const fn = compile((u: Tensor, k: Tensor, dy: Tensor, ...g: Tensor[]) => {
         const gates = gated ? { preGate: g[0]!, postGate: g[1]! } : {};
         const ready: FftConvFilter | undefined = filter && { ...filter, spectrum: k };
         const y = ready ? fftConv(u, ready, gates) : fftConv(u, k, { mode, ...gates });
         return backward ? gradients([y], [u, k, ...g], [dy]) : [y];
       });
+      const drop = (tensors: readonly Tensor[]): void => tensors.forEach((t) => t[Symbol.dispose]());
       const once = (i: number): Tensor[] =>
         fn(inputs.u[i % sets]!, operand, inputs.dy, ...inputs.gates) as Tensor[];
       return {
         run: () => {
-          for (let i = 0; i < CALLS; i++) for (const t of once(i)) t[Symbol.dispose]();
+          for (let i = 0; i < CALLS; i++) drop(once(i));
           finish();
         },
-        error: () =>
-          backward ? gradientErrorOf(setting, inputs, once(0)) : errorOf(setting, inputs, once(0)[0]!),
+        error: async () => {
+          const found = once(0);
+          const error = await (backward
+            ? gradientErrorOf(setting, inputs, found)
+            : errorOf(setting, inputs, found[0]!));
+          drop(found);
+          return error;
+        },
         close: () => {
           fn.dispose();
-          for (const t of [...inputs.u, inputs.k, operand, inputs.dy, ...inputs.gates]) t[Symbol.dispose]();
+          drop([...inputs.u, inputs.k, operand, inputs.dy, ...inputs.gates]);
         },
       };
     },

@@ -1,10 +1,12 @@
 // `npm run bench -- cuda`: the kernels of the CUDA device.
 
+import { cuda } from "@everlong/device-cuda";
 import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
 import { cudaHyenaCases } from "./cuda-hyena.ts";
 import { cudaMadStepCases } from "./cuda-mad-step.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
+import { startTorch } from "./cuda-torch.ts";
 import { cudaMemoryChecks } from "./flat-memory.ts";
 import type { Suite } from "./suite.ts";
 
@@ -12,6 +14,8 @@ export const cudaSuite: Suite = {
   name: "cuda",
   describe: "kernels of the CUDA device beside PyTorch, cuDNN, FlashAttention and FlashFFTConv",
   device: "cuda",
+  begin: startTorch,
+  letGo: () => void cuda.releaseMemory(),
   cases: () => [
     ...cudaConvolutionCases(),
     ...cudaShortConvCases(),

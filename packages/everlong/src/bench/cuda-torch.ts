@@ -15,37 +15,43 @@ export function finish(): void {
 let program: LineProgram | undefined;
 let made = 0;
 
+/** Starts PyTorch, which takes many seconds. */
+export function startTorch(): void {
+  torch();
+}
+
+function torch(): LineProgram {
+  if (program) return program;
+  const started = new LineProgram("python3", [join(folder, "cuda_peer.py")], {});
+  process.once("exit", () => started.close());
+  return (program = started);
+}
+
 /**
- * `work` is a line as cuda_peer.py explains it; a run is `launches` calls, timed by events on the GPU. Of slow work `measured` calls are
- * timed for all.
+ * `work` is a line as cuda_peer.py explains it; a run is `launches` calls, timed by events on the GPU. Of slow work a few calls are timed for
+ * all.
  */
-export const cudaTorchPeer = (
-  name: string,
-  work: string,
-  launches: number,
-  measured: number = launches,
-): Peer => ({
+export const cudaTorchPeer = (name: string, work: string, launches: number): Peer => ({
   name,
   prepare: async () => {
-    const shared = (program ??= startProgram());
+    const shared = torch();
     const id = made++;
+    let measured: number;
     try {
-      const answer = await shared.ask(`make ${id} ${measured} ${work}`);
-      if (answer !== "ready") return answer;
+      const answer = await shared.ask(`make ${id} ${launches} ${work}`);
+      const calls = /^ready (\d+)$/.exec(answer);
+      if (!calls) return answer;
+      measured = Number(calls[1]);
     } catch (error) {
       program = undefined;
       return error instanceof Error ? error.message : String(error);
     }
     return {
       run: async () => (Number(await shared.ask(`go ${id}`)) * launches) / measured,
-      // Answers come in order, so nobody has to wait for this one.
-      close: () => void shared.ask(`drop ${id}`).catch(() => {}),
+      close: async () => {
+        // A program that has ended holds nothing.
+        await shared.ask(`drop ${id}`).catch(() => "");
+      },
     };
   },
 });
-
-function startProgram(): LineProgram {
-  const started = new LineProgram("python3", [join(folder, "cuda_peer.py")], {});
-  process.once("exit", () => started.close());
-  return started;
-}

@@ -49,3 +49,26 @@ test("a case that cannot run or is wrong has no figure, and the next one runs", 
     undefined,
   ]);
 });
+
+test("memory is let go of before peers are prepared and behind every case, and all is closed whatever fails", async () => {
+  const told: string[] = [];
+  const peer = {
+    name: "peer",
+    prepare: async () => {
+      told.push("peer");
+      return { run: async () => 1, close: async () => void told.push("peer closed") };
+    },
+  };
+  const made = (name: string, run: () => void, error = 0): BenchCase => {
+    const one = benchCase(name, run, error);
+    const prepare = async () => ({ ...(await one.prepare()), close: () => void told.push("closed") });
+    return { ...one, peers: [peer], prepare };
+  };
+  const fail = (): never => {
+    throw new ConfigError("some op", "is not made for this");
+  };
+  const cases = () => [made("runs", () => {}), made("wrong", () => {}, 1), made("fails", fail)];
+  await reports({ cases, begin: () => void told.push("begin"), letGo: () => void told.push("let go") });
+  const whole = ["let go", "peer", "peer closed", "closed", "let go"];
+  expect(told).toEqual(["begin", ...whole, "closed", "let go", ...whole]);
+});

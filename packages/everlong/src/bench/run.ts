@@ -54,38 +54,37 @@ async function burst(once: () => Promise<number>, threads = 1): Promise<number> 
   return last;
 }
 
-async function runCase(suite: string, c: BenchCase, machine: Machine): Promise<BenchReport> {
+async function runCase(suite: Suite, c: BenchCase, machine: Machine): Promise<BenchReport> {
   const { run, error: measureError, close } = await c.prepare();
-  const toUnit = c.toUnit ?? ((ms: number): number => ms);
-  const limit = c.limit?.(machine) ?? null;
-  const error = await measureError();
-  const base = { suite, case: c.name, unit: c.unit, limit, error };
-  if (!(error <= c.tolerance)) {
-    close?.();
-    return { ...base, ours: null, peers: {} };
-  }
   const started = new Map<string, PeerRun>();
-  const peers: Record<string, number | string> = {};
-  for (const peer of c.peers) {
-    const made = await peer.prepare();
-    if (typeof made === "string") peers[peer.name] = made;
-    else started.set(peer.name, made);
+  try {
+    const toUnit = c.toUnit ?? ((ms: number): number => ms);
+    const limit = c.limit?.(machine) ?? null;
+    const error = await measureError();
+    const base = { suite: suite.name, case: c.name, unit: c.unit, limit, error };
+    if (!(error <= c.tolerance)) return { ...base, ours: null, peers: {} };
+    suite.letGo?.();
+    const peers: Record<string, number | string> = {};
+    for (const peer of c.peers) {
+      const made = await peer.prepare();
+      if (typeof made === "string") peers[peer.name] = made;
+      else started.set(peer.name, made);
+    }
+    const ours: number[] = [];
+    const theirs = new Map<string, number[]>([...started.keys()].map((n) => [n, []]));
+    const repeats = c.repeats ?? 15;
+    // The engine compiles hot code in the background during the first runs.
+    for (let i = 0; i < (c.warm ?? 3); i++) await run();
+    for (let i = 0; i < repeats; i++) {
+      ours.push(await burst(() => timed(run), c.threads));
+      for (const [name, peer] of started) theirs.get(name)!.push(await burst(() => peer.run(), c.threads));
+    }
+    for (const name of started.keys()) peers[name] = toUnit(median(theirs.get(name)!));
+    return { ...base, ours: toUnit(median(ours)), peers };
+  } finally {
+    for (const peer of started.values()) await peer.close();
+    close?.();
   }
-  const ours: number[] = [];
-  const theirs = new Map<string, number[]>([...started.keys()].map((n) => [n, []]));
-  const repeats = c.repeats ?? 15;
-  // The engine compiles hot code in the background during the first runs.
-  for (let i = 0; i < (c.warm ?? 3); i++) await run();
-  for (let i = 0; i < repeats; i++) {
-    ours.push(await burst(() => timed(run), c.threads));
-    for (const [name, peer] of started) theirs.get(name)!.push(await burst(() => peer.run(), c.threads));
-  }
-  for (const [name, peer] of started) {
-    peers[name] = toUnit(median(theirs.get(name)!));
-    peer.close();
-  }
-  close?.();
-  return { ...base, ours: toUnit(median(ours)), peers };
 }
 
 async function runCheck(suite: string, c: CheckCase): Promise<BenchReport> {
@@ -95,13 +94,14 @@ async function runCheck(suite: string, c: CheckCase): Promise<BenchReport> {
 }
 
 /** A case that cannot run costs its own figures only. */
-async function reported(suite: string, c: BenchCase | CheckCase, machine: Machine): Promise<BenchReport> {
+async function reported(suite: Suite, c: BenchCase | CheckCase, machine: Machine): Promise<BenchReport> {
   try {
-    return isCheck(c) ? await runCheck(suite, c) : await runCase(suite, c, machine);
+    return isCheck(c) ? await runCheck(suite.name, c) : await runCase(suite, c, machine);
   } catch (error) {
     if (!(error instanceof EverlongError)) throw error;
     const failed = error.message;
-    return { suite, case: c.name, unit: c.unit, ours: null, peers: {}, limit: null, error: NaN, failed };
+    const none = { ours: null, peers: {}, limit: null, error: NaN };
+    return { suite: suite.name, case: c.name, unit: c.unit, ...none, failed };
   }
 }
 
@@ -122,10 +122,14 @@ export async function runSuite(
     });
   }
   return withDevice(suite.device ?? defaultDevice(), async () => {
+    suite.begin?.();
     const machine = await calibrate();
     setStrict(true);
     try {
-      for (const c of cases) report(await reported(suite.name, c, machine));
+      for (const c of cases) {
+        report(await reported(suite, c, machine));
+        suite.letGo?.();
+      }
     } finally {
       setStrict(false);
     }

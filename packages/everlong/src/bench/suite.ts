@@ -12,7 +12,8 @@ export interface Peer {
 
 export interface PeerRun {
   readonly run: () => Promise<number>;
-  readonly close: () => void;
+  /** Lets go of all that the work holds. */
+  readonly close: () => void | Promise<void>;
 }
 
 export interface BenchCase {
@@ -64,6 +65,10 @@ export interface Suite {
   /** Where its tensors live. Default: the device in force. */
   readonly device?: string;
   readonly cases: () => readonly (BenchCase | CheckCase)[];
+  /** Starts what takes long to start, beside the first case. */
+  readonly begin?: () => void;
+  /** Gives memory that nobody holds any more back to the machine, for the peers and for the next case. */
+  readonly letGo?: () => void;
   /** Work that only other processes of a bench ask for. */
   readonly served?: () => readonly BenchCase[];
 }

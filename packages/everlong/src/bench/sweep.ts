@@ -120,7 +120,7 @@ async function halves(setting: Setting): Promise<{ run: () => Promise<void>; clo
     [0, 1].map((half) => selfPeer("half", "sweep", halfName(setting, half), ["--threads", "1"]).prepare()),
   );
   const started = made.filter((p) => typeof p !== "string");
-  const close = (): void => started.forEach((p) => p.close());
+  const close = (): void => started.forEach((p) => void p.close());
   const missing = made.find((p) => typeof p === "string");
   if (missing !== undefined) {
     close();

@@ -22,11 +22,15 @@ function findSuite(name: string): Suite {
   });
 }
 
-const figure = (x: number): string => (x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2));
+/** Three digits that count, and all in front of the point. */
+export function figure(x: number): string {
+  if (x === 0) return "0";
+  return x.toFixed(Math.min(8, Math.max(0, 2 - Math.floor(Math.log10(Math.abs(x))))));
+}
 
 /** How many times better ours is; more is better whatever the unit. */
 function ratio(unit: string, ours: number, peer: number): string {
-  const better = unit === "GFLOP/s" ? ours / peer : peer / ours;
+  const better = unit.endsWith("FLOP/s") ? ours / peer : peer / ours;
   return `${better.toFixed(2)}x`;
 }
 
