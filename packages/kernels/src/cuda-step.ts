@@ -157,5 +157,17 @@ export function overTwoAxes(count: number): readonly [number, number] {
   return [blocksFor(count, third), third];
 }
 
+/**
+ * Two counts along a grid's second and third axis; where one is beyond 65,535, the products of both along the two (`folded`), of which those
+ * with the same third count follow each other.
+ */
+export function twoCounts(
+  second: number,
+  third: number,
+): { readonly folded: boolean; readonly axes: readonly [number, number] } {
+  const folded = Math.max(second, third) > 65_535;
+  return { folded, axes: folded ? overTwoAxes(second * third) : [second, third] };
+}
+
 /** The C++ type that numbers `count` items in blocks: divisions of 32 bits cost a fraction of those of 64. */
 export const positionType = (count: number): "u32" | "u64" => (count < 2 ** 31 ? "u32" : "u64");

@@ -3,7 +3,7 @@
 import { cudaFile } from "../cuda-file.ts";
 import {
   blocksFor,
-  overTwoAxes,
+  twoCounts,
   type CudaSource,
   type CudaStep,
   type CudaTable,
@@ -20,11 +20,12 @@ const DOUBLE = 8;
 /** As in the kernel. */
 const pointsOfThread = (rank: number): number => (rank > 2 ? 1 : 2);
 
-function kernel(entry: string, rank: number): CudaStep["kernel"] {
+function kernel(entry: string, rank: number, folded = false): CudaStep["kernel"] {
   return {
-    key: `dplr-transfer ${entry} ${rank}`,
+    key: `dplr-transfer ${entry} ${rank}${folded ? " folded" : ""}`,
     entry,
-    source: () => `#define RANK ${rank}\n${cudaFile("dplr-transfer/kernel.cu")}`,
+    source: () =>
+      `#define RANK ${rank}\n#define FOLDED ${folded ? 1 : 0}\n${cudaFile("dplr-transfer/kernel.cu")}`,
   };
 }
 
@@ -62,10 +63,11 @@ export const transferCuda: CudaSource<ResolventParams> = {
     const refused = refusal(rank, inputs[0]!.dtype);
     if (refused !== undefined) return refused;
     if (pairs * systems === 0) return { steps: [] };
+    const { folded, axes } = twoCounts(systems, pairs);
     return {
       steps: [
         {
-          kernel: kernel("dplr_transfer", rank),
+          kernel: kernel("dplr_transfer", rank, folded),
           args: [
             ...systemWords(0),
             sets,
@@ -77,7 +79,7 @@ export const transferCuda: CudaSource<ResolventParams> = {
             { output: 0 },
             { output: 1 },
           ],
-          grid: [blocksFor(points, 128 * pointsOfThread(rank)), ...overTwoAxes(systems * pairs)],
+          grid: [blocksFor(points, 128 * pointsOfThread(rank)), ...axes],
           block: [128, 1, 1],
           tables: [pointTable(params.nodes)],
         },
@@ -101,8 +103,9 @@ export const transferGradCuda: CudaSource<ResolventParams> = {
     const enough = Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / (tiles * systems * pairs));
     const segments = Math.max(1, Math.min(enough, Math.floor(points / LEAST_SEGMENT)));
     const parts = segments * pairs;
+    const { folded, axes } = twoCounts(systems, parts);
     const sums: CudaStep = {
-      kernel: kernel("dplr_transfer_sums", rank),
+      kernel: kernel("dplr_transfer_sums", rank, folded),
       args: [
         ...systemWords(2),
         sets,
@@ -116,7 +119,7 @@ export const transferGradCuda: CudaSource<ResolventParams> = {
         { temp: 0 },
         segments,
       ],
-      grid: [tiles, ...overTwoAxes(systems * parts)],
+      grid: [tiles, ...axes],
       block: [128, 1, 1],
       tables: [pointTable(params.nodes)],
     };

@@ -1,8 +1,8 @@
 // Transfer functions of diagonal plus low-rank systems at the first points of the unit circle, and their gradients, in float64 throughout.
 //
 // Defined before: RANK. Words of both kernels begin with b, c, p, a (re, im each) and dt, the points, then sets, reads, systems, modes,
-// steps of a system, points. Blocks: x points or modes; along y, which ends at 65,535, and z the systems of one pair of a set and a read-out
-// after the other (of one segment after the other).
+// steps of a system, points. Blocks: x points or modes, y systems, z pairs of a set and a read-out (times segments); where one of the two
+// is beyond the 65,535 of an axis (FOLDED 1), both share y and z.
 
 constexpr int ENDS = 1 + RANK, PRODUCTS = ENDS * ENDS, COEFFICIENTS = 2 + 2 * PRODUCTS;
 constexpr int MODE_CHUNK = 32, POINT_CHUNK = 128;
@@ -22,11 +22,13 @@ __device__ __forceinline__ Pair less(Pair c, Pair a, Pair b) {
   return {fma(a.im, b.im, fma(-a.re, b.re, c.re)), fma(-a.im, b.re, fma(-a.re, b.im, c.im))};
 }
 
-/** A block's number along y and z. */
-__device__ __forceinline__ u32 job_of() { return blockIdx.z * gridDim.y + blockIdx.y; }
+struct Sizes { int sets, reads, systems, modes, steps, points; };
+
+/** A block's system, and its number among those of the system. */
+__device__ __forceinline__ u32 system_of(int systems) { return FOLDED ? (blockIdx.z * gridDim.y + blockIdx.y) % systems : blockIdx.y; }
+__device__ __forceinline__ u32 part_of(int systems) { return FOLDED ? (blockIdx.z * gridDim.y + blockIdx.y) / systems : blockIdx.z; }
 
 struct Mode { double dt; Pair a, b, c, p[RANK]; };
-struct Sizes { int sets, reads, systems, modes, steps, points; };
 
 template <int N> __device__ __forceinline__ Sizes sizes(const Words<N>& w) {
   return {integer(w, 10), integer(w, 11), integer(w, 12), integer(w, 13), integer(w, 14), integer(w, 15)};
@@ -138,9 +140,8 @@ constexpr int OWN = RANK > 2 ? 1 : 2;
 extern "C" __global__ void __launch_bounds__(128) dplr_transfer(const __grid_constant__ Words<18> w) {
   __shared__ double coefficients[MODE_CHUNK][COEFFICIENTS];
   const Sizes s = sizes(w);
-  const int h = job_of() % (u32)s.systems, pair = job_of() / (u32)s.systems, p = blockIdx.x * 128 * OWN + threadIdx.x;
-  if (pair >= s.sets * s.reads) return;
-  const int set = pair / s.reads, read = pair % s.reads;
+  const int h = system_of(s.systems), set = part_of(s.systems) / s.reads, read = part_of(s.systems) % s.reads, p = blockIdx.x * 128 * OWN + threadIdx.x;
+  if (FOLDED && set >= s.sets) return;
   const Point* const points = pointer<const Point>(w, 9);
   Point z[OWN];
   #pragma unroll
@@ -154,7 +155,7 @@ extern "C" __global__ void __launch_bounds__(128) dplr_transfer(const __grid_con
     corrections(y[j], z[j].plus, low, unused);
     #pragma unroll
     for (int r = 0; r < RANK; r++) k = less(k, z[j].plus * low[r], y[j][(1 + r) * ENDS]);
-    const i64 to = ((i64)pair * s.systems + h) * s.points + p + 128 * j;
+    const i64 to = ((i64)part_of(s.systems) * s.systems + h) * s.points + p + 128 * j;
     pointer<float>(w, 16)[to] = (float)k.re;
     pointer<float>(w, 17)[to] = (float)k.im;
   }
@@ -170,10 +171,9 @@ extern "C" __global__ void __launch_bounds__(128) dplr_transfer_sums(const __gri
   __shared__ Pair cotangents[POINT_CHUNK], scalars[POINT_CHUNK][2 * RANK];
   __shared__ double cells[4][32];
   const Sizes s = sizes(w);
-  const u32 pairs = s.sets * s.reads, part = job_of() / (u32)s.systems;
-  const int h = job_of() % (u32)s.systems, pair = part % pairs, segment = part / pairs, segments = integer(w, 19);
-  if (segment >= segments) return;
-  const int set = pair / s.reads, read = pair % s.reads;
+  const int pairs = s.sets * s.reads, pair = part_of(s.systems) % pairs, segment = part_of(s.systems) / pairs, segments = integer(w, 19);
+  const int h = system_of(s.systems), set = pair / s.reads, read = pair % s.reads;
+  if (FOLDED && segment >= segments) return;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, n = blockIdx.x * 32 + lane;
   const Mode mode = mode_at(w, s, h, min_(n, s.modes - 1), set, read);
   const Pair pole = {mode.a.re * mode.dt, mode.a.im * mode.dt};
@@ -236,7 +236,7 @@ extern "C" __global__ void __launch_bounds__(128) dplr_transfer_sums(const __gri
     // The next chunk's points go where these are read.
     __syncthreads();
   }
-  double* const parts = pointer<double>(w, 18) + ((i64)part * SUMS * s.systems + h) * s.modes;
+  double* const parts = pointer<double>(w, 18) + ((i64)part_of(s.systems) * SUMS * s.systems + h) * s.modes;
   #pragma unroll
   for (int i = 0; i < SUMS; i++) {
     __syncthreads();

@@ -3,7 +3,7 @@
 import { cudaFile } from "../cuda-file.ts";
 import { cudaType } from "../cuda-prelude.ts";
 import {
-  overTwoAxes,
+  twoCounts,
   type CudaCall,
   type CudaSource,
   type CudaStep,
@@ -24,7 +24,7 @@ interface Plan {
   readonly heads: number;
   /** Heads of a block. */
   readonly together: number;
-  /** Time, padded time, heads, left, right, scale, batch. */
+  /** Time, padded time, heads, left, right, scale; the batch where it is beyond a grid's second axis. */
   readonly settings: readonly CudaWord[];
   readonly empty: boolean;
 }
@@ -42,7 +42,9 @@ function plan({
   if (!(params.scale > 0)) return "a scale that is not positive";
   const together = heads % 2 === 0 ? 2 : 1;
   const padded = Math.max(16, Math.ceil(time / 16) * 16);
+  const { folded, axes } = twoCounts(batch, 1);
   const head = [
+    `#define FOLDED ${folded ? 1 : 0}`,
     `typedef ${cudaType[dtype]} E;`,
     `#define MMA "${dtype}"`,
     `#define SIZE ${size}`,
@@ -67,7 +69,7 @@ function plan({
       params.left < 0 ? UNLIMITED : Math.min(params.left, UNLIMITED),
       params.right < 0 ? UNLIMITED : Math.min(params.right, UNLIMITED),
       { f32: params.scale },
-      batch,
+      ...(folded ? [batch] : []),
     ],
     step: (entry, args, sharedBytes) => ({
       kernel: {
@@ -76,7 +78,7 @@ function plan({
         source: () => [head, cudaFile("tensor-cores.cu"), cudaFile("packed-attention/kernel.cu")].join("\n"),
       },
       args,
-      grid: [heads / together, ...overTwoAxes(batch)],
+      grid: [heads / together, ...axes],
       block: [64 * together, 1, 1],
       sharedBytes,
     }),

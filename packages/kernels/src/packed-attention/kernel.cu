@@ -1,7 +1,8 @@
 // Attention of small heads (8 or 16 features) over sequences that fit in shared memory, straight from a joint projection, with the rotation of
 // queries and keys; and its gradient. One block does one or two heads of one sequence, two warps a head.
 //
-// Defined before: E (half), SIZE (features of a head), HEADS (heads of a block), HALF (pairs that turn; 0: none), INTERLEAVED.
+// Defined before: E (half), SIZE (features of a head), HEADS (heads of a block), HALF (pairs that turn; 0: none), INTERLEAVED,
+// FOLDED (whether sequences go on along a grid's third axis, since its second ends at 65,535).
 //
 // Matrices lie in shared memory as planes of 8 features, a row of a plane 16 bytes: every access below touches all banks evenly.
 
@@ -82,21 +83,21 @@ __device__ __forceinline__ void load_heads(E* shared, int each, const E* qkv, co
   }
 }
 
-/** The block's sequence: a grid's second axis ends at 65,535, the third goes on. */
-__device__ __forceinline__ i64 sequence_of() { return (i64)blockIdx.z * gridDim.y + blockIdx.y; }
+/** The block's sequence. */
+__device__ __forceinline__ i64 sequence_of() { return FOLDED ? (i64)blockIdx.z * gridDim.y + blockIdx.y : blockIdx.y; }
 
 /** Which of two warps takes block n: both get as many long ones as short ones. */
 __device__ __forceinline__ bool mine(int n, int part) { return ((n + 1) >> 1 & 1) == part; }
 
-// Words: qkv, cosines, sines, y, log-sum-exp, time, padded time, heads, left, right, scale, batch.
-extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_attention(const __grid_constant__ Words<12> w) {
+// Words: qkv, cosines, sines, y, log-sum-exp, time, padded time, heads, left, right, scale, FOLDED: batch.
+extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_attention(const __grid_constant__ Words<11 + FOLDED> w) {
   extern __shared__ __align__(16) unsigned char memory[];
   E* const shared = (E*)memory;
   const int time = integer(w, 5), padded = integer(w, 6), heads = integer(w, 7), left = integer(w, 8), right = integer(w, 9);
   const float scale = number(w, 10) * LOG2E;
   const int head = blockIdx.x * HEADS, plane = padded * 8, each = 3 * PLANES * plane;
   const i64 batch = sequence_of();
-  if (batch >= wide(w, 11)) return;
+  if (FOLDED && batch >= wide(w, 10 + FOLDED)) return;
   load_heads(shared, each, pointer<const E>(w, 0) + batch * time * 3 * heads * SIZE, pointer<const float>(w, 1), pointer<const float>(w, 2), time, padded, heads, head, [](int, int) {});
   __syncthreads();
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3, own = warp >> 1;
@@ -180,14 +181,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1024 / THREADS) packed_att
 
 // Keys are the rows here and queries the columns, so that the sums over queries stay in registers; the sums over keys, of the query's
 // gradient, are kept by each warp in shared memory.
-// Words: qkv, cosines, sines, y, dy, log-sum-exp, dqkv, time, padded time, heads, left, right, scale, batch.
-extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(const __grid_constant__ Words<14> w) {
+// Words: qkv, cosines, sines, y, dy, log-sum-exp, dqkv, time, padded time, heads, left, right, scale, FOLDED: batch.
+extern "C" __global__ void __launch_bounds__(THREADS) packed_attention_grad(const __grid_constant__ Words<13 + FOLDED> w) {
   extern __shared__ __align__(16) unsigned char memory[];
   const int time = integer(w, 7), padded = integer(w, 8), heads = integer(w, 9), left = integer(w, 10), right = integer(w, 11);
   const float scale = number(w, 12), log_scale = scale * LOG2E;
   const int head = blockIdx.x * HEADS, plane = padded * 8, each = 3 * PLANES * plane;
   const i64 batch = sequence_of();
-  if (batch >= wide(w, 13)) return;
+  if (FOLDED && batch >= wide(w, 12 + FOLDED)) return;
   const float* const cosines = pointer<const float>(w, 1);
   const float* const sines = pointer<const float>(w, 2);
   E* const shared = (E*)memory;

@@ -1,7 +1,7 @@
 // CUDA sources of resolvents and of the sums of their gradients.
 
 import { cudaFile } from "../cuda-file.ts";
-import { blocksFor, overTwoAxes, type CudaSource, type CudaStep, type CudaWord } from "../cuda-step.ts";
+import { blocksFor, twoCounts, type CudaSource, type CudaStep, type CudaWord } from "../cuda-step.ts";
 import type { ResolventParams } from "./points.ts";
 
 /** Sets that share an inverse, at most. */
@@ -10,10 +10,10 @@ const MOST_GROUP = 4;
 const LEAST_SEGMENT = 256;
 const BLOCKS_PER_PROCESSOR = 4;
 
-function kernel(entry: string, group: number): CudaStep["kernel"] {
-  const head = `#define GROUP ${group}\n#define MODE_CHUNK 128\n#define POINT_CHUNK 128`;
+function kernel(entry: string, group: number, folded: boolean): CudaStep["kernel"] {
+  const head = `#define GROUP ${group}\n#define MODE_CHUNK 128\n#define POINT_CHUNK 128\n#define FOLDED ${folded ? 1 : 0}`;
   return {
-    key: `resolvent ${entry} ${group}`,
+    key: `resolvent ${entry} ${group}${folded ? " folded" : ""}`,
     entry,
     source: () => `${head}\n${cudaFile("resolvent/kernel.cu")}`,
   };
@@ -31,12 +31,13 @@ export const resolventCuda: CudaSource<ResolventParams> = {
     const points = outputs[0]!.shape[2]!;
     if (sets * systems === 0) return { steps: [] };
     const group = groupOf(sets);
+    const { folded, axes } = twoCounts(systems, Math.ceil(sets / group));
     return {
       steps: [
         {
-          kernel: kernel("resolvent", group),
+          kernel: kernel("resolvent", group, folded),
           args: [...INPUTS, { output: 0 }, { output: 1 }, sets, systems, modes, points, params.nodes],
-          grid: [blocksFor(points, 256), ...overTwoAxes(systems * Math.ceil(sets / group))],
+          grid: [blocksFor(points, 256), ...axes],
           block: [128, 1, 1],
         },
       ],
@@ -57,10 +58,11 @@ export const resolventSumsCuda: CudaSource<ResolventParams> = {
     const blocks = blocksFor(modes, 32) * systems * groups;
     const enough = Math.ceil((BLOCKS_PER_PROCESSOR * target.processors) / blocks);
     const segments = Math.max(1, Math.min(enough, Math.floor(points / LEAST_SEGMENT)));
+    const { folded, axes } = twoCounts(systems, groups * segments);
     const results = [0, 1, 2, 3];
     const bytes = 4 * count * segments;
     const sums: CudaStep = {
-      kernel: kernel("resolvent_sums", group),
+      kernel: kernel("resolvent_sums", group, folded),
       args: [
         ...INPUTS,
         ...results.map((i): CudaWord =>
@@ -73,12 +75,12 @@ export const resolventSumsCuda: CudaSource<ResolventParams> = {
         params.nodes,
         segments,
       ],
-      grid: [blocksFor(modes, 32), ...overTwoAxes(systems * groups * segments)],
+      grid: [blocksFor(modes, 32), ...axes],
       block: [256, 1, 1],
     };
     if (segments === 1) return { steps: [sums] };
     const total: CudaStep = {
-      kernel: kernel("resolvent_total", group),
+      kernel: kernel("resolvent_total", group, false),
       args: [{ temp: 0 }, ...results.map((output): CudaWord => ({ output })), count, segments],
       grid: [blocksFor(count, 256), results.length, 1],
       block: [256, 1, 1],

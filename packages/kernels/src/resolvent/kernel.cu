@@ -1,10 +1,12 @@
 // Rational functions at the first points w_p = exp(-2 pi i p / nodes) of the unit circle. Inverses live in registers and serve GROUP sets.
 //
-// Defined before: GROUP (sets that share an inverse), MODE_CHUNK and POINT_CHUNK (what shared memory holds at a time).
+// Defined before: GROUP (sets that share an inverse), MODE_CHUNK and POINT_CHUNK (what shared memory holds at a time), FOLDED (whether systems
+// and groups of sets share a grid's second and third axis, which end at 65,535; else they have one each).
 // Words: v or g (re, im), a (re, im), results (y, or s and t; re, im), sets, systems, modes, points, nodes, segments.
 
-/** A block's number along a grid's second axis, which ends at 65,535, and its third. */
-__device__ __forceinline__ u32 job_of() { return blockIdx.z * gridDim.y + blockIdx.y; }
+/** A block's system, and its number among those of the system. */
+__device__ __forceinline__ u32 system_of(int systems) { return FOLDED ? (blockIdx.z * gridDim.y + blockIdx.y) % systems : blockIdx.y; }
+__device__ __forceinline__ u32 part_of(int systems) { return FOLDED ? (blockIdx.z * gridDim.y + blockIdx.y) / systems : blockIdx.z; }
 
 struct Point { float minus_re, minus_im, plus_re, plus_im; };
 struct Pair { float re, im; };
@@ -29,8 +31,8 @@ extern "C" __global__ void __launch_bounds__(128) resolvent(const __grid_constan
   __shared__ Pair poles[MODE_CHUNK];
   __shared__ Pair weights[MODE_CHUNK][GROUP];
   const int sets = integer(w, 6), systems = integer(w, 7), modes = integer(w, 8), points = integer(w, 9), nodes = integer(w, 10);
-  const int h = job_of() % (u32)systems, first = job_of() / (u32)systems * GROUP, p = blockIdx.x * 256 + threadIdx.x;
-  if (first >= sets) return;
+  const int h = system_of(systems), first = part_of(systems) * GROUP, p = blockIdx.x * 256 + threadIdx.x;
+  if (FOLDED && first >= sets) return;
   const Point z[2] = {point_at(p, nodes), point_at(p + 128, nodes)};
   Pair y[GROUP][2] = {};
   for (int from = 0; from < modes; from += MODE_CHUNK) {
@@ -83,9 +85,9 @@ extern "C" __global__ void __launch_bounds__(256) resolvent_sums(const __grid_co
   const int sets = integer(w, 8), systems = integer(w, 9), modes = integer(w, 10), points = integer(w, 11), nodes = integer(w, 12);
   const int segments = integer(w, 13);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const u32 groups = (sets + GROUP - 1) / GROUP, rest = job_of() / (u32)systems;
-  const int segment = rest / groups, h = job_of() % (u32)systems, n = blockIdx.x * 32 + lane, first = rest % groups * GROUP;
-  if (segment >= segments) return;
+  const int groups = (sets + GROUP - 1) / GROUP, group = part_of(systems) % groups, segment = part_of(systems) / groups;
+  const int h = system_of(systems), n = blockIdx.x * 32 + lane, first = group * GROUP;
+  if (FOLDED && segment >= segments) return;
   const i64 pole = (i64)h * modes + min_(n, modes - 1);
   const Pair a = {pointer<const float>(w, 2)[pole], pointer<const float>(w, 3)[pole]};
   const int each = (points + segments - 1) / segments, begin = segment * each, end = min_(points, begin + each);
