@@ -8,12 +8,18 @@ import { availableParallelism, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { parseArgs, promisify } from "node:util";
 import {
+  add,
   cast,
+  div,
   gradients,
+  max,
+  mean,
   mul,
+  random,
   realize,
   registerDevice,
   setStrict,
+  sub,
   sum,
   withDevice,
   zeros,
@@ -21,19 +27,22 @@ import {
   type Tensor,
 } from "@everlong/core";
 import type { CudaTarget } from "@everlong/kernels/cuda";
-import { attention, fftConv, selectiveScan, shortConv } from "@everlong/kernels";
-import { makeCell, makeSetting, trainCell } from "@everlong/mad";
+import { attention, crossEntropy, fftConv, selectiveScan, shortConv } from "@everlong/kernels";
+import { makeCell, makeSetting, TASKS, trainCell, type MadSetting, type Recipe } from "@everlong/mad";
+import { AdamW, trainStep } from "@everlong/train";
 import { CompileThreads } from "../packages/device-cuda/src/compile-threads.ts";
 import {
   EMBEDDED_TARGETS,
   embeddedFile,
   embeddedName,
   packKernels,
+  type EmbeddedKernel,
   type EmbeddedTarget,
 } from "../packages/device-cuda/src/embedded-kernels.ts";
 import { wholeSource } from "../packages/device-cuda/src/kernel-cache.ts";
 import { LoweringDevice } from "../packages/device-cuda/src/lowering-device.ts";
 import { Nvrtc } from "../packages/device-cuda/src/nvrtc.ts";
+import { madModel } from "../packages/everlong/src/bench/mad-step.ts";
 
 /** What a GPU of each target offers; PTX is for whatever comes, so it is lowered as for sm_80. */
 const GPUS: Readonly<Record<EmbeddedTarget, CudaTarget>> = {
@@ -56,6 +65,7 @@ const ATTENDED = [
   [32, 128, 12],
   [8, 2048, 16],
   [1, 8192, 16],
+  [3, 1537, 3],
 ] as const;
 
 function attentions(): void {
@@ -74,13 +84,19 @@ function attentions(): void {
     }
 }
 
+/** Lengths of convolutions besides the powers of two. */
+const BETWEEN = [300, 1536, 6000, 12_000];
+
 function longConvolutions(): void {
-  for (const dtype of FLOATS)
-    for (let length = 256; length <= (dtype === "f32" ? 131_072 : 4_194_304); length *= 2)
+  for (const dtype of FLOATS) {
+    const lengths = [...BETWEEN];
+    for (let n = 256; n <= (dtype === "f32" ? 131_072 : 4_194_304); n *= 2) lengths.push(n);
+    for (const length of lengths)
       for (const mode of ["causal", "circular"] as const) {
         const u = zeros([2, 16, length], { dtype });
         both([u, zeros([16, length])], ([x, k]) => fftConv(x!, k!, { mode }));
       }
+  }
 }
 
 function shortSequences(): void {
@@ -105,26 +121,62 @@ function recurrences(): void {
   }
 }
 
-/** Tasks, widths and lengths of the models that are trained: kernels of norms and convolutions are made for theirs. */
+/** Widths and lengths of models, besides the tasks' own: kernels of norms and convolutions are made for theirs. */
 const TRAINED = [
-  ["in-context-recall", 128, 128],
-  ["compression", 128, 128],
-  ["in-context-recall", 64, 64],
-  ["in-context-recall", 256, 256],
-  ["in-context-recall", 128, 512],
-  ["in-context-recall", 128, 1024],
+  [64, 64],
+  [256, 256],
+  [128, 512],
+  [128, 1024],
 ] as const;
 
-/** Training and measuring small models, as `mad run` does. */
+const PRECISIONS = ["f32", "bf16"] as const;
+
+/** Training and measuring small models as `mad run` and `mad sweep` do, in float32 and in mixed precision. */
 async function trainings(): Promise<void> {
+  const rows = { trainCount: 256, testCount: 256 };
+  const rates = { learningRates: [5e-4], weightDecays: [0.1] };
+  const several = { learningRates: [1e-4, 5e-4], weightDecays: [0, 0.1], norm: "rms", clip: 1 } as const;
   for (const layer of ["mh-attention", "hyena", "mamba"]) {
     const layers = [layer, "swiglu", layer, "swiglu"].map((name) => ({ layer: name }));
-    for (const [task, dim, seqLen] of TRAINED) {
-      const setting = makeSetting(task, { seqLen }, { trainCount: 256, testCount: 256 });
-      const recipe = { epochs: 2, dim, norm: "layer", learningRates: [5e-4], weightDecays: [0.1] } as const;
-      await trainCell(makeCell({ name: layer, layers }, setting, recipe), { together: "off" });
+    for (const p of PRECISIONS) {
+      const precision = p === "bf16" ? { precision: p } : {};
+      const train = (setting: MadSetting, changes: Partial<Recipe>): Promise<unknown> =>
+        trainCell(makeCell({ name: layer, layers }, setting, { epochs: 2, ...changes, ...precision }));
+      for (const { name } of TASKS) await train(makeSetting(name, {}, rows), { ...rates, norm: "layer" });
+      for (const [dim, seqLen] of TRAINED)
+        await train(makeSetting("in-context-recall", { seqLen }, rows), { ...rates, norm: "layer", dim });
+      await train(makeSetting("in-context-recall", {}, rows), { ...rates, norm: "rms" });
+      await train(makeSetting("in-context-recall", {}, rows), several);
     }
   }
+  for (const kind of ["attention", "hyena"] as const)
+    for (const precision of PRECISIONS) {
+      const model = madModel(kind);
+      const optimizer = new AdamW(model, { learningRate: 1e-3, weightDecay: 0.1 });
+      const loss = ({ ids }: { readonly [key: string]: Tensor }): Tensor =>
+        crossEntropy(model.forward(ids!), ids!);
+      const { run } = trainStep({ optimizer, precision, loss });
+      // Blocks of gated units are of three sizes.
+      for (const batch of [8, 48, 128]) await run({ ids: zeros([batch, 128], { dtype: "i32" }) }).data();
+    }
+}
+
+/** What programs do around these: drawing, filling, casting, sums and simple arithmetic, of sizes that 16 bytes, 8 bytes and no more divide. */
+function surroundings(): void {
+  const run = (...made: readonly Tensor[]): void => made.forEach((t) => realize(t));
+  for (const shape of [
+    [64, 128],
+    [7, 36],
+    [7, 33],
+  ])
+    for (const dtype of FLOATS) {
+      run(zeros(shape, { dtype }), cast(random.normal(random.key(1), shape), dtype));
+      const x = cast(random.uniform(random.key(2), shape), dtype);
+      run(x, ...FLOATS.map((other) => cast(x, other)));
+      for (const pair of [add, sub, mul, div]) run(pair(x, x), pair(x, 0.5));
+      for (const axis of [0, 1]) run(sum(x, axis), mean(x, axis), max(x, axis));
+      run(sum(cast(x, "f32")), mean(cast(x, "f32")));
+    }
 }
 
 /** Programs whose kernels are embedded. */
@@ -134,19 +186,26 @@ const PROGRAMS: Readonly<Record<string, () => void | Promise<void>>> = {
   "short-convolution": shortSequences,
   recurrence: recurrences,
   training: trainings,
+  surroundings,
 };
 
+interface Found {
+  readonly key: string;
+  readonly source: string;
+  readonly entry: string;
+}
+
 /** The sources of all kernels that a GPU runs in these programs, by name. */
-async function collect(target: EmbeddedTarget): Promise<Map<string, { source: string; entry: string }>> {
+async function collect(target: EmbeddedTarget): Promise<Map<string, Found>> {
   const device = new LoweringDevice({ target: GPUS[target], computes: false });
   registerDevice(device.name, () => device);
   await withDevice(device, async () => {
     for (const [name, run] of Object.entries(PROGRAMS)) if ((only ?? name) === name) await run();
   });
-  const found = new Map<string, { source: string; entry: string }>();
+  const found = new Map<string, Found>();
   for (const kernel of device.kernels.values()) {
     const source = wholeSource(kernel);
-    found.set(embeddedName(source), { source, entry: kernel.entry });
+    found.set(embeddedName(source), { key: kernel.key, source, entry: kernel.entry });
   }
   return found;
 }
@@ -212,17 +271,17 @@ for (const target of EMBEDDED_TARGETS) {
   const kernels = await collect(target);
   const jobs = [...kernels.values()];
   const images = await compiler(jobs, target);
-  const named = new Map<string, Uint8Array>();
-  [...kernels.keys()].forEach((name, i) => {
+  const named = new Map<string, EmbeddedKernel>();
+  [...kernels].forEach(([name, { key, entry }], i) => {
     const image = images[i];
-    if (!image) throw new Error(`kernel ${jobs[i]!.entry} does not compile for ${target}`);
-    named.set(name, image);
+    if (!image) throw new Error(`kernel ${entry} does not compile for ${target}`);
+    named.set(name, { key, image });
   });
   const packed = packKernels(named);
   const path = embeddedFile(target, out);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, packed);
-  const bytes = [...named.values()].reduce((total, image) => total + image.length, 0);
+  const bytes = [...named.values()].reduce((total, { image }) => total + image.length, 0);
   console.log(
     `${target.padEnd(11)} ${String(named.size).padStart(4)} kernels, ${(packed.length / 2 ** 20).toFixed(2)} MiB (${(bytes / 2 ** 20).toFixed(1)} unpacked)`,
   );

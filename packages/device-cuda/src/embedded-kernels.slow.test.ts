@@ -41,7 +41,7 @@ test.skipIf(!hasNvcc)(
     ] as const) {
       const kernels = EmbeddedKernels.open(arch, out)!;
       for (const kernel of scans) {
-        const image = kernels.find(wholeSource(kernel));
+        const image = kernels.find(wholeSource(kernel), kernel);
         expect(image, `${kernel.entry} for ${kernels.target}`).toBeDefined();
         expect(Buffer.from(image!).toString("latin1").trimStart().startsWith(starts)).toBe(true);
       }

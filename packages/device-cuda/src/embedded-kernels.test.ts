@@ -19,8 +19,11 @@ afterEach(() => vi.unstubAllEnvs());
 
 const kernel = (name: string) => ({ key: name, entry: name, source: () => `// ${name}` });
 const image = (name: string): Uint8Array => new TextEncoder().encode(`image of ${name} `.repeat(20));
-const pack = (names: readonly string[]): Uint8Array =>
-  packKernels(new Map(names.map((n) => [embeddedName(wholeSource(kernel(n))), image(n)])));
+const pack = (names: readonly string[], sources?: string): Uint8Array =>
+  packKernels(
+    new Map(names.map((n) => [embeddedName(wholeSource(kernel(n))), { key: n, image: image(n) }])),
+    sources,
+  );
 writeFileSync(embeddedFile("sm_90a", folder), pack(["first", "second"]));
 
 /** A cache of a host without NVRTC and of the driver's loads. */
@@ -67,6 +70,33 @@ test("without NVRTC and without kernels of its own the device says what to insta
   const { cache } = cacheFor(80, folder);
   expect(() => cache.origin).toThrow(
     /NVRTC was not found: expected libnvrtc.so.13 or libnvrtc.so.12, got EVERLONG_NVRTC=.*install the CUDA toolkit/,
+  );
+});
+
+test("kernels of other sources are not used, which is said in one line", () => {
+  const warn = vi
+    .spyOn(console, "warn")
+    .mockReset()
+    .mockImplementation(() => {});
+  writeFileSync(embeddedFile("sm_80", folder), pack(["first"], "of another version"));
+  const { cache } = cacheFor(80, folder);
+  expect(() => cache.origin).toThrow(/NVRTC was not found/);
+  rmSync(embeddedFile("sm_80", folder));
+  expect(warn.mock.calls).toEqual([
+    [
+      expect.stringMatching(
+        /^\[cuda\] the kernels that the package brings for sm_80 were compiled from other sources than it has now and are not used; "npm run embed" [^\n]*$/,
+      ),
+    ],
+  ]);
+});
+
+test("a kernel of the same key and another source is not taken for another kernel", () => {
+  vi.spyOn(console, "warn").mockImplementation(() => {});
+  const { cache } = cacheFor(90, folder);
+  const changed = { ...kernel("first"), source: () => "// first, changed" };
+  expect(() => cache.get(changed, 0)).toThrow(
+    /kernel first that the package brings for sm_90a was compiled from another source than it has now. .*npm run embed/,
   );
 });
 

@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, brotliDecompressSync, constants } from "node:zlib";
-import { DataError } from "@everlong/core";
+import { DataError, DeviceError } from "@everlong/core";
+import { cudaFilesDigest, cudaPrelude, type CudaStep } from "@everlong/kernels/cuda";
 
 /** Targets that are built. PTX is what GPUs newer than all of them are given: the driver compiles it. */
 export const EMBEDDED_TARGETS = ["sm_80", "sm_90a", "compute_80"] as const;
@@ -27,34 +28,70 @@ export const embeddedName = (source: string): string =>
 export const embeddedFile = (target: EmbeddedTarget, folder: string = FOLDER): string =>
   join(folder, `${target}.kernels`);
 
-/** Images by {@link embeddedName}, as a file's bytes: the length of the index, the index, the images; compressed. */
-export function packKernels(images: ReadonlyMap<string, Uint8Array>): Uint8Array {
-  const index: Record<string, readonly [offset: number, bytes: number]> = {};
+/** A kernel as it is packed: the key by which the device knows it, and its machine code. */
+export interface EmbeddedKernel {
+  readonly key: string;
+  readonly image: Uint8Array;
+}
+
+interface Index {
+  /** {@link sourcesDigest} when the kernels were compiled. */
+  readonly sources: string;
+  readonly kernels: Readonly<Record<string, readonly [offset: number, bytes: number]>>;
+  /** Of every kernel, the digest of its key. */
+  readonly keys: readonly string[];
+}
+
+/** A digest of what all kernels begin with and of those that are files. */
+const sourcesDigest = (): string =>
+  createHash("sha256").update(cudaPrelude).update(cudaFilesDigest()).digest("hex").slice(0, 32);
+
+const keyDigest = (key: string): string => createHash("sha256").update(key).digest("hex").slice(0, 12);
+
+/** Kernels by {@link embeddedName}, as a file's bytes: the length of the index, the index, the images; compressed. */
+export function packKernels(
+  kernels: ReadonlyMap<string, EmbeddedKernel>,
+  sources: string = sourcesDigest(),
+): Uint8Array {
+  const places: Record<string, readonly [offset: number, bytes: number]> = {};
   let offset = 0;
-  for (const [name, image] of images) {
-    index[name] = [offset, image.length];
+  for (const [name, { image }] of kernels) {
+    places[name] = [offset, image.length];
     offset += image.length;
   }
+  const packed = [...kernels.values()];
+  const index: Index = { sources, kernels: places, keys: packed.map(({ key }) => keyDigest(key)) };
   const header = Buffer.from(JSON.stringify(index));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(header.length);
-  const bytes = Buffer.concat([length, header, ...images.values()]);
+  const bytes = Buffer.concat([length, header, ...packed.map(({ image }) => image)]);
   return brotliCompressSync(bytes, {
     params: { [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length },
   });
 }
 
+const REBUILD = '"npm run embed" compiles them anew';
+
 /** The kernels of one target. */
 export class EmbeddedKernels {
   readonly target: EmbeddedTarget;
   private readonly images: ReadonlyMap<string, Uint8Array>;
+  private readonly keys: ReadonlySet<string>;
 
-  private constructor(target: EmbeddedTarget, images: ReadonlyMap<string, Uint8Array>) {
+  private constructor(
+    target: EmbeddedTarget,
+    images: ReadonlyMap<string, Uint8Array>,
+    keys: ReadonlySet<string>,
+  ) {
     this.target = target;
     this.images = images;
+    this.keys = keys;
   }
 
-  /** The kernels for a GPU, or undefined where the package was built without a compiler. */
+  /**
+   * The kernels for a GPU, or undefined where the package was built without a compiler, or from other sources than it has now, which is
+   * said.
+   */
   static open(arch: number, folder?: string): EmbeddedKernels | undefined {
     const target = embeddedTarget(arch);
     const path = embeddedFile(target, folder);
@@ -64,25 +101,40 @@ export class EmbeddedKernels {
     } catch {
       return undefined;
     }
+    let index: Index;
+    let bytes: Buffer;
+    let start: number;
     try {
-      const bytes = brotliDecompressSync(packed);
-      const start = 4 + bytes.readUInt32LE();
-      const index = JSON.parse(bytes.toString("utf8", 4, start)) as Record<string, [number, number]>;
-      const images = Object.entries(index).map(
-        ([name, [at, size]]) => [name, bytes.subarray(start + at, start + at + size)] as const,
-      );
-      return new EmbeddedKernels(target, new Map(images));
+      bytes = brotliDecompressSync(packed);
+      start = 4 + bytes.readUInt32LE();
+      index = JSON.parse(bytes.toString("utf8", 4, start)) as Index;
     } catch (cause) {
       throw new DataError("cuda", `${path} holds no kernels`, { hint: "Install the package again.", cause });
     }
+    if (index.sources !== sourcesDigest()) {
+      console.warn(
+        `[cuda] the kernels that the package brings for ${target} were compiled from other sources than it has now and are not used; ${REBUILD}.`,
+      );
+      return undefined;
+    }
+    const images = Object.entries(index.kernels).map(
+      ([name, [at, size]]) => [name, bytes.subarray(start + at, start + at + size)] as const,
+    );
+    return new EmbeddedKernels(target, new Map(images), new Set(index.keys));
   }
 
   get count(): number {
     return this.images.size;
   }
 
-  /** The image of a kernel's whole source. */
-  find(source: string): Uint8Array | undefined {
-    return this.images.get(embeddedName(source));
+  /** The image of a kernel's whole source; undefined where there is none, an error where there is one of another version. */
+  find(source: string, { key, entry }: Pick<CudaStep["kernel"], "key" | "entry">): Uint8Array | undefined {
+    const image = this.images.get(embeddedName(source));
+    if (image || !this.keys.has(keyDigest(key))) return image;
+    throw new DeviceError(
+      "cuda",
+      `kernel ${entry} that the package brings for ${this.target} was compiled from another source than it has now`,
+      { hint: `Where the package is built, ${REBUILD}.` },
+    );
   }
 }

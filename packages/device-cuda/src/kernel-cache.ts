@@ -130,7 +130,7 @@ export class KernelCache {
     const source = wholeSource(kernel);
     const { origin } = this;
     if (origin instanceof EmbeddedKernels) {
-      const embedded = origin.find(source);
+      const embedded = origin.find(source, kernel);
       if (embedded) return embedded;
       throw new DeviceError(
         "cuda",

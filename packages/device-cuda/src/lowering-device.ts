@@ -90,6 +90,7 @@ export class LoweringDevice implements Device {
     return {
       run: (inputs) => {
         const storage = program.buffers.map((b): TypedArray => {
+          if (!this.computes) return this.fresh(b.dtype, b.role.kind === "output" ? b.bytes : 0);
           if (b.role.kind === "input") return (inputs[b.role.index] as HostBuffer).data.slice();
           if (b.role.kind === "constant") return b.role.data;
           return this.fresh(b.dtype, b.bytes);

@@ -1,7 +1,8 @@
 // Kernel sources that are files of their own (`<op>/kernel.cu`), read at first use. They lie in `src`, which is published beside
 // the compiled modules.
 
-import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { readdirSync, readFileSync } from "node:fs";
 
 const texts = new Map<string, string>();
 
@@ -13,4 +14,13 @@ export function cudaFile(path: string): string {
     texts.set(path, text);
   }
   return text;
+}
+
+/** A digest of all sources that are files: what was compiled when it was another is of another version. */
+export function cudaFilesDigest(): string {
+  const hash = createHash("sha256");
+  const paths = readdirSync(new URL("../src/", import.meta.url), { recursive: true, encoding: "utf8" });
+  for (const path of paths.filter((p) => p.endsWith(".cu")).toSorted())
+    hash.update(`${path}\n${cudaFile(path)}\n`);
+  return hash.digest("hex").slice(0, 32);
 }
