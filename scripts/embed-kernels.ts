@@ -1,6 +1,6 @@
 // `npm run embed`: compiles the kernels that hosts without NVRTC are given into packages/device-cuda/dist/embedded, for sm_80, sm_90a and as
 // PTX. Needs no GPU: programs are lowered and never run. Compiles with NVRTC where it is found, else with nvcc.
-// `--only NAME` takes the kernels of one kind of program, `--out FOLDER` another place.
+// `--only NAME` takes the kernels of one kind of program, `--target NAME` one target, `--out FOLDER` another place.
 
 import { execFile, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync, readFileSync } from "node:fs";
@@ -254,11 +254,16 @@ function withNvcc(): Compiler | undefined {
   };
 }
 
-const { only, out } = parseArgs({ options: { only: { type: "string" }, out: { type: "string" } } }).values;
-if (only !== undefined && !(only in PROGRAMS)) {
-  console.error(`[embed] there is no "${only}": expected ${Object.keys(PROGRAMS).join(", ")}`);
-  process.exit(1);
-}
+const text = { type: "string" } as const;
+const { only, target: wanted, out } = parseArgs({ options: { only: text, target: text, out: text } }).values;
+for (const [given, known] of [
+  [only, Object.keys(PROGRAMS)],
+  [wanted, EMBEDDED_TARGETS],
+] as const)
+  if (given !== undefined && !(known as readonly string[]).includes(given)) {
+    console.error(`[embed] there is no "${given}": expected ${known.join(", ")}`);
+    process.exit(1);
+  }
 setStrict(true);
 const compiler = withNvrtc() ?? withNvcc();
 if (!compiler) {
@@ -267,7 +272,7 @@ if (!compiler) {
   );
   process.exit(1);
 }
-for (const target of EMBEDDED_TARGETS) {
+for (const target of EMBEDDED_TARGETS.filter((t) => (wanted ?? t) === t)) {
   const kernels = await collect(target);
   const jobs = [...kernels.values()];
   const images = await compiler(jobs, target);
