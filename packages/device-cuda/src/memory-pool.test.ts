@@ -111,7 +111,8 @@ test("what is refused is told what the limit leaves", () => {
   expect(pool.liveBytes).toBe(5 * MIB);
 });
 
-test("sizes are rounded up, by an eighth of the next power of two at most", () => {
+test("sizes are rounded up, by an eighth of the next power of two at most, and by 64 MiB", () => {
+  for (const bytes of [5 * 2 ** 30 + 1, 66e9]) expect(roundSize(bytes)).toBeLessThan(bytes + 64 * MIB);
   for (const bytes of [0, 1, 512, 513, 4096, 4097, 5000, 2 ** 20 + 1, 3 * 2 ** 30 + 7]) {
     const size = roundSize(bytes);
     expect(size % 512).toBe(0);

@@ -12,11 +12,12 @@ export interface Block {
 }
 
 const SMALL = 512;
+const LARGEST_STEP = 64 * 1024 * 1024;
 
-/** Sizes are rounded so that blocks are found again: to 512 bytes, or an eighth of the next power of two. */
+/** Sizes are rounded so that blocks are found again: to 512 bytes, or an eighth of the next power of two, up to 64 MiB. */
 export function roundSize(bytes: number): number {
   if (bytes <= 8 * SMALL) return Math.max(SMALL, Math.ceil(bytes / SMALL) * SMALL);
-  const step = 2 ** Math.ceil(Math.log2(bytes)) / 8;
+  const step = Math.min(LARGEST_STEP, 2 ** Math.ceil(Math.log2(bytes)) / 8);
   return Math.ceil(bytes / step) * step;
 }
 
