@@ -102,6 +102,25 @@ test.each([
   expect(beyondLimits(own, H100)).toBeUndefined();
 });
 
+test("a sort of billions of pairs has launches within the limits", () => {
+  const operand = (buffer: number, dtype: "bf16" | "i32"): StepOperand => ({
+    buffer,
+    dtype,
+    view: contiguousView([3e9, 2]),
+  });
+  const lowered = lower(
+    {
+      kind: "primitive",
+      primitive: { name: "sort", params: { axis: 1, descending: false } },
+      inputs: [operand(0, "bf16")],
+      outputs: [operand(1, "bf16"), operand(2, "i32")],
+    },
+    H100,
+  );
+  if (typeof lowered === "string") throw new Error(lowered);
+  expect((lowered.steps[0] as CudaStep).grid).toEqual([2 ** 31 - 1, 2, 1]);
+});
+
 // What blocks have from sm_86 and sm_89 on is 99 KiB.
 test.each([101_376, 166_912, 232_448])(
   "Fourier transforms need no more than %i bytes of a block",

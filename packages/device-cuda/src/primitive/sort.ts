@@ -9,6 +9,8 @@ import { linesAlong } from "./lines.ts";
 const THREADS = 256;
 /** Words that a block sorts in shared memory. */
 const LOCAL = 2048;
+/** Blocks of a grid's first axis. */
+const MOST_BLOCKS = 2 ** 31 - 1;
 type Stored = keyof typeof cudaType;
 
 const keys = (type: string, float: boolean, descending: boolean): string => `
@@ -27,7 +29,9 @@ ${keys(type, float, descending)}
 extern "C" __global__ void __launch_bounds__(${THREADS}) sort_pieces(const __grid_constant__ Words<6> w) {
   __shared__ u64 cells[${LOCAL}];
   const i64 n = wide(w, 2), inner = wide(w, 3), padded = wide(w, 4), size = padded < ${LOCAL} ? padded : ${LOCAL};
-  const i64 pieces = padded / size, line = blockIdx.x / pieces, piece = blockIdx.x % pieces;
+  // Blocks along a grid's second axis go on where its first one ends.
+  const i64 pieces = padded / size, job = (i64)blockIdx.y * gridDim.x + blockIdx.x, line = job / pieces, piece = job % pieces;
+  if (line >= wide(w, 5)) return;
   const i64 start = line / inner * n * inner + line % inner;
   for (int i = threadIdx.x; i < size; i += ${THREADS}) {
     const i64 j = piece * size + i;
@@ -85,8 +89,8 @@ export const sort: CudaSource<PrimitiveParams["sort"]> = {
           entry: "sort_pieces",
           source: () => head(type, float, params.descending),
         },
-        args: [{ input: 0 }, { temp: 0 }, n, inner, padded, 0],
-        grid: [lines * pieces, 1, 1],
+        args: [{ input: 0 }, { temp: 0 }, n, inner, padded, lines],
+        grid: [Math.min(MOST_BLOCKS, lines * pieces), blocksFor(lines * pieces, MOST_BLOCKS), 1],
         block: [THREADS, 1, 1],
       },
     ];
