@@ -14,7 +14,7 @@ import {
   type Executable,
   type Program,
 } from "@everlong/core";
-import type { CudaBuffer, Held } from "./buffer.ts";
+import type { Held } from "./buffer.ts";
 import type { Handle } from "./driver.ts";
 import { layOut } from "./layout.ts";
 import type { Block } from "./memory-pool.ts";
@@ -30,10 +30,11 @@ const MOST_COPIED = 4 * 1024 * 1024;
 /** Launches above which recording costs more than it can save. */
 const MOST_NODES = 20_000;
 
-/** Where small inputs and outputs lie in a recorded program, if not where they come from and go to. */
-interface FixedPlaces {
-  readonly inputs: readonly (Handle | undefined)[];
-  readonly outputs: readonly (Handle | undefined)[];
+/** A graph of a program by its key, and where inputs and outputs lie in it. */
+interface Recording {
+  readonly key: string;
+  readonly from: readonly Handle[];
+  readonly to: readonly Handle[];
 }
 
 /** What a program holds on the device: constants and fixed places, recorded graphs, its share of the arena. */
@@ -111,22 +112,27 @@ export class CudaExecutable implements Executable {
     const addresses = inputs.map((b) => device.own(b).address);
     const nan = debugFlag("nan");
     const debug = nan || debugFlag("kernels");
-    const records = this.records && !debug;
     const fresh = this.freshOutputs();
+    const outputs = fresh.map((block, i) => block?.address ?? addresses[program.donated[i]!]!);
     let arena: Handle;
-    let fixed: FixedPlaces | undefined;
+    let recording: Recording | undefined;
     try {
       arena = this.held.arena === 0 ? 0 : device.arena.address(this.held, this.refusal);
-      if (records) fixed = this.fixedPlaces(addresses);
+      if (this.records && !debug) recording = this.recordingFor(arena, addresses, outputs);
     } catch (error) {
       for (const block of fresh) if (block) device.pool.free(block);
       throw error;
     }
     // Nothing takes memory from here on, so that no donated input is lost for want of it.
-    const { results, places } = this.adoptOutputs(fresh, inputs);
-    if (fixed) this.runRecorded(arena, addresses, places, fixed);
+    const results = fresh.map((block, i) =>
+      device.adopt(
+        block ?? device.own(inputs[program.donated[i]!]!).donate(),
+        program.buffers[this.outputs[i]!]!.bytes,
+      ),
+    );
+    if (recording) this.runRecorded(recording, arena, addresses, outputs);
     else {
-      this.bind(arena, addresses, places);
+      this.bind(arena, addresses, outputs);
       if (debug) this.runWatched(nan);
       else layout.frame.run();
     }
@@ -146,47 +152,75 @@ export class CudaExecutable implements Executable {
     outputs.forEach((address, i) => layout.frame.bind(this.outputs[i]!, address));
   }
 
-  /** Places of ours for small results, and for small arguments that come at a new address each time (batches); undefined where there is no room. */
-  private fixedPlaces(inputs: readonly Handle[]): FixedPlaces | undefined {
-    const { program } = this;
+  /**
+   * How a run at these addresses is replayed or recorded; undefined where it is launched: the first time that the addresses occur, and where
+   * recordings do not pay. Small results, and small arguments that come at a new address each time (batches), have a fixed place of ours in the
+   * graph and are copied.
+   */
+  private recordingFor(
+    arena: Handle,
+    inputs: readonly Handle[],
+    outputs: readonly Handle[],
+  ): Recording | undefined {
+    const { program, held, seen } = this;
+    const bytesOf = (buffer: number | undefined): number => program.buffers[buffer ?? -1]?.bytes ?? 0;
+    const isSmall = (bytes: number): boolean => bytes > 0 && bytes <= MOST_COPIED;
+    const moves = inputs.map((address, i) => {
+      if (!isSmall(bytesOf(this.inputs[i])) || program.donated.includes(i)) return false;
+      const before = this.lastInputs[i];
+      this.lastInputs[i] = address;
+      if (before !== undefined && before !== address) this.moving.add(i);
+      return this.moving.has(i);
+    });
+    const copied = outputs.map(
+      (_, i) => isSmall(bytesOf(this.outputs[i])) && program.donated[i] === undefined,
+    );
+    const key = [
+      arena,
+      ...inputs.map((address, i) => (moves[i] ? "copied" : address)),
+      ...outputs.map((address, i) => (copied[i] ? "copied" : address)),
+    ].join();
+    if (!held.graphs.has(key) && !this.shouldRecord(key)) {
+      if (seen.size > 1000) seen.clear();
+      seen.add(key);
+      return undefined;
+    }
     try {
       return {
-        inputs: inputs.map((address, i) => {
-          const bytes = program.buffers[this.inputs[i] ?? -1]?.bytes ?? 0;
-          if (bytes === 0 || bytes > MOST_COPIED || program.donated.includes(i)) return undefined;
-          const before = this.lastInputs[i];
-          this.lastInputs[i] = address;
-          if (before !== undefined && before !== address) this.moving.add(i);
-          return this.moving.has(i) ? this.fixedPlace(`input ${i}`, bytes) : undefined;
-        }),
-        outputs: this.outputs.map((index, i) => {
-          const { bytes } = program.buffers[index]!;
-          const copied = bytes > 0 && bytes <= MOST_COPIED && program.donated[i] === undefined;
-          return copied ? this.fixedPlace(`output ${i}`, bytes) : undefined;
-        }),
+        key,
+        from: inputs.map((address, i) =>
+          moves[i] ? this.fixedPlace(`input ${i}`, bytesOf(this.inputs[i])) : address,
+        ),
+        to: outputs.map((address, i) =>
+          copied[i] ? this.fixedPlace(`output ${i}`, bytesOf(this.outputs[i])) : address,
+        ),
       };
     } catch (error) {
+      // There is no room for the places.
       if (error instanceof DeviceError) return undefined;
       throw error;
     }
   }
 
-  /** Launches directly the first time that the addresses occur, records the second time, replays from then on, as long as recordings pay. */
+  private shouldRecord(key: string): boolean {
+    const isFull = this.held.graphs.size >= MOST_GRAPHS;
+    const pays = this.replays >= REPLAYS_PER_GRAPH * (MOST_GRAPHS + this.replaced);
+    return this.seen.has(key) && (!isFull || pays);
+  }
+
   private runRecorded(
+    { key, from, to }: Recording,
     arena: Handle,
     inputs: readonly Handle[],
     outputs: readonly Handle[],
-    fixed: FixedPlaces,
   ): void {
     const { device, program, layout } = this;
     const { driver, stream } = device.engine;
-    const from = inputs.map((address, i) => fixed.inputs[i] ?? address);
-    const to = outputs.map((address, i) => fixed.outputs[i] ?? address);
     from.forEach((address, i) => {
       if (address !== inputs[i])
         driver.copyOnDevice(address, inputs[i]!, program.buffers[this.inputs[i]!]!.bytes, stream);
     });
-    this.launchOrReplay([arena, ...from, ...to].join(), () => {
+    this.replay(key, () => {
       this.bind(arena, from, to);
       layout.frame.run();
     });
@@ -206,28 +240,19 @@ export class CudaExecutable implements Executable {
     return block.address;
   }
 
-  private launchOrReplay(key: string, launch: () => void): void {
+  /** Replays the graph of a key, which is recorded where there is none. */
+  private replay(key: string, launch: () => void): void {
     const { device, held } = this;
     const { driver, stream } = device.engine;
     let graph = held.graphs.get(key);
     if (graph === undefined) {
-      const isFull = held.graphs.size >= MOST_GRAPHS;
-      if (
-        !this.seen.has(key) ||
-        (isFull && this.replays < REPLAYS_PER_GRAPH * (MOST_GRAPHS + this.replaced))
-      ) {
-        if (this.seen.size > 1000) this.seen.clear();
-        this.seen.add(key);
-        launch();
-        return;
-      }
       graph = driver.capture(stream, launch);
       if (graph === undefined) {
         this.records = false;
         launch();
         return;
       }
-      if (isFull) {
+      if (held.graphs.size >= MOST_GRAPHS) {
         const [oldest, handle] = held.graphs.entries().next().value!;
         // A graph in flight may not go.
         driver.synchronize(stream);
@@ -270,7 +295,7 @@ export class CudaExecutable implements Executable {
   /** Memory for the outputs that take over no input's. */
   private freshOutputs(): (Block | undefined)[] {
     const { device, program } = this;
-    const fresh: (Block | undefined)[] = [];
+    const fresh: (Block | undefined)[] = this.outputs.map(() => undefined);
     try {
       this.outputs.forEach((index, i) => {
         if (program.donated[i] === undefined)
@@ -285,21 +310,6 @@ export class CudaExecutable implements Executable {
       throw error;
     }
     return fresh;
-  }
-
-  /** The outputs in their memory, fresh or the donors'. */
-  private adoptOutputs(
-    fresh: readonly (Block | undefined)[],
-    inputs: readonly Buffer[],
-  ): { results: CudaBuffer[]; places: Handle[] } {
-    const { device, program } = this;
-    const places: Handle[] = [];
-    const results = this.outputs.map((index, i) => {
-      const block = fresh[i] ?? device.own(inputs[program.donated[i]!]!).donate();
-      places[i] = block.address;
-      return device.adopt(block, program.buffers[index]!.bytes);
-    });
-    return { results, places };
   }
 
   describe(): string {

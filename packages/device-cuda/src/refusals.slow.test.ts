@@ -197,6 +197,22 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     expect(used! / 2 ** 20).toBeLessThan(25);
   });
 
+  test("a program that ran once holds no places for a recording", () => {
+    const program = `
+      const device = cudaDevice();
+      const sums = compile((t) => [t.cumsum(0).mul(2), t.sum(0)]);
+      for (let n = 1; n <= 40; n++) {
+        const x = tensor(new Float32Array(10_000 * n), [10 * n, 1000], { device });
+        for (const y of [x, ...sums(x)]) y[Symbol.dispose]();
+      }
+      await say(() => device.state().memory.live);`;
+    const [live] = printed(program)
+      .match(/(?<=^said ).*/gm)!
+      .map(Number);
+    // The arena; results of all lengths are 33 MB.
+    expect(live).toBeLessThan(4e6);
+  });
+
   test("what is asked back is taken anew by those who go on", () => {
     const program = `
       const device = cudaDevice();
