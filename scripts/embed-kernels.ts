@@ -46,9 +46,9 @@ import { madModel } from "../packages/everlong/src/bench/mad-step.ts";
 
 /** What a GPU of each target offers; PTX is for whatever comes, so it is lowered as for sm_80. */
 const GPUS: Readonly<Record<EmbeddedTarget, CudaTarget>> = {
-  sm_80: { arch: 80, processors: 108, sharedLimit: 166_912 },
-  sm_90a: { arch: 90, processors: 132, sharedLimit: 232_448 },
-  compute_80: { arch: 80, processors: 108, sharedLimit: 101_376 },
+  sm_80: { arch: 80, processors: 108, sharedLimit: 166_912, cacheBytes: 40 * 1024 ** 2 },
+  sm_90a: { arch: 90, processors: 132, sharedLimit: 232_448, cacheBytes: 50 * 1024 ** 2 },
+  compute_80: { arch: 80, processors: 108, sharedLimit: 101_376, cacheBytes: 4 * 1024 ** 2 },
 };
 
 /** Values of an op and gradients of its inputs. */

@@ -102,6 +102,7 @@ export class CudaDevice implements Device, Runtime {
       arch,
       processors: driver.attribute(ordinal, ATTRIBUTE.processors),
       sharedLimit: driver.attribute(ordinal, ATTRIBUTE.sharedPerBlockOptin),
+      cacheBytes: driver.attribute(ordinal, ATTRIBUTE.cacheBytes),
     };
     // Hopper's kernels can; graphs know it from CUDA 12.3 on.
     const overlaps = arch >= 90 && driver.version >= 12030;

@@ -54,6 +54,7 @@ const DRIVER_SIGNATURES = {
 export const ATTRIBUTE = {
   sharedPerBlockOptin: 97,
   processors: 16,
+  cacheBytes: 38,
   major: 75,
   minor: 76,
 } as const;

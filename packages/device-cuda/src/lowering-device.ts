@@ -37,7 +37,12 @@ class HostBuffer implements Buffer {
 }
 
 /** What an H100 offers. */
-export const H100: CudaTarget = { arch: 90, processors: 132, sharedLimit: 232_448 };
+export const H100: CudaTarget = {
+  arch: 90,
+  processors: 132,
+  sharedLimit: 232_448,
+  cacheBytes: 50 * 1024 ** 2,
+};
 
 export interface LoweringOptions {
   /** What to lower for. Default: an H100. */

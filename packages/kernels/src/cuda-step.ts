@@ -79,6 +79,8 @@ export interface CudaTarget {
   readonly processors: number;
   /** Shared memory that one block may ask for, in bytes. */
   readonly sharedLimit: number;
+  /** Second-level cache, in bytes. */
+  readonly cacheBytes: number;
 }
 
 export interface CudaCall<P> {

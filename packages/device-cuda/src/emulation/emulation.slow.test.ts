@@ -51,7 +51,12 @@ if (spawnSync("g++", ["--version"]).status === 0) {
     [[17, 5], 3],
     [[2, 2], 70],
   ])("butterflies of %j points, %i channels", async (radices, channels) => {
-    const small = new EmulatingDevice(folder, { arch: 80, processors: 1, sharedLimit: 166_912 });
+    const small = new EmulatingDevice(folder, {
+      arch: 80,
+      processors: 1,
+      sharedLimit: 166_912,
+      cacheBytes: 0,
+    });
     const points = radices.reduce((a, b) => a * b, 1);
     const random = new Random(points);
     const [length, taps] = [Math.ceil(points * 0.6), Math.ceil(points / 3)];
