@@ -9,7 +9,8 @@ const MOST_ROWS = 32_768;
 
 /**
  * Bytes of scratch of one round of launches. Rounds small enough for the second-level cache are slower: their launches are too short (H100,
- * 131,072 points: 3.0 ms in one round, 3.1 to 3.4 ms in rounds of 12 to 48 MB).
+ * 131,072 points: 3.0 ms in one round, 3.1 to 3.4 ms in rounds of 12 to 48 MB; 1,048,576: 2.4, and 2.6 to 6.5 in rounds of 4 to 32 MB on one to three
+ * streams). tensor-flow.cu is for that.
  */
 const ROUND = 4 * 1024 ** 3;
 

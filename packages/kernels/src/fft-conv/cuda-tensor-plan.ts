@@ -245,6 +245,9 @@ export function gradientSteps(
   ];
 }
 
+/** A warp has 64 columns of every sixteenth part of a row, a block all parts of so many times as many columns: what eight warps can. */
+const sideOf = (split: number): number => Math.max(1, 128 / split);
+
 /** A kernel of tensor-long.cu. */
 export const longKernel = (
   entry: string,
@@ -256,16 +259,18 @@ export const longKernel = (
     {
       FACTOR: factor,
       PARTS: split / 16,
-      PAIRED: paired ? 1 : 0,
+      SIDE: sideOf(split),
+      COLUMNS: 64,
+      CREWS: 1,
+      TWISTED: paired ? 0 : 1,
       BRAIN: 0,
       PRE: 0,
       POST: 0,
       PARTNER: 0,
       ...flags,
       SCALED: 1,
-      POINTS,
     },
-    ["butterflies", "transform", "tensor-instructions", "tensor-sequences", "tensor-long"],
+    ["butterflies", "tensor-instructions", "tensor-sequences", "tensor-long"],
   );
 
 /** Blocks of a kernel of tensor-long.cu that goes over all columns of `count` transforms of every channel. */
@@ -274,9 +279,8 @@ export const columnGrid = (
   channels: number,
   count: number,
 ): Pick<CudaStep, "grid" | "block" | "sharedBytes"> => {
-  // A warp has 64 columns of every sixteenth part of a row, a block all parts of as many columns as eight warps can.
   const parts = split / 16;
-  const side = Math.max(1, 8 / parts);
+  const side = sideOf(split);
   return {
     grid: [(256 * factor) / (64 * side), channels, count],
     block: [32 * parts * side, 1, 1],

@@ -3,6 +3,7 @@
 import type { CudaLowering, CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
 import { sizesOf, type ConvolutionCall, type InputView, type SpectrumCall } from "./cuda-call.ts";
 import { RowMaker, type Sequences } from "./cuda-rows.ts";
+import { flowSteps } from "./cuda-tensor-flow.ts";
 import {
   columnBackStep,
   columnStep,
@@ -263,6 +264,6 @@ export function lowerTensor(call: ConvolutionCall, target: CudaTarget): CudaLowe
     ? [clusterStep(main, plan)]
     : plan.split === 1
       ? [convolveStep(main, plan, target)]
-      : longSteps(main, plan, target, temps);
+      : (flowSteps(main, plan, target, temps) ?? longSteps(main, plan, target, temps));
   return { steps: [...first, ...rows.before, ...passes, ...rows.after], temps };
 }

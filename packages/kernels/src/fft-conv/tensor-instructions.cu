@@ -49,7 +49,7 @@ __device__ __forceinline__ void copy_async(u32 to, const void* from, bool inside
   asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" :: "r"(to), "l"(from), "r"(inside ? 8 : 0) : "memory");
 }
 // An address that is not to be computed again.
-__device__ __forceinline__ void kept_as_it_is(u16*& p) { asm("" : "+l"(p)); }
+template <typename T> __device__ __forceinline__ void kept_as_it_is(T*& p) { asm("" : "+l"(p)); }
 // Barrier `which` (1 to 15) of some warps of a block.
 __device__ __forceinline__ void meet(int which, int threads) { asm volatile("bar.sync %0, %1;" :: "r"(which), "r"(threads) : "memory"); }
 __device__ __forceinline__ void copies_done() { asm volatile("cp.async.wait_all;" ::: "memory"); }

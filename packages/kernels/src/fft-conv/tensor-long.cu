@@ -1,116 +1,127 @@
 // Convolutions whose transform spans many blocks: N = S R points as S = 16 PARTS rows of R = 256 M, in f16 between three passes over memory.
-// In front: `#define FACTOR m`, `#define PARTS 1|2|4|8|16`, `#define PAIRED 0|1`, `PARTNER` 0|1, what tensor-sequences.cu needs,
-// transform.cu, tensor-instructions.cu, tensor-sequences.cu.
+// In front: `#define FACTOR m`, `#define PARTS 1|2|4|8|16`, `#define TWISTED 0|1` (one real sequence modulo x^N - i; otherwise two are the parts of one
+// cyclic transform), `SIDE` s, `COLUMNS` 32|64, `CREWS` n, `PARTNER` 0|1, what tensor-sequences.cu needs, butterflies.cu, tensor-instructions.cu,
+// tensor-sequences.cu.
 //
 // x^N - i (or 1) splits into S factors x^R - root. Row j, the remainder by the j-th, turned so that it goes through tensor-block.cu as a cyclic
 // transform, is W_N^((j + d) n) sum_p x[n + p R] W_S^((j + d) p), d = 1/4 or 0. With p = p1 PARTS + q and j = j1 + 16 j2 that is
-//   row j = W_N/16^(j2 n) sum_q W_PARTS^(j2 q) W_N^((j1 + d)(q R + n)) sum_p1 W_16^(j1 p1) W_16^(d p1) x[n + (p1 PARTS + q) R].
-// A warp holds 64 columns n of one q, later of 16 / PARTS of the j1, two in a lane, in float32.
+//   row j = W_N^((j + d) n) sum_q W_PARTS^(j2 q) W_S^((j1 + d) q) sum_p1 W_16^(j1 p1) W_16^(d p1) x[n + (p1 PARTS + q) R].
+// COLUMNS / 2 neighbouring threads hold so many columns n of one q, later of 16 / PARTS of the j1, two each, in float32. A crew of WIDTH threads takes
+// SIDE times as many columns; a block has CREWS crews, which work on their own.
 
-constexpr int R = 256 * FACTOR, S = 16 * PARTS, SIDE = PARTS < 8 ? 8 / PARTS : 1, WIDTH = 32 * PARTS * SIDE, ROWS = PAIRED ? 2 : 1;
-constexpr float SHIFT = PAIRED ? 0.f : 0.25f;
+constexpr int R = 256 * FACTOR, S = 16 * PARTS, LANES = COLUMNS / 2, WIDTH = LANES * PARTS * SIDE, SEQUENCES = TWISTED ? 1 : 2;
+constexpr float SHIFT = TWISTED ? 0.25f : 0.f;
 // A power of two near 1 / sqrt(S).
 constexpr float FORWARD = PARTS == 16 ? 1.f / 16 : PARTS >= 4 ? 1.f / 8 : 1.f / 4;
 
-// Powers first w^0 .. first w^15 from exp(-2 pi i angle) and exp(-2 pi i step).
-__device__ __forceinline__ void powers(float (&c)[16], float (&s)[16], float angle, float step) {
-  float wc, ws;
-  sincospif(-2.f * angle, &s[0], &c[0]);
-  sincospif(-2.f * step, &ws, &wc);
-  float pc[16], ps[16];
-  pc[1] = wc; ps[1] = ws;
-  #pragma unroll
-  for (int j = 2; j < 16; j++) {
-    pc[j] = pc[j / 2]; ps[j] = ps[j / 2];
-    times(pc[j], ps[j], pc[j - j / 2], ps[j - j / 2]);
-  }
-  #pragma unroll
-  for (int j = 1; j < 16; j++) { c[j] = c[0]; s[j] = s[0]; times(c[j], s[j], pc[j], ps[j]); }
-}
 // W_16^(d p1), `sign` -1 turns back.
 __device__ __forceinline__ void twist_16(float& re, float& im, int p1, float sign) {
-  if (PAIRED || p1 == 0) return;
+  if (!TWISTED || p1 == 0) return;
   float c, s;
   sincospif(-2.f * SHIFT / 16.f * p1, &s, &c);
   times(re, im, c, sign * s);
 }
-// What a warp works on.
+// Where a thread stands in its crew, and what it works on.
+struct Crew {
+  int which, tid;
+  __device__ __forceinline__ Crew() : which(CREWS > 1 ? __shfl_sync(~0u, threadIdx.x / WIDTH, 0) : 0), tid(CREWS > 1 ? threadIdx.x - which * WIDTH : threadIdx.x) {}
+  __device__ __forceinline__ void meet_all() const { if constexpr (CREWS == 1) __syncthreads(); else meet(1 + which, WIDTH); }
+};
 struct Place { int lane, q, side, n; };
-__device__ __forceinline__ Place place_of() {
-  const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, side = warp / PARTS;
-  return {lane, warp % PARTS, side, (blockIdx.x * SIDE + side) * 64 + 2 * lane};
+__device__ __forceinline__ Place place_of(const Crew& crew, int block) {
+  const int part = crew.tid / LANES, lane = crew.tid % LANES, side = part / PARTS;
+  return {lane, part % PARTS, side, (block * SIDE + side) * COLUMNS + 2 * lane};
 }
 __device__ __forceinline__ float4* cell(float* cells, const Place& at, int q, int j1) {
-  return (float4*)cells + ((at.side * PARTS + q) * 16 + j1) * 32 + at.lane;
+  return (float4*)cells + ((at.side * PARTS + q) * 16 + j1) * LANES + at.lane;
 }
 
-// Times w^(n k), w = exp(-2 pi i / points), for a column and its neighbour; their angles are so close that the square of the difference does not
-// count. `sign` -1 turns back.
-__device__ __forceinline__ void turn_columns(float& r0, float& i0, float& r1, float& i1, float c, float s, float k, float points, float sign) {
-  const float angle = k * (-6.2831853f / points), c1 = c - s * angle, s1 = s + c * angle;
-  times(r0, i0, c, sign * s);
-  times(r1, i1, c1, sign * s1);
+// The factors W_S^((j1 + d) q), the same for all columns: two to a float4, eight of those for every q. Ends with a barrier.
+__device__ __forceinline__ const float4* make_roots() {
+  __shared__ float4 roots[8 * PARTS];
+  for (int i = threadIdx.x; i < 16 * PARTS; i += blockDim.x) {
+    float c, s;
+    sincospif(-2.f * ((i & 15) + SHIFT) * (i >> 4) / S, &s, &c);
+    ((float2*)roots)[i] = make_float2(c, s);
+  }
+  __syncthreads();
+  return roots;
 }
-// The factors W_N^((j1 + d)(q R + n)); `turned`: otherwise those of n = 0.
-__device__ __forceinline__ void turn_first(float (&re)[2][16], float (&im)[2][16], const Place& at, bool turned, float sign) {
-  float c[16], s[16];
-  const float turn = (at.q * R + (turned ? at.n : 0)) / ((float)S * R);
-  powers(c, s, SHIFT * turn, turn);
+// Times those factors; `sign` -1 turns back.
+__device__ __forceinline__ void turn_between(float (&re)[2][16], float (&im)[2][16], const float4* roots, const Place& at, float sign) {
   #pragma unroll
-  for (int j = 0; j < 16; j++) turn_columns(re[0][j], im[0][j], re[1][j], im[1][j], c[j], s[j], turned ? j + SHIFT : 0.f, (float)S * R, sign);
-}
-// The factors W_N/16^(j2 n).
-__device__ __forceinline__ void turn_second(float (&re)[2][16], float (&im)[2][16], const Place& at, float sign) {
-  float c, s, by_c, by_s;
-  sincospif(-2.f * (float)at.n / ((float)PARTS * R), &by_s, &by_c);
-  c = by_c; s = by_s;
-  #pragma unroll
-  for (int k = 1; k < PARTS; k++) {
+  for (int j = 0; j < 16; j += 2) {
+    const float4 w = roots[8 * at.q + j / 2];
     #pragma unroll
-    for (int g = 0; g < 16 / PARTS; g++) { const int i = g + k * (16 / PARTS); turn_columns(re[0][i], im[0][i], re[1][i], im[1][i], c, s, k, (float)PARTS * R, sign); }
-    times(c, s, by_c, by_s);
+    for (int x = 0; x < 2; x++) { times(re[x][j], im[x][j], w.x, sign * w.y); times(re[x][j + 1], im[x][j + 1], w.z, sign * w.w); }
+  }
+}
+// Rows of a warp: element g + k 16 / PARTS is row q 16 / PARTS + g + 16 k.
+__device__ __forceinline__ constexpr int row_of(int i) { return i % (16 / PARTS) + 16 * (i / (16 / PARTS)); }
+__device__ __forceinline__ int row_at(const Place& at, int i) { return at.q * (16 / PARTS) + row_of(i); }
+// Rows times W_N^((j + d) n).
+__device__ __forceinline__ void turn_columns(float (&re)[2][16], float (&im)[2][16], const Place& at, float sign) {
+  constexpr float STEP = -2.f / ((float)S * R), ANGLE = STEP * 3.14159265f;
+  const float first = at.q * (16 / PARTS) + SHIFT;
+  float c, s, by_c, by_s, far_c, far_s;
+  sincospif(STEP * first * at.n, &s, &c);
+  sincospif(STEP * at.n, &by_s, &by_c);
+  sincospif(16.f * STEP * at.n, &far_s, &far_c);
+  #pragma unroll
+  for (int g = 0; g < 16 / PARTS; g++) {
+    float wc = c, ws = s;
+    #pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const int i = g + k * (16 / PARTS);
+      // A column and its neighbour are so close that the square of their angle does not count.
+      const float angle = first * ANGLE + row_of(i) * ANGLE;
+      times(re[0][i], im[0][i], wc, sign * ws);
+      times(re[1][i], im[1][i], wc - ws * angle, sign * (ws + wc * angle));
+      if (k + 1 < PARTS) times(wc, ws, far_c, far_s);
+    }
+    if (g + 1 < 16 / PARTS) times(c, s, by_c, by_s);
   }
 }
 
-// From x[p1] to rows; element g + k 16 / PARTS is row j1 + 16 k with j1 = q 16 / PARTS + g. Not `turned`: without the factors W_N^((j + d) n).
-__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Place& at, bool turned, float* cells) {
+// From x[p1] to rows. Not `turned`: without the factors W_N^((j + d) n).
+__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Crew& crew, const Place& at, bool turned, const float4* roots, float* cells) {
   #pragma unroll
   for (int x = 0; x < 2; x++) {
     #pragma unroll
     for (int p = 0; p < 16; p++) twist_16(re[x][p], im[x][p], p, 1.f);
     butterflies<16>(re[x], im[x]);
   }
-  turn_first(re, im, at, turned, 1.f);
   if constexpr (PARTS > 1) {
-    __syncthreads();
+    turn_between(re, im, roots, at, 1.f);
+    crew.meet_all();
     #pragma unroll
     for (int j = 0; j < 16; j++) *cell(cells, at, at.q, j) = make_float4(re[0][j], im[0][j], re[1][j], im[1][j]);
-    __syncthreads();
+    crew.meet_all();
     #pragma unroll
     for (int i = 0; i < 16; i++) {
       const float4 v = *cell(cells, at, i / (16 / PARTS), at.q * (16 / PARTS) + i % (16 / PARTS));
       re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
     }
     butterflies<PARTS>(re[0], im[0]); butterflies<PARTS>(re[1], im[1]);
-    if (turned) turn_second(re, im, at, 1.f);
   }
+  if (turned) turn_columns(re, im, at, 1.f);
 }
-__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Place& at, bool turned, float* cells) {
+__device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[2][16], const Crew& crew, const Place& at, bool turned, const float4* roots, float* cells) {
+  if (turned) turn_columns(re, im, at, -1.f);
   if constexpr (PARTS > 1) {
-    if (turned) turn_second(re, im, at, -1.f);
     butterflies<PARTS>(im[0], re[0]); butterflies<PARTS>(im[1], re[1]);
-    __syncthreads();
+    crew.meet_all();
     #pragma unroll
     for (int i = 0; i < 16; i++)
       *cell(cells, at, i / (16 / PARTS), at.q * (16 / PARTS) + i % (16 / PARTS)) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
-    __syncthreads();
+    crew.meet_all();
     #pragma unroll
     for (int j = 0; j < 16; j++) {
       const float4 v = *cell(cells, at, at.q, j);
       re[0][j] = v.x; im[0][j] = v.y; re[1][j] = v.z; im[1][j] = v.w;
     }
+    turn_between(re, im, roots, at, -1.f);
   }
-  turn_first(re, im, at, turned, -1.f);
   #pragma unroll
   for (int x = 0; x < 2; x++) {
     butterflies<16>(im[x], re[x]);
@@ -118,51 +129,159 @@ __device__ __forceinline__ void columns_inverse(float (&re)[2][16], float (&im)[
     for (int p = 0; p < 16; p++) twist_16(re[x][p], im[x][p], p, -1.f);
   }
 }
-__device__ __forceinline__ int row_at(const Place& at, int i) { return at.q * (16 / PARTS) + i % (16 / PARTS) + 16 * (i / (16 / PARTS)); }
 
-// Two neighbours of a row, in one word where `whole`.
+// Whether two neighbours lie in one aligned word of a row.
 __device__ __forceinline__ bool even(const Rows& r, int length) { return ((((u64)r.at >> 1) | (u64)r.batch | (u64)r.channel | (u64)length) & 1) == 0; }
+// Where a lane's elements of row p1 = 0 lie, those of the others p1 PARTS R further on; and how many there are from there.
+__device__ __forceinline__ i64 first_element(const Place& at) { return at.n + (i64)at.q * R; }
 // The elements of a lane from rows p1, zeros beyond the length; all loads are under way before the first is used.
 __device__ __forceinline__ void load_columns(u32 (&v)[16], const u16* row, const Place& at, int length, bool whole) {
+  const int left = length - (int)first_element(at);
+  row += first_element(at);
+  kept_as_it_is(row);
+  #pragma unroll
+  for (int p = 0; p < 16; p++) v[p] = 0;
   if (whole) {
     #pragma unroll
-    for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; v[p] = __ldcs((const u32*)(row + (n < length ? n : 0))); }
-    #pragma unroll
-    for (int p = 0; p < 16; p++) { const i64 n = at.n + (i64)(p * PARTS + at.q) * R; if (n >= length) v[p] = 0; }
+    for (int p = 0; p < 16; p++) if (p * PARTS * R < left) v[p] = __ldcs((const u32*)(row + p * PARTS * R));
   } else {
     #pragma unroll
     for (int p = 0; p < 16; p++) {
-      const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
-      v[p] = (n < length ? row[n] : 0) | (n + 1 < length ? (u32)row[n + 1] << 16 : 0);
+      if (p * PARTS * R < left) v[p] = row[p * PARTS * R];
+      if (p * PARTS * R + 1 < left) v[p] |= (u32)row[p * PARTS * R + 1] << 16;
+    }
+  }
+}
+__device__ __forceinline__ void store_columns(u16* row, const u32 (&v)[16], const Place& at, int length, bool whole) {
+  const int left = length - (int)first_element(at);
+  row += first_element(at);
+  kept_as_it_is(row);
+  if (whole) {
+    #pragma unroll
+    for (int p = 0; p < 16; p++) if (p * PARTS * R < left) __stcs((u32*)(row + p * PARTS * R), v[p]);
+  } else {
+    #pragma unroll
+    for (int p = 0; p < 16; p++) {
+      if (p * PARTS * R < left) row[p * PARTS * R] = (u16)v[p];
+      if (p * PARTS * R + 1 < left) row[p * PARTS * R + 1] = (u16)(v[p] >> 16);
     }
   }
 }
 
-// Peaks of 32 parts of every row, as float32 whatever the rows are. Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
-#ifdef ONLY_row_peaks
-extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constant__ Words<9> w) {
-  __shared__ u32 peaks[8];
-  const Rows u = rows_of(w, 0, 3), pre = rows_of(w, 1, 5);
-  const int length = integer(w, 7), per = (length + 127) / 128 * 4, begin = blockIdx.x * per, end = min_(length, begin + per);
-  const bool u_whole = aligned(u, length), pre_whole = PRE && aligned(pre, length);
-  const i64 b = wide(w, 8) + blockIdx.z;
-  const u16* from = u.at + b * u.batch + blockIdx.y * u.channel;
-  const u16* gates = pre.at + b * pre.batch + blockIdx.y * pre.channel;
+// Peaks that warps find in one of 32 parts of a row, as float32 whatever the row is.
+__device__ __forceinline__ void measure(const Rows& u, const Rows& pre, i64 b, i64 d, int part, int length, int tid, int threads, u32* found) {
+  // Loads of 16 bytes that are under way at once.
+  constexpr int EACH = PRE ? 4 : 8;
+  const int per = (length + 255) / 256 * 8, begin = part * per, end = min_(length, begin + per);
+  const u16* from = u.at + b * u.batch + d * u.channel;
+  const u16* gates = pre.at + b * pre.batch + d * pre.channel;
   u32 peak = 0;
-  #pragma unroll 4
-  for (int n = begin + 4 * threadIdx.x; n < end; n += 1024) {
-    uint2 gate = {0, 0};
-    if constexpr (PRE) gate = four_elements(gates, n, length, pre_whole);
-    peak = raise(peak, four_elements(from, n, length, u_whole), gate);
+  if ((((u64)from >> 1 | (PRE ? (u64)gates >> 1 : 0) | length) & 7) == 0) {
+    #pragma unroll 1
+    for (int first = begin + 8 * tid; first < end; first += 8 * EACH * threads) {
+      uint4 v[EACH], gate[EACH];
+      #pragma unroll
+      for (int i = 0; i < EACH; i++) {
+        // Measured twice rather than not at once.
+        const int n = first + 8 * threads * i < end ? first + 8 * threads * i : first;
+        v[i] = load_passing((const uint4*)(from + n));
+        gate[i] = PRE ? load_passing((const uint4*)(gates + n)) : v[i];
+      }
+      #pragma unroll
+      for (int i = 0; i < EACH; i++) {
+        peak = raise(peak, make_uint2(v[i].x, v[i].y), make_uint2(gate[i].x, gate[i].y));
+        peak = raise(peak, make_uint2(v[i].z, v[i].w), make_uint2(gate[i].z, gate[i].w));
+      }
+    }
+  } else {
+    const bool u_whole = aligned(u, length), pre_whole = PRE && aligned(pre, length);
+    #pragma unroll 4
+    for (int n = begin + 4 * tid; n < end; n += 4 * threads) {
+      uint2 gate = {0, 0};
+      if constexpr (PRE) gate = four_elements(gates, n, length, pre_whole);
+      peak = raise(peak, four_elements(from, n, length, u_whole), gate);
+    }
   }
   peak = warp_peak(peak);
-  if ((threadIdx.x & 31) == 0) peaks[threadIdx.x >> 5] = peak;
+  if ((tid & 31) == 0) found[tid >> 5] = CONVERTED ? peak : __float_as_uint(low_half(peak));
+}
+// Words: u, pre, peaks; strides (batch, channel) of u, pre; length, first row.
+#ifdef ONLY_row_peaks
+extern "C" __global__ void __launch_bounds__(256) row_peaks(const __grid_constant__ Words<9> w) {
+  __shared__ u32 found[8];
+  const i64 b = wide(w, 8) + blockIdx.z;
+  measure(rows_of(w, 0, 3), rows_of(w, 1, 5), b, blockIdx.y, blockIdx.x, integer(w, 7), threadIdx.x, 256, found);
   __syncthreads();
-  peak = __reduce_max_sync(~0u, peaks[threadIdx.x & 7]);
-  if (threadIdx.x == 0) pointer<u32>(w, 2)[(b * gridDim.y + blockIdx.y) * 32 + blockIdx.x] = CONVERTED ? peak : __float_as_uint(low_half(peak));
+  const u32 peak = __reduce_max_sync(~0u, found[threadIdx.x & 7]);
+  if (threadIdx.x == 0) pointer<u32>(w, 2)[(b * gridDim.y + blockIdx.y) * 32 + blockIdx.x] = peak;
 }
 #endif
 __device__ __forceinline__ float row_scale(const u32* peaks, i64 row) { return scale_of_single(__reduce_max_sync(~0u, peaks[row * 32 + (threadIdx.x & 31)]), 1); }
+
+// Sequences of a channel and what gates them; `first`: which of the batch are to be transformed.
+struct Lines {
+  Rows of, gate;
+  int batch, length;
+  i64 first, d, channels;
+  __device__ __forceinline__ i64 b(int r) const { return first + r; }
+  __device__ __forceinline__ i64 row(int r) const { return (b(r) < batch ? b(r) : 0) * channels + d; }
+  __device__ __forceinline__ const u16* line(int r) const { return of.at + (b(r) < batch ? b(r) : 0) * of.batch + d * of.channel; }
+  __device__ __forceinline__ const u16* gates(int r) const { return gate.at + (b(r) < batch ? b(r) : 0) * gate.batch + d * gate.channel; }
+};
+// Their columns to rows: real parts at `out`, imaginary ones `apart` further on; rows are multiplied by powers of two `lower` beside their own scale.
+__device__ __forceinline__ void columns_to_rows(const Lines& u, const u32* peaks, const float (&lower)[SEQUENCES], u16* out, i64 apart, const Crew& crew, const Place& at, const float4* roots, float* cells) {
+  const bool whole = even(u.of, u.length), gate_whole = PRE && even(u.gate, u.length);
+  float re[2][16], im[2][16];
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) {
+    const bool inside = u.b(r) < u.batch;
+    const float scale = FORWARD * row_scale(peaks, u.row(r)) * lower[r];
+    u32 v[16], gate[16];
+    load_columns(v, u.line(r), at, inside ? u.length : 0, whole);
+    if constexpr (PRE) load_columns(gate, u.gates(r), at, inside ? u.length : 0, gate_whole);
+    #pragma unroll
+    for (int p = 0; p < 16; p++) {
+      float a = first(v[p]) * scale, c = second(v[p]) * scale;
+      if constexpr (PRE) { a *= first(gate[p]); c *= second(gate[p]); }
+      if (r == 0) { re[0][p] = a; re[1][p] = c; im[0][p] = im[1][p] = 0.f; } else { im[0][p] = a; im[1][p] = c; }
+    }
+  }
+  columns_forward(re, im, crew, at, true, roots, cells);
+  out += at.n + at.q * (16 / PARTS) * R;
+  u16* imaginary = out + apart;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    *(u32*)(out + row_of(i) * R) = packed(re[0][i], re[1][i]);
+    *(u32*)(imaginary + row_of(i) * R) = packed(im[0][i], im[1][i]);
+  }
+}
+// And back, times `gain` and a gate.
+__device__ __forceinline__ void rows_to_columns(const u16* in, i64 apart, const Lines& y, const u32* peaks, float gain, const Crew& crew, const Place& at, const float4* roots, float* cells) {
+  const bool whole = even(y.of, y.length), gate_whole = POST && even(y.gate, y.length);
+  float re[2][16], im[2][16];
+  in += at.n + at.q * (16 / PARTS) * R;
+  const u16* imaginary = in + apart;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const u32 a = *(const u32*)(in + row_of(i) * R), b = *(const u32*)(imaginary + row_of(i) * R);
+    re[0][i] = low_half(a); re[1][i] = high_half(a); im[0][i] = low_half(b); im[1][i] = high_half(b);
+  }
+  columns_inverse(re, im, crew, at, true, roots, cells);
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) {
+    if (y.b(r) >= y.batch) break;
+    const float factor = gain / (FORWARD * S * row_scale(peaks, y.row(r)));
+    u32 v[16], gate[16];
+    if constexpr (POST) load_columns(gate, y.gates(r), at, y.length, gate_whole);
+    #pragma unroll
+    for (int p = 0; p < 16; p++) {
+      float a = (r ? im[0][p] : re[0][p]) * factor, c = (r ? im[1][p] : re[1][p]) * factor;
+      if constexpr (POST) { a *= first(gate[p]); c *= second(gate[p]); }
+      v[p] = stored(a, c);
+    }
+    store_columns((u16*)y.line(r), v, at, y.length, whole);
+  }
+}
 
 // Words: u, pre, peaks, rows; strides of u, pre; batch, length, first row; the peaks of partners, exponents (PARTNER).
 //
@@ -171,51 +290,23 @@ __device__ __forceinline__ float row_scale(const u32* peaks, i64 row) { return s
 #ifdef ONLY_columns_half
 extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_half(const __grid_constant__ Words<13> w) {
   extern __shared__ float cells[];
-  const Place at = place_of();
-  const Rows u = rows_of(w, 0, 4), pre = rows_of(w, 1, 6);
-  const int batch = integer(w, 8), length = integer(w, 9);
-  const i64 d = blockIdx.y, channels = gridDim.y;
-  const bool u_whole = even(u, length), pre_whole = PRE && even(pre, length);
-  float re[2][16], im[2][16];
-  int lower[ROWS] = {};
+  const i64 channels = gridDim.y;
+  const Lines u = {rows_of(w, 0, 4), rows_of(w, 1, 6), integer(w, 8), integer(w, 9), wide(w, 10) + (i64)blockIdx.z * SEQUENCES, blockIdx.y, channels};
+  float lower[SEQUENCES];
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) lower[r] = 1.f;
   if constexpr (PARTNER) {
-    int least = 4096;
+    int exponents[SEQUENCES], least = 4096;
     #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-      const i64 b = wide(w, 10) + (i64)blockIdx.z * ROWS + r, row = b < batch ? b * channels + d : d;
-      lower[r] = exponent(row_scale(pointer<const u32>(w, 2), row)) + exponent(row_scale(pointer<const u32>(w, 11), row));
-      if (b < batch) least = min_(least, lower[r]);
+    for (int r = 0; r < SEQUENCES; r++) {
+      exponents[r] = exponent(row_scale(pointer<const u32>(w, 2), u.row(r))) + exponent(row_scale(pointer<const u32>(w, 11), u.row(r)));
+      if (u.b(r) < u.batch) least = min_(least, exponents[r]);
     }
     #pragma unroll
-    for (int r = 0; r < ROWS; r++) lower[r] = min_(least - lower[r], 0);
-    if (blockIdx.x == 0 && threadIdx.x == 0) pointer<int>(w, 12)[blockIdx.z * channels + d] = least;
+    for (int r = 0; r < SEQUENCES; r++) lower[r] = power(min_(least - exponents[r], 0));
+    if (blockIdx.x == 0 && threadIdx.x == 0) pointer<int>(w, 12)[blockIdx.z * channels + u.d] = least;
   }
-  #pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    const i64 b = wide(w, 10) + (i64)blockIdx.z * ROWS + r;
-    const bool inside = b < batch;
-    float scale = FORWARD * row_scale(pointer<const u32>(w, 2), inside ? b * channels + d : d);
-    if constexpr (PARTNER) scale *= power(lower[r]);
-    const u16* from = u.at + (inside ? b : 0) * u.batch + d * u.channel;
-    const u16* gates = pre.at + (inside ? b : 0) * pre.batch + d * pre.channel;
-    u32 v[16], gate[16];
-    load_columns(v, from, at, inside ? length : 0, u_whole);
-    if constexpr (PRE) load_columns(gate, gates, at, inside ? length : 0, pre_whole);
-    #pragma unroll
-    for (int p = 0; p < 16; p++) {
-      float a = first(v[p]) * scale, c = second(v[p]) * scale;
-      if constexpr (PRE) { a *= first(gate[p]); c *= second(gate[p]); }
-      if (r == 0) { re[0][p] = a; re[1][p] = c; im[0][p] = im[1][p] = 0.f; } else { im[0][p] = a; im[1][p] = c; }
-    }
-  }
-  columns_forward(re, im, at, true, cells);
-  u16* out = pointer<u16>(w, 3) + (2 * (i64)blockIdx.z * channels + d) * S * R + at.n;
-  #pragma unroll
-  for (int i = 0; i < 16; i++) {
-    u16* to = out + (i64)row_at(at, i) * R;
-    *(u32*)to = packed(re[0][i], re[1][i]);
-    *(u32*)(to + channels * S * R) = packed(im[0][i], im[1][i]);
-  }
+  columns_to_rows(u, pointer<const u32>(w, 2), lower, pointer<u16>(w, 3) + (2 * (i64)blockIdx.z * channels + u.d) * S * R, channels * S * R, Crew(), place_of(Crew(), blockIdx.x), make_roots(), cells);
 }
 #endif
 
@@ -223,39 +314,9 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_half(co
 #ifdef ONLY_columns_back_half
 extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_back_half(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
-  const Place at = place_of();
-  const Rows post = rows_of(w, 3, 5), y = rows_of(w, 4, 7);
-  const int batch = integer(w, 9), length = integer(w, 10);
-  const i64 d = blockIdx.y, channels = gridDim.y;
-  const bool post_whole = POST && even(post, length), y_whole = even(y, length);
-  const u16* in = pointer<const u16>(w, 0) + (2 * (i64)blockIdx.z * channels + d) * S * R + at.n;
-  float re[2][16], im[2][16];
-  #pragma unroll
-  for (int i = 0; i < 16; i++) {
-    const u16* from = in + (i64)row_at(at, i) * R;
-    const u32 a = *(const u32*)from, b = *(const u32*)(from + channels * S * R);
-    re[0][i] = low_half(a); re[1][i] = high_half(a); im[0][i] = low_half(b); im[1][i] = high_half(b);
-  }
-  columns_inverse(re, im, at, true, cells);
-  #pragma unroll
-  for (int r = 0; r < ROWS; r++) {
-    const i64 b = wide(w, 11) + (i64)blockIdx.z * ROWS + r;
-    if (b >= batch) break;
-    const float factor = pointer<const float>(w, 2)[d] / (FORWARD * S * row_scale(pointer<const u32>(w, 1), b * channels + d));
-    u16* to = (u16*)y.at + b * y.batch + d * y.channel;
-    const u16* gates = post.at + b * post.batch + d * post.channel;
-    u32 gate[16];
-    if constexpr (POST) load_columns(gate, gates, at, length, post_whole);
-    #pragma unroll
-    for (int p = 0; p < 16; p++) {
-      const i64 n = at.n + (i64)(p * PARTS + at.q) * R;
-      float a = (r ? im[0][p] : re[0][p]) * factor, c = (r ? im[1][p] : re[1][p]) * factor;
-      if constexpr (POST) { a *= first(gate[p]); c *= second(gate[p]); }
-      const u32 v = stored(a, c);
-      if (y_whole) { if (n < length) __stcs((u32*)(to + n), v); }
-      else { if (n < length) to[n] = (u16)v; if (n + 1 < length) to[n + 1] = (u16)(v >> 16); }
-    }
-  }
+  const i64 channels = gridDim.y;
+  const Lines y = {rows_of(w, 4, 7), rows_of(w, 3, 5), integer(w, 9), integer(w, 10), wide(w, 11) + (i64)blockIdx.z * SEQUENCES, blockIdx.y, channels};
+  rows_to_columns(pointer<const u16>(w, 0) + (2 * (i64)blockIdx.z * channels + y.d) * S * R, channels * S * R, y, pointer<const u32>(w, 1), pointer<const float>(w, 2)[y.d], Crew(), place_of(Crew(), blockIdx.x), make_roots(), cells);
 }
 #endif
 
@@ -291,7 +352,9 @@ extern "C" __global__ void __launch_bounds__(256) filter_sums(const __grid_const
 #ifdef ONLY_columns_of_filter
 extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_filter(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
-  const Place at = place_of();
+  const Crew crew;
+  const Place at = place_of(crew, blockIdx.x);
+  const float4* roots = make_roots();
   const Filter k = filter_of(w);
   float re[2][16], im[2][16];
   #pragma unroll
@@ -299,14 +362,14 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_filt
     #pragma unroll
     for (int x = 0; x < 2; x++) {
       const float2 v = tap(k, at.n + x + (i64)(p * PARTS + at.q) * R);
-      re[x][p] = PAIRED ? v.x + v.y : v.x;
-      im[x][p] = PAIRED ? 0.f : v.y;
+      re[x][p] = TWISTED ? v.x : v.x + v.y;
+      im[x][p] = TWISTED ? v.y : 0.f;
     }
-  columns_forward(re, im, at, false, cells);
+  columns_forward(re, im, crew, at, false, roots, cells);
   float2* out = pointer<float2>(w, 2) + (i64)blockIdx.y * S * R + at.n;
   // Of a real cyclic sequence the first half of the rows is enough (spectrum-half.cu).
   #pragma unroll
-  for (int i = 0; i < 16; i++) if (!PAIRED || row_at(at, i) <= S / 2) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
+  for (int i = 0; i < 16; i++) if (TWISTED || row_at(at, i) <= S / 2) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
 }
 #endif
 
@@ -315,7 +378,9 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_filt
 #ifdef ONLY_columns_of_gradient
 extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_gradient(const __grid_constant__ Words<8> w) {
   extern __shared__ float cells[];
-  const Place at = place_of();
+  const Crew crew;
+  const Place at = place_of(crew, blockIdx.x);
+  const float4* roots = make_roots();
   const int taps = integer(w, 4), origin = integer(w, 5), second = integer(w, 6), add = integer(w, 7);
   const i64 step = wide(w, 3);
   const float2* in = pointer<const float2>(w, 0) + (i64)blockIdx.y * S * R + at.n;
@@ -326,7 +391,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_grad
     const float4 v = *(const float4*)(in + (i64)row_at(at, i) * R);
     re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
   }
-  columns_inverse(re, im, at, false, cells);
+  columns_inverse(re, im, crew, at, false, roots, cells);
   constexpr float BY = 1.f / (FORWARD * FORWARD * S);
   #pragma unroll
   for (int p = 0; p < 16; p++)
@@ -338,7 +403,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_grad
         continue;
       }
       if (ahead < taps) dk[ahead * step] = re[x][p] * BY;
-      if (behind >= 0 && behind < origin) dk[behind * step] = (PAIRED ? re[x][p] : im[x][p]) * BY;
+      if (behind >= 0 && behind < origin) dk[behind * step] = (TWISTED ? im[x][p] : re[x][p]) * BY;
     }
 }
 #endif
