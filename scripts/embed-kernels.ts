@@ -1,5 +1,5 @@
 // `npm run embed`: compiles the kernels that hosts without NVRTC are given into packages/device-cuda/dist/embedded, for sm_80, sm_90a and as
-// PTX. Needs no GPU: programs are lowered and never run. Compiles with NVRTC where it is found, else with nvcc.
+// PTX. Needs no GPU: programs are lowered and never run. Compiles with NVRTC where it is found, else with nvcc, what the last run did not.
 // `--only NAME` takes the kernels of one kind of program, `--target NAME` one target, `--out FOLDER` another place.
 
 import { execFile, spawnSync } from "node:child_process";
@@ -36,6 +36,8 @@ import {
   embeddedFile,
   embeddedName,
   packKernels,
+  sourcesDigest,
+  unpackKernels,
   type EmbeddedKernel,
   type EmbeddedTarget,
 } from "../packages/device-cuda/src/embedded-kernels.ts";
@@ -210,26 +212,33 @@ async function collect(target: EmbeddedTarget): Promise<Map<string, Found>> {
   return found;
 }
 
-type Compiler = (
-  jobs: readonly { readonly source: string; readonly entry: string }[],
-  target: EmbeddedTarget,
-) => Promise<(Uint8Array | undefined)[]>;
+interface Compiler {
+  readonly name: string;
+  readonly compile: (
+    jobs: readonly { readonly source: string; readonly entry: string }[],
+    target: EmbeddedTarget,
+  ) => Promise<(Uint8Array | undefined)[]>;
+}
 
 function withNvrtc(): Compiler | undefined {
   try {
     // Whatever driver it will meet; of the architectures it has to know the newest.
     const library = Nvrtc.open({ driver: Number.POSITIVE_INFINITY, arch: GPUS.sm_90a.arch });
     const threads = new CompileThreads(library.path);
-    return (jobs, target) =>
-      Promise.resolve(threads.compile(jobs, [`--gpu-architecture=${target}`, "--std=c++17"]));
+    return {
+      name: `NVRTC ${library.version}`,
+      compile: (jobs, target) =>
+        Promise.resolve(threads.compile(jobs, [`--gpu-architecture=${target}`, "--std=c++17"])),
+    };
   } catch {
     return undefined;
   }
 }
 
 function withNvcc(): Compiler | undefined {
-  if (spawnSync("nvcc", ["--version"]).status !== 0) return undefined;
-  return async (jobs, target) => {
+  const { status, stdout } = spawnSync("nvcc", ["--version"], { encoding: "utf8" });
+  if (status !== 0) return undefined;
+  const compile: Compiler["compile"] = async (jobs, target) => {
     const folder = mkdtempSync(join(tmpdir(), "everlong-embed-"));
     const virtual = target.replace("sm_", "compute_");
     const images: (Uint8Array | undefined)[] = jobs.map(() => undefined);
@@ -252,6 +261,17 @@ function withNvcc(): Compiler | undefined {
     }
     return images;
   };
+  return { name: `nvcc ${/V[\d.]+/.exec(stdout)?.[0]}`, compile };
+}
+
+/** Images of an earlier run with the same compiler. */
+function imagesAt(path: string, compilerName: string): Map<string, Uint8Array> {
+  try {
+    const found = unpackKernels(path);
+    return new Map(found?.index.compiler === compilerName ? found.images : []);
+  } catch {
+    return new Map();
+  }
 }
 
 const text = { type: "string" } as const;
@@ -264,6 +284,7 @@ for (const [given, known] of [
     console.error(`[embed] there is no "${given}": expected ${known.join(", ")}`);
     process.exit(1);
   }
+
 setStrict(true);
 const compiler = withNvrtc() ?? withNvcc();
 if (!compiler) {
@@ -272,22 +293,29 @@ if (!compiler) {
   );
   process.exit(1);
 }
+// Before they are lowered: files are read once.
+const sources = sourcesDigest();
 for (const target of EMBEDDED_TARGETS.filter((t) => (wanted ?? t) === t)) {
   const kernels = await collect(target);
-  const jobs = [...kernels.values()];
-  const images = await compiler(jobs, target);
-  const named = new Map<string, EmbeddedKernel>();
-  [...kernels].forEach(([name, { key, entry }], i) => {
+  const path = embeddedFile(target, out);
+  const made = imagesAt(path, compiler.name);
+  const missing = [...kernels].filter(([name]) => !made.has(name));
+  const images = await compiler.compile(
+    missing.map(([, job]) => job),
+    target,
+  );
+  missing.forEach(([name, { entry }], i) => {
     const image = images[i];
     if (!image) throw new Error(`kernel ${entry} does not compile for ${target}`);
-    named.set(name, { key, image });
+    made.set(name, image);
   });
-  const packed = packKernels(named);
-  const path = embeddedFile(target, out);
+  const named = new Map<string, EmbeddedKernel>();
+  for (const [name, { key }] of kernels) named.set(name, { key, image: made.get(name)! });
+  const packed = packKernels(named, compiler.name, sources);
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, packed);
   const bytes = [...named.values()].reduce((total, { image }) => total + image.length, 0);
   console.log(
-    `${target.padEnd(11)} ${String(named.size).padStart(4)} kernels, ${(packed.length / 2 ** 20).toFixed(2)} MiB (${(bytes / 2 ** 20).toFixed(1)} unpacked)`,
+    `${target.padEnd(11)} ${String(named.size).padStart(4)} kernels (${missing.length} compiled now), ${(packed.length / 2 ** 20).toFixed(2)} MiB (${(bytes / 2 ** 20).toFixed(1)} unpacked)`,
   );
 }

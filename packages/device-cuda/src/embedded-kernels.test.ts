@@ -10,6 +10,7 @@ import {
   embeddedName,
   embeddedTarget,
   packKernels,
+  sourcesDigest,
 } from "./embedded-kernels.ts";
 import { KernelCache, wholeSource } from "./kernel-cache.ts";
 
@@ -19,9 +20,10 @@ afterEach(() => vi.unstubAllEnvs());
 
 const kernel = (name: string) => ({ key: name, entry: name, source: () => `// ${name}` });
 const image = (name: string): Uint8Array => new TextEncoder().encode(`image of ${name} `.repeat(20));
-const pack = (names: readonly string[], sources?: string): Uint8Array =>
+const pack = (names: readonly string[], sources: string = sourcesDigest()): Uint8Array =>
   packKernels(
     new Map(names.map((n) => [embeddedName(wholeSource(kernel(n))), { key: n, image: image(n) }])),
+    "some compiler",
     sources,
   );
 writeFileSync(embeddedFile("sm_90a", folder), pack(["first", "second"]));

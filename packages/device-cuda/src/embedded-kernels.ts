@@ -37,13 +37,15 @@ export interface EmbeddedKernel {
 interface Index {
   /** {@link sourcesDigest} when the kernels were compiled. */
   readonly sources: string;
+  /** What compiled them. */
+  readonly compiler: string;
   readonly kernels: Readonly<Record<string, readonly [offset: number, bytes: number]>>;
   /** Of every kernel, the digest of its key. */
   readonly keys: readonly string[];
 }
 
 /** A digest of what all kernels begin with and of those that are files. */
-const sourcesDigest = (): string =>
+export const sourcesDigest = (): string =>
   createHash("sha256").update(cudaPrelude).update(cudaFilesDigest()).digest("hex").slice(0, 32);
 
 const keyDigest = (key: string): string => createHash("sha256").update(key).digest("hex").slice(0, 12);
@@ -51,7 +53,8 @@ const keyDigest = (key: string): string => createHash("sha256").update(key).dige
 /** Kernels by {@link embeddedName}, as a file's bytes: the length of the index, the index, the images; compressed. */
 export function packKernels(
   kernels: ReadonlyMap<string, EmbeddedKernel>,
-  sources: string = sourcesDigest(),
+  compiler: string,
+  sources: string,
 ): Uint8Array {
   const places: Record<string, readonly [offset: number, bytes: number]> = {};
   let offset = 0;
@@ -60,7 +63,8 @@ export function packKernels(
     offset += image.length;
   }
   const packed = [...kernels.values()];
-  const index: Index = { sources, kernels: places, keys: packed.map(({ key }) => keyDigest(key)) };
+  const keys = packed.map(({ key }) => keyDigest(key));
+  const index: Index = { sources, compiler, kernels: places, keys };
   const header = Buffer.from(JSON.stringify(index));
   const length = Buffer.alloc(4);
   length.writeUInt32LE(header.length);
@@ -68,6 +72,29 @@ export function packKernels(
   return brotliCompressSync(bytes, {
     params: { [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length },
   });
+}
+
+/** A file's index and images by {@link embeddedName}; undefined where there is no file. @throws DataError for a damaged one */
+export function unpackKernels(
+  path: string,
+): { readonly index: Index; readonly images: ReadonlyMap<string, Uint8Array> } | undefined {
+  let packed: Uint8Array;
+  try {
+    packed = readFileSync(path);
+  } catch {
+    return undefined;
+  }
+  try {
+    const bytes = brotliDecompressSync(packed);
+    const start = 4 + bytes.readUInt32LE();
+    const index = JSON.parse(bytes.toString("utf8", 4, start)) as Index;
+    const images = Object.entries(index.kernels ?? {}).map(
+      ([name, [at, size]]) => [name, bytes.subarray(start + at, start + at + size)] as const,
+    );
+    return { index, images: new Map(images) };
+  } catch (cause) {
+    throw new DataError("cuda", `${path} holds no kernels`, { hint: "Install the package again.", cause });
+  }
 }
 
 const REBUILD = '"npm run embed" compiles them anew';
@@ -94,33 +121,16 @@ export class EmbeddedKernels {
    */
   static open(arch: number, folder?: string): EmbeddedKernels | undefined {
     const target = embeddedTarget(arch);
-    const path = embeddedFile(target, folder);
-    let packed: Uint8Array;
-    try {
-      packed = readFileSync(path);
-    } catch {
-      return undefined;
-    }
-    let index: Index;
-    let bytes: Buffer;
-    let start: number;
-    try {
-      bytes = brotliDecompressSync(packed);
-      start = 4 + bytes.readUInt32LE();
-      index = JSON.parse(bytes.toString("utf8", 4, start)) as Index;
-    } catch (cause) {
-      throw new DataError("cuda", `${path} holds no kernels`, { hint: "Install the package again.", cause });
-    }
+    const found = unpackKernels(embeddedFile(target, folder));
+    if (!found) return undefined;
+    const { index, images } = found;
     if (index.sources !== sourcesDigest()) {
       console.warn(
         `[cuda] the kernels that the package brings for ${target} were compiled from other sources than it has now and are not used; ${REBUILD}.`,
       );
       return undefined;
     }
-    const images = Object.entries(index.kernels).map(
-      ([name, [at, size]]) => [name, bytes.subarray(start + at, start + at + size)] as const,
-    );
-    return new EmbeddedKernels(target, new Map(images), new Set(index.keys));
+    return new EmbeddedKernels(target, images, new Set(index.keys));
   }
 
   get count(): number {
