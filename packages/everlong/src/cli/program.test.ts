@@ -2,13 +2,13 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { failureText } from "./failure.ts";
 import { makeProgram } from "./program.ts";
 
 test("the command tree", () => {
   const names = makeProgram().commands.map((c) => c.name());
-  expect(names).toEqual(expect.arrayContaining(["mad", "label", "lifelong", "parity", "bench"]));
+  expect(names).toEqual(expect.arrayContaining(["mad", "label", "lifelong", "parity", "bench", "devices"]));
 });
 
 /** What a wrong command line prints. */
@@ -41,6 +41,19 @@ describe("a wrong command line is answered in a few lines", () => {
     expect(text).toMatch(message);
     expect(text).not.toContain("Options:");
   });
+});
+
+test("devices are told, those that cannot be opened with the reason", async () => {
+  const told: string[] = [];
+  vi.spyOn(console, "log").mockImplementation((text: string) => void told.push(text));
+  await refusal("devices", "--json");
+  vi.restoreAllMocks();
+  const found = told.map((line) => JSON.parse(line) as { device: string; opens: boolean; text: string });
+  expect(found.map((f) => f.device)).toEqual(["cpu", "cuda", "reference"]);
+  for (const { device, opens, text } of found) {
+    if (device !== "cuda") expect(opens).toBe(true);
+    expect(text).toMatch(opens ? /\w/ : /^\[cuda\] .*\.$/);
+  }
 });
 
 describe("the entry", () => {

@@ -10,6 +10,7 @@ import { registerLifelong } from "@everlong/lifelong";
 import { registerMad, type MadHost } from "@everlong/mad";
 import { Command, Option } from "commander";
 import { registerBench } from "./bench-command.ts";
+import { registerDevices } from "./devices-command.ts";
 import { registerParity } from "./parity-command.ts";
 
 const here = import.meta.url;
@@ -68,5 +69,6 @@ export function makeProgram(): Command {
   registerLifelong(program);
   registerParity(program);
   registerBench(program);
+  registerDevices(program);
   return program;
 }
