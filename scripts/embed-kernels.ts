@@ -68,6 +68,9 @@ const ATTENDED = [
   [8, 2048, 16],
   [1, 8192, 16],
   [3, 1537, 3],
+  [2, 300, 2],
+  [1, 513, 1],
+  [1, 4096, 1],
 ] as const;
 
 function attentions(): void {
@@ -76,6 +79,10 @@ function attentions(): void {
       for (const [batch, time, heads] of ATTENDED) {
         const make = (): Tensor => zeros([batch, time, heads, size], { dtype });
         both([make(), make(), make()], ([q, k, v]) => attention(q!, k!, v!, { causal: true }));
+        if (heads % 4 === 0) {
+          const shared = (): Tensor => zeros([batch, time, heads / 4, size], { dtype });
+          both([make(), shared(), shared()], ([q, k, v]) => attention(q!, k!, v!, { causal: true }));
+        }
         if (time > 2048) continue;
         const keyLengths = zeros([batch], { dtype: "i32" });
         both([make(), make(), make()], ([q, k, v]) => attention(q!, k!, v!, { keyLengths }));
@@ -175,6 +182,8 @@ function surroundings(): void {
       run(zeros(shape, { dtype }), cast(random.normal(random.key(1), shape), dtype));
       const x = cast(random.uniform(random.key(2), shape), dtype);
       run(x, ...FLOATS.map((other) => cast(x, other)));
+      const plain = zeros(shape);
+      run(plain, cast(add(plain, 1), dtype), cast(cast(plain, dtype), "f32"));
       for (const pair of [add, sub, mul, div]) run(pair(x, x), pair(x, 0.5));
       for (const axis of [0, 1]) run(sum(x, axis), mean(x, axis), max(x, axis));
       run(sum(cast(x, "f32")), mean(cast(x, "f32")));
