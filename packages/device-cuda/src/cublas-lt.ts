@@ -40,6 +40,24 @@ interface Plan {
   readonly algorithm: Uint8Array;
 }
 
+const STATUS: Readonly<Record<number, string>> = {
+  1: "NOT_INITIALIZED",
+  3: "ALLOC_FAILED",
+  7: "INVALID_VALUE",
+  8: "ARCH_MISMATCH",
+  11: "MAPPING_ERROR",
+  13: "EXECUTION_FAILED",
+  14: "INTERNAL_ERROR",
+  15: "NOT_SUPPORTED",
+};
+
+/** The error of a failed call of cuBLAS or cuBLASLt. */
+export const statusError = (call: string, code: number): DeviceError =>
+  new DeviceError("cuda", `${call} failed`, {
+    got: `CUBLAS_STATUS_${STATUS[code] ?? code}`,
+    hint: "EVERLONG_CUBLAS=off leaves the library out.",
+  });
+
 const bytes = (n: number): ArrayBuffer => new ArrayBuffer(n);
 
 export class CublasLt {
@@ -48,6 +66,7 @@ export class CublasLt {
   private readonly stream: Handle;
   private readonly workspace: { readonly address: Handle; readonly bytes: number };
   private readonly compute: (dtype: CudaProduct["dtype"]) => number;
+  private preference: Handle | undefined;
   private readonly plans = new Map<string, Plan | undefined>();
   private readonly cell = new BigUint64Array(bytes(8));
   private readonly one = new Float32Array(bytes(4)).fill(1);
@@ -81,7 +100,7 @@ export class CublasLt {
   }
 
   private check(call: string, code: number): void {
-    if (code !== 0) throw new DeviceError("cuda", `${call} failed`, { got: `status ${code}` });
+    if (code !== 0) throw statusError(call, code);
   }
 
   private made(call: string, make: (cell: BigUint64Array) => number): Handle {
@@ -130,16 +149,22 @@ export class CublasLt {
       return made;
     };
     const [a, b, c] = [layout(p.b, p.k, p.n), layout(p.a, p.m, p.k), layout(p.c, p.m, p.n)];
-    const preference = this.made("cublasLtMatmulPreferenceCreate", (cell) => fn.preferenceCreate(cell));
-    const most = new BigUint64Array(bytes(8)).fill(BigInt(this.workspace.bytes));
-    this.check("cublasLtMatmulPreferenceSetAttribute", fn.preferenceSet(preference, MOST_WORKSPACE, most, 8));
+    this.preference ??= this.newPreference();
     const result = new Uint8Array(bytes(RESULT_BYTES));
     const found = new Int32Array(bytes(4));
-    const code = fn.heuristic(this.handle, desc, a, b, c, c, preference, 1, result, found);
+    const code = fn.heuristic(this.handle, desc, a, b, c, c, this.preference, 1, result, found);
     const state = new DataView(result.buffer).getInt32(STATE_AT, true);
     return code === 0 && found[0]! > 0 && state === 0
       ? { desc, a, b, c, algorithm: result.slice(0, 64) }
       : undefined;
+  }
+
+  private newPreference(): Handle {
+    const { fn } = this;
+    const made = this.made("cublasLtMatmulPreferenceCreate", (cell) => fn.preferenceCreate(cell));
+    const most = new BigUint64Array(bytes(8)).fill(BigInt(this.workspace.bytes));
+    this.check("cublasLtMatmulPreferenceSetAttribute", fn.preferenceSet(made, MOST_WORKSPACE, most, 8));
+    return made;
   }
 
   /** c = a b, plus the bias on every row and the added matrix where there are any. */

@@ -2,7 +2,7 @@
 
 import { ConfigError, DeviceError } from "@everlong/core";
 import type { CudaMatrix, CudaProduct } from "@everlong/kernels/cuda";
-import { CublasLt } from "./cublas-lt.ts";
+import { CublasLt, statusError } from "./cublas-lt.ts";
 import type { Driver, Handle } from "./driver.ts";
 import { bindLibrary } from "./shared-library.ts";
 import { libraryCandidates } from "./search-libraries.ts";
@@ -87,7 +87,7 @@ export class Cublas {
   }
 
   private check(call: string, code: number): void {
-    if (code !== 0) throw new DeviceError("cuda", `${call} failed`, { got: `status ${code}` });
+    if (code !== 0) throw statusError(call, code);
   }
 
   /** Whether a product can add its bias and its other matrix in passing. */

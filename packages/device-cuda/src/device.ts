@@ -78,9 +78,14 @@ export class CudaDevice implements Device, Runtime {
   constructor(options: CudaDeviceOptions = {}) {
     checkOptions("cuda", options, ["ordinal", "memoryLimit"]);
     const { ordinal = 0, memoryLimit } = options;
+    if (memoryLimit !== undefined && !(Number.isFinite(memoryLimit) && memoryLimit > 0))
+      throw new ConfigError("cuda", "memoryLimit is no number of bytes", {
+        expected: "more than 0",
+        got: String(memoryLimit),
+      });
     const driver = new Driver();
     const count = driver.deviceCount();
-    if (!(ordinal >= 0 && ordinal < count)) {
+    if (!(Number.isInteger(ordinal) && ordinal >= 0 && ordinal < count)) {
       throw new DeviceError("cuda", "there is no such GPU", {
         expected: count === 0 ? "a GPU; the driver sees none" : `0 to ${count - 1}`,
         got: `${ordinal}`,
@@ -184,8 +189,9 @@ export class CudaDevice implements Device, Runtime {
       source = DTYPES[dtype].array(data.length);
       for (let i = 0; i < data.length; i++) writeElement(dtype, source, i, data[i]!);
     }
+    const buffer = this.adopt(block, bytes);
     this.transfers.upload(block.address, new Uint8Array(source.buffer, source.byteOffset, source.byteLength));
-    return this.adopt(block, bytes);
+    return buffer;
   }
 
   async download(buffer: Buffer, dtype: DType, length: number): Promise<TypedArray> {

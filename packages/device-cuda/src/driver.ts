@@ -136,7 +136,9 @@ export class Driver {
     return new DeviceError("cuda", `${call} failed`, {
       got: name,
       ...(code >= 700 && code < 720
-        ? { hint: "EVERLONG_DEBUG=kernels checks after every launch and names the step." }
+        ? {
+            hint: "This process cannot use the GPU any more. EVERLONG_DEBUG=kernels checks after every launch and names the step.",
+          }
         : {}),
     });
   }

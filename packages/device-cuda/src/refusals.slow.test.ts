@@ -119,7 +119,7 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     rmSync(broken, { recursive: true });
     expect(text).toMatch(/"cublas":false/);
     expect(text).toMatch(
-      /cuBLAS cannot be used, products run on the package's kernels. libcublas.so.13: .*cublasCreate failed: got status 1.* libcublas.so.12/,
+      /cuBLAS cannot be used, products run on the package's kernels. libcublas.so.13: .*cublasCreate failed: got CUBLAS_STATUS_NOT_INITIALIZED.* libcublas.so.12/,
     );
   });
 
@@ -227,6 +227,15 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
       await say(() => device.state().memory.live === before);
       await say(() => x.data().then((d) => d[7]));`;
     expect(printed(program).match(/(?<=^said ).*/gm)).toEqual(["true", "true", "true", "1"]);
+  });
+
+  test.each([
+    ["{ ordinal: 0.5 }", /there is no such GPU: expected 0 to 0, got 0.5/],
+    ["{ memoryLimit: -1 }", /memoryLimit is no number of bytes: expected more than 0, got -1/],
+    ["{ memoryLimit: '8GB' }", /memoryLimit is no number of bytes: .* got 8GB/],
+    ["{ memory: 3 }", /unknown option/],
+  ])("options that cannot be: %s", (options, message) => {
+    expect(printed(`await say(() => cudaDevice(${options}).name);`)).toMatch(message);
   });
 
   test("another GPU than there is", () => {
