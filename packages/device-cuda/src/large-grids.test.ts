@@ -1,11 +1,16 @@
 // Fused ops whose sizes go beyond the 65,535 blocks that a grid's second and third axis have.
 
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { contiguousView, type DType, type FusedStep, type Op } from "@everlong/core";
 import {
   butterflyConvOp,
   butterflyOp,
   embeddingGradOp,
+  fftConvBackwardOp,
+  fftConvCachedOp,
+  fftConvFilterGradOp,
+  fftConvOp,
+  fftConvSpectrumOp,
   globalNormOp,
   linearScanOp,
   onlineConvOp,
@@ -71,7 +76,9 @@ test.each([
   ];
   const inputs = floats(u!, u!, a!, b!, b!);
   const names = ["u", "delta", "a", "b", "c"] as const;
-  expect(gridsOf(lowered(selectiveScanOp, inputs, { inputs: names }))).toEqual({ selective_scan: grid });
+  expect(gridsOf(lowered(selectiveScanOp, inputs, { inputs: names }))).toEqual({
+    selective_scan: grid,
+  });
   const backward = gridsOf(
     lowered(selectiveScanGradOp, [...inputs, ...floats(u!, [batch, channels, 16])], {
       inputs: [...names, "dy", "dlast"],
@@ -148,7 +155,10 @@ test("packed attention of 70,001 sequences", () => {
   const forward = lowered(packedAttentionOp, halves(qkv), { ...params, inputs: ["qkv"] });
   expect(gridsOf(forward)).toEqual({ packed_attention: [3, 35_001, 2] });
   const inputs = [...halves(qkv, y, y), ...floats([70_001, 6, 5])];
-  const backward = lowered(packedAttentionGradOp, inputs, { ...params, inputs: ["qkv", "y", "dy", "lse"] });
+  const backward = lowered(packedAttentionGradOp, inputs, {
+    ...params,
+    inputs: ["qkv", "y", "dy", "lse"],
+  });
   expect(gridsOf(backward)).toEqual({ packed_attention_grad: [3, 35_001, 2] });
 });
 
@@ -156,6 +166,147 @@ test("packed Hyena of two million sequences", () => {
   const inputs = [...halves([2_000_000, 3, 24]), ...floats([3, 8])];
   const { packed_hyena } = gridsOf(lowered(packedHyenaOp, inputs, { inputs: ["u", "k"] }));
   expect(packed_hyena).toEqual([125_000, 1, 1]);
+});
+
+/** Bytes behind the beginning of an operand at which launches of an entry begin. */
+const placesOf = (
+  { steps }: Lowered,
+  entry: RegExp,
+  operand: "input" | "output",
+  index: number,
+): number[] => [
+  ...new Set(
+    (steps as readonly CudaStep[])
+      .filter((s) => entry.test(s.kernel.entry))
+      .flatMap((s) => s.args)
+      .flatMap((w) => {
+        const word = w as {
+          readonly input?: number;
+          readonly output?: number;
+          readonly byteOffset?: number;
+        };
+        return typeof w === "object" && word[operand] === index ? [word.byteOffset ?? 0] : [];
+      }),
+  ),
+];
+
+const SLICES = [0, 32_768, 65_536];
+
+describe.each(["f32", "f16"] as const)("long convolutions in %s", (dtype) => {
+  const half = dtype === "f16";
+  describe.each(["bdl", "bld"] as const)("%s", (layout) => {
+    const bdl = layout === "bdl";
+    const sequences = (batch: number, channels: number, length: number): readonly [DType, Shape] => [
+      dtype,
+      bdl ? [batch, channels, length] : [batch, length, channels],
+    ];
+    const filters = (channels: number): readonly [DType, Shape] => [
+      "f32",
+      bdl ? [channels, 9] : [9, channels],
+    ];
+    const params = { layout, circular: false, origin: 0, adjoint: false } as const;
+    const [many, length] = [70_001, 40];
+    const bytes = half ? 2 : 4;
+    /** Of a sequence, and of a filter. */
+    const [perChannel, perFilter] = bdl ? [bytes * length, 4 * 9] : [bytes, 4];
+    const of = (each: number): number[] => SLICES.map((first) => first * each);
+
+    test("of 70,001 channels go in slices", () => {
+      const inputs = [sequences(2, many, length), filters(many), ["f32", [many]] as const];
+      const made = lowered(fftConvOp, inputs, { ...params, inputs: ["u", "k", "skip"] });
+      expect(placesOf(made, /convolve|transpose/, "input", 0)).toEqual(of(perChannel));
+      expect(placesOf(made, /convolve|transpose/, "output", 0)).toEqual(of(perChannel));
+      expect(placesOf(made, /spectrum/, "input", 1)).toEqual(of(perFilter));
+      expect(placesOf(made, /spectrum/, "input", 2)).toEqual(of(4));
+      // Temporaries are those of one slice.
+      expect(made.temps.reduce((a, b) => a + b)).toBeLessThan(2 ** 15 * 2 * 8 * 1100);
+    });
+
+    test("with kept spectra of 70,001 channels, too", () => {
+      const kept = { layout, circular: false, origin: 0, length, half, inputs: ["k"] } as const;
+      const spectrum = lowered(fftConvSpectrumOp, [filters(many)], kept);
+      const points = half ? 1024 : 64;
+      const [head, each] = half ? [4 * 70_016, 4 * points] : [64, 8 * points];
+      const places = of(each).map((at) => at + head);
+      const want = half ? [...places, ...of(4)].sort((a, b) => a - b) : places;
+      const ascending = (list: number[]): number[] => list.sort((a, b) => a - b);
+      expect(ascending(placesOf(spectrum, /spectrum/, "output", 0))).toEqual(want);
+      const [{ shape: size }] = fftConvSpectrumOp.def.shape(
+        [{ dtype: "f32", shape: filters(many)[1] }],
+        kept as never,
+      ) as unknown as [{ readonly shape: Shape }];
+      const cached = lowered(fftConvCachedOp, [sequences(2, many, length), ["f32", size]], {
+        layout,
+        circular: false,
+        origin: 0,
+        adjoint: false,
+        taps: 9,
+        inputs: ["u", "spectrum"],
+      });
+      expect(ascending(placesOf(cached, /convolve/, "input", 1))).toEqual(want);
+      expect(placesOf(cached, /convolve|transpose/, "output", 0)).toEqual(of(perChannel));
+      // Numbers of spectra beyond 2^31.
+      const [wide, long] = [70_001, 2 ** 14];
+      lowered(fftConvSpectrumOp, [filters(wide)], { ...kept, length: long });
+    });
+
+    test("and their gradients", () => {
+      const inputs = [sequences(2, many, length), sequences(2, many, length)];
+      const alone = lowered(fftConvFilterGradOp, inputs, {
+        ...params,
+        taps: 9,
+        inputs: ["u", "dy"],
+      });
+      expect(placesOf(alone, /gradient/, "output", 0)).toEqual(of(perFilter));
+      if (!half) return;
+      const both = lowered(fftConvBackwardOp, [inputs[0]!, filters(many), inputs[1]!], {
+        ...params,
+        wanted: ["u", "k"],
+        inputs: ["u", "k", "dy"],
+      });
+      expect(placesOf(both, /backward|transpose/, "output", 0)).toEqual(of(perChannel));
+      expect(placesOf(both, /gradient/, "output", 1)).toEqual(of(perFilter));
+    });
+
+    test("of 70,001 sequences", () => {
+      const inputs = [sequences(many, 2, length), filters(2)];
+      const made = lowered(fftConvOp, inputs, { ...params, inputs: ["u", "k"] });
+      const each = bytes * 2 * length;
+      const cut = half && !bdl ? [0, 32_768, 65_536].map((n) => n * each) : [0];
+      expect(placesOf(made, /convolve|transpose/, "input", 0)).toEqual(cut);
+    });
+  });
+});
+
+test("long convolutions in f32 of a million sequences", () => {
+  const inputs = floats([1_000_001, 1, 1024], [1, 9]);
+  const params = {
+    layout: "bdl",
+    circular: false,
+    origin: 0,
+    adjoint: false,
+    inputs: ["u", "k"],
+  } as const;
+  expect(gridsOf(lowered(fftConvOp, inputs, params)).convolve).toEqual([1, 62_501, 1]);
+});
+
+test("long convolutions of 600 channels of 2^20, and of 2^22 positions between channels", () => {
+  const params = { circular: false, origin: 0, adjoint: false, inputs: ["u", "k"] } as const;
+  const [u, k] = [
+    ["f16", [1, 600, 2 ** 20]],
+    ["f32", [600, 9]],
+  ] as const;
+  const { steps } = lowered(fftConvOp, [u, k], { ...params, layout: "bdl" });
+  expect(steps.length).toBeGreaterThan(4);
+  const between = lowered(
+    fftConvOp,
+    [
+      ["f16", [1, 2 ** 22, 2]],
+      ["f32", [9, 2]],
+    ],
+    { ...params, layout: "bld" },
+  );
+  expect(placesOf(between, /transpose/, "input", 0)).toEqual([0, 2 ** 21 * 2 * 2]);
 });
 
 const embeddingGrad = (rows: number, width: number, count: number): Lowered =>

@@ -1,6 +1,7 @@
 // A call of the long convolution as its CUDA kernels see it, of whichever op it is.
 
 import type { CudaView, CudaWord } from "../cuda-step.ts";
+import type { Slice } from "./cuda-slices.ts";
 import type { Layout } from "./sequences.ts";
 
 /** A view of an input, and which one. */
@@ -58,8 +59,8 @@ export interface ConvolutionCall {
   readonly layout: Layout;
   readonly circular: boolean;
   readonly adjoint: boolean;
-  /** The filter, or the input that keeps its spectrum. */
-  readonly filter: FilterViews | { readonly kept: number };
+  /** The filter, or the input that keeps the spectra of some more channels. */
+  readonly filter: FilterViews | { readonly kept: number; readonly slice: Slice };
 }
 
 /** A filter to be kept for sequences of a length. */
@@ -67,6 +68,11 @@ export interface SpectrumCall {
   readonly filter: FilterViews;
   readonly circular: boolean;
   readonly length: number;
+}
+
+/** Some of the filters that are kept together. */
+export interface KeptSpectrumCall extends SpectrumCall {
+  readonly slice: Slice;
 }
 
 /** Batch, channels and length of `[B, D, L]` or `[B, L, D]`. */

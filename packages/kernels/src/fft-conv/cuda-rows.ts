@@ -1,6 +1,7 @@
 // Sequences as rows of contiguous time, and the launches that make them (transpose.cu).
 
 import type { CudaStep, CudaWord } from "../cuda-step.ts";
+import { further } from "./cuda-tensor-long.ts";
 import { tensorKernel } from "./cuda-tensor-plan.ts";
 
 /** Sequences `[B, D, L]` with contiguous time: an address, and the strides of batch and channel. */
@@ -9,6 +10,11 @@ export interface Sequences {
   readonly batch: number;
   readonly channel: number;
 }
+
+/** Blocks of a launch along the second and third axis of its grid: half of what these have, so that launches begin at aligned places. */
+const MOST_BLOCKS = 32_768;
+/** An address, and strides from there. */
+type Side = readonly [word: CudaWord, strides: readonly number[]];
 
 /** Elements that a block of transpose.cu takes in either direction. */
 const TILE = 64;
@@ -36,38 +42,50 @@ export class RowMaker {
     const rows = this.newRows();
     const [, channels, length] = this.shape;
     this.before.push(
-      this.step([
-        word,
-        rows.word,
-        strides[0]!,
-        strides[1]!,
-        strides[2]!,
-        rows.batch,
-        length,
-        length,
-        channels,
-      ]),
+      ...this.steps([word, strides], [rows.word, [rows.batch, rows.channel]], [length, channels]),
     );
     return rows;
   }
 
-  fromRows(word: CudaWord): Sequences {
+  /** `strides`: batch, time, channel; channels are neighbours. */
+  fromRows(word: CudaWord, [batch, time]: readonly number[]): Sequences {
     const rows = this.newRows();
     const [, channels, length] = this.shape;
     this.after.push(
-      this.step([rows.word, word, rows.batch, length, 1, channels * length, channels, channels, length]),
+      ...this.steps([rows.word, [rows.batch, rows.channel, 1]], [word, [batch!, time!]], [channels, length]),
     );
     return rows;
   }
 
-  // Words: from, to; strides of from (batch, row, column); of to (batch, column); rows, columns.
-  private step(args: readonly CudaWord[]): CudaStep {
-    const [rows, columns] = args.slice(-2) as number[];
-    return {
-      kernel: tensorKernel("transpose", {}, ["transpose"]),
-      args,
-      grid: [Math.ceil(columns! / TILE), Math.ceil(rows! / TILE), this.shape[0]],
-      block: [256, 1, 1],
-    };
+  /** Strides of `from`: batch, row, column; of `to`: batch, column (rows are neighbours there). */
+  private steps(
+    [from, [fromBatch, fromRow, fromColumn]]: Side,
+    [to, [toBatch, toColumn]]: Side,
+    [rows, columns]: readonly [number, number],
+  ): CudaStep[] {
+    const [batch] = this.shape;
+    const out: CudaStep[] = [];
+    // Words: from, to; strides of from (batch, row, column); of to (batch, column); rows, columns.
+    for (let first = 0; first < batch; first += MOST_BLOCKS)
+      for (let row = 0; row < rows; row += MOST_BLOCKS * TILE) {
+        const here = Math.min(rows - row, MOST_BLOCKS * TILE);
+        out.push({
+          kernel: tensorKernel("transpose", {}, ["transpose"]),
+          args: [
+            further(from, 2 * (first * fromBatch! + row * fromRow!)),
+            further(to, 2 * (first * toBatch! + row)),
+            fromBatch!,
+            fromRow!,
+            fromColumn!,
+            toBatch!,
+            toColumn!,
+            here,
+            columns,
+          ],
+          grid: [Math.ceil(columns / TILE), Math.ceil(here / TILE), Math.min(batch - first, MOST_BLOCKS)],
+          block: [256, 1, 1],
+        });
+      }
+    return out;
   }
 }

@@ -9,8 +9,9 @@ import {
   type ConvolutionCall,
   type FilterViews,
   type InputView,
-  type SpectrumCall,
+  type KeptSpectrumCall,
 } from "./cuda-call.ts";
+import type { Slice } from "./cuda-slices.ts";
 import type { Layout } from "./sequences.ts";
 
 const SHORTEST = 16;
@@ -19,6 +20,8 @@ const LONGEST = 8192;
 const MOST_COLUMNS = 16;
 /** Bytes of the complex scratch of those passes; larger batches go through in parts. */
 const MOST_SCRATCH = 4 * 1024 ** 3;
+/** Blocks of a grid's second axis. */
+const MOST_BLOCKS = 65_535;
 /** Elements a thread holds. */
 const EACH = 16;
 /** Bytes in front of a kept spectrum. */
@@ -122,13 +125,16 @@ function spectrumSteps(
   ];
 }
 
+/** Where the spectra of channels begin in a kept spectrum, in bytes. */
+const keptAt = ({ points }: SinglePlan, { first }: Slice): number => HEADER + 8 * points * first;
+
 /** The launches that fill a kept spectrum (output 0), or the reason why there are none. */
-export function lowerSingleSpectrum({ filter, circular, length }: SpectrumCall): CudaLowering | string {
+export function lowerSingleSpectrum(call: KeptSpectrumCall): CudaLowering | string {
+  const { filter, circular, length, slice } = call;
   const plan = planSingle(length, circular);
   if (typeof plan === "string") return plan;
   const channels = filter.k.view.shape[filter.layout === "bdl" ? 0 : 1]!;
-  if (channels > 65_535) return `${channels} channels are too many`;
-  return { steps: spectrumSteps(filter, channels, { output: 0, byteOffset: HEADER }, plan) };
+  return { steps: spectrumSteps(filter, channels, { output: 0, byteOffset: keptAt(plan, slice) }, plan) };
 }
 
 /** The launches of a convolution, or the reason why there are none. */
@@ -136,13 +142,12 @@ export function lowerSingle(call: ConvolutionCall): CudaLowering | string {
   const { y, layout, circular, filter } = call;
   const [, channels, length] = sizesOf(y.shape, layout);
   if (y.dtype !== "f32") return `no kernel for ${y.dtype}`;
-  if (channels > 65_535) return `${channels} channels are too many`;
   const plan = planSingle(length, circular);
   if (typeof plan === "string") return plan;
   const temps: number[] = [];
   let first: CudaStep[] = [];
   let spectrum: CudaWord;
-  if ("kept" in filter) spectrum = { input: filter.kept, byteOffset: HEADER };
+  if ("kept" in filter) spectrum = { input: filter.kept, byteOffset: keptAt(plan, filter.slice) };
   else {
     spectrum = { temp: temps.push(8 * channels * plan.points) - 1 };
     first = spectrumSteps(filter, channels, spectrum, plan);
@@ -206,7 +211,8 @@ function blockSteps(call: ConvolutionCall, spectrum: CudaWord, plan: SinglePlan)
   const { threads, lines, sharedBytes } = plan;
   // Sequences of one channel share its spectrum: a block takes some of them one after the other.
   const groups = Math.ceil(batch / (circular ? 2 : 1) / lines);
-  const items = Math.max(1, Math.min(8, Math.floor((groups * channels) / 1024)));
+  const few = Math.max(1, Math.min(8, Math.floor((groups * channels) / 1024)));
+  const items = Math.max(few, Math.ceil(groups / MOST_BLOCKS));
   return [
     {
       kernel: singleKernel("convolve", plan, { pre: Boolean(preGate), post: Boolean(postGate) }),

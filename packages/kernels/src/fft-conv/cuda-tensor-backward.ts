@@ -132,7 +132,6 @@ export function lowerTensorBackward(
   const gated = call.preGate ?? call.postGate;
   const plan = planTensorBackward(length, circular && !gated, target);
   if (typeof plan === "string") return plan;
-  if (Math.max(channels * plan.split, rowwise ? 0 : batch) > 65_535) return "batch or channels are too many";
   if (channels === 0 || batch === 0) return "nothing to add up";
   const temps: number[] = [];
   const rows = new RowMaker([batch, channels, length], temps);
@@ -144,8 +143,9 @@ export function lowerTensorBackward(
   };
   const result = (output: number | undefined): Sequences | undefined => {
     if (output === undefined) return undefined;
-    const [b, d] = outputs[output]!.strides as [number, number];
-    return rowwise ? { word: { output }, batch: b, channel: d } : rows.fromRows({ output });
+    const { strides } = outputs[output]!;
+    if (!rowwise) return rows.fromRows({ output }, strides);
+    return { word: { output }, batch: strides[0]!, channel: strides[1]! };
   };
   const places = filter
     ? {

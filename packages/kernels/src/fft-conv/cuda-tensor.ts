@@ -1,7 +1,7 @@
 // Convolutions of f16 and bf16 sequences on the tensor cores: their launches (tensor-*.cu).
 
 import type { CudaLowering, CudaStep, CudaTarget, CudaWord } from "../cuda-step.ts";
-import { sizesOf, type ConvolutionCall, type InputView, type SpectrumCall } from "./cuda-call.ts";
+import { sizesOf, type ConvolutionCall, type InputView, type KeptSpectrumCall } from "./cuda-call.ts";
 import { RowMaker, type Sequences } from "./cuda-rows.ts";
 import { flowSteps } from "./cuda-tensor-flow.ts";
 import {
@@ -18,6 +18,7 @@ import {
   stridesOf,
   type LongCall,
 } from "./cuda-tensor-long.ts";
+import type { Slice } from "./cuda-slices.ts";
 import {
   CLUSTER_SOURCES,
   planeBytes,
@@ -197,19 +198,21 @@ function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, tem
   });
 }
 
-/** Where gains and spectra lie in a kept spectrum, in bytes. */
-const keptAt = (channels: number): { readonly gains: number; readonly spectrum: number } => ({
-  gains: 0,
-  spectrum: 256 * Math.ceil((4 * channels) / 256),
+/** Where gains and spectra of channels begin in a kept spectrum, in bytes. */
+const keptAt = (
+  { points }: TensorPlan,
+  { first, of }: Slice,
+): { readonly gains: number; readonly spectrum: number } => ({
+  gains: 4 * first,
+  spectrum: 256 * Math.ceil((4 * of) / 256) + 4 * points * first,
 });
 
 /** The launches that fill a kept spectrum (output 0), or the reason why there are none. */
-export function lowerTensorSpectrum(call: SpectrumCall, target: CudaTarget): CudaLowering | string {
+export function lowerTensorSpectrum(call: KeptSpectrumCall, target: CudaTarget): CudaLowering | string {
   const plan = planTensor(call.length, call.circular, target);
   if (typeof plan === "string") return plan;
   const channels = call.filter.k.view.shape[call.filter.layout === "bdl" ? 0 : 1]!;
-  if (channels * plan.split > 65_535) return `${channels} channels are too many`;
-  const at = keptAt(channels);
+  const at = keptAt(plan, call.slice);
   const temps: number[] = [];
   const places = {
     spectrum: { output: 0, byteOffset: at.spectrum },
@@ -227,15 +230,14 @@ export function lowerTensor(call: ConvolutionCall, target: CudaTarget): CudaLowe
   if (dtype !== "f16" && dtype !== "bf16") return `no tensor-core kernel for ${dtype}`;
   const plan = planTensor(length, circular, target);
   if (typeof plan === "string") return plan;
-  if (Math.max(channels * plan.split, rowwise ? 0 : batch) > 65_535) return "batch or channels are too many";
   const temps: number[] = [];
   const newTemp = (bytes: number): CudaWord => ({ temp: temps.push(bytes) - 1 });
   const kept = "kept" in filter;
-  const at = keptAt(channels);
+  const at = kept ? keptAt(plan, filter.slice) : undefined;
   const places = kept
     ? {
-        spectrum: { input: filter.kept, byteOffset: at.spectrum },
-        gains: { input: filter.kept, byteOffset: at.gains },
+        spectrum: { input: filter.kept, byteOffset: at!.spectrum },
+        gains: { input: filter.kept, byteOffset: at!.gains },
       }
     : { spectrum: newTemp(4 * channels * plan.points), gains: newTemp(4 * channels) };
   const first = kept ? [] : spectrumSteps({ filter, circular, length }, channels, places, plan, temps);
@@ -252,7 +254,7 @@ export function lowerTensor(call: ConvolutionCall, target: CudaTarget): CudaLowe
     postGate: sequences(postGate),
     y: rowwise
       ? { word: { output: 0 }, batch: y.strides[0]!, channel: y.strides[1]! }
-      : rows.fromRows({ output: 0 }),
+      : rows.fromRows({ output: 0 }, y.strides),
     dtype,
     batch,
     channels,
