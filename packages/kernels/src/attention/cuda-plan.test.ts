@@ -55,16 +55,19 @@ test("parts are taken where processors would idle, and only if they pay", () => 
 });
 
 test("long sequences take turns, short ones lie side by side, few tiles are cut", () => {
-  const plan = (visible: typeof FULL, given: Partial<Sizes>): string => {
-    const { groups, block, parts } = forwardPlan(visible, sizes(given), H100);
+  const plan = (visible: typeof FULL, given: Partial<Sizes>, lengths = false): string => {
+    const { groups, block, parts } = forwardPlan(visible, sizes(given), H100, lengths);
     return `${groups} x ${block}${parts > 1 ? " in parts" : ""}`;
   };
   expect(plan(CAUSAL, { batch: 2, queries: 8192 })).toBe("3 x 128");
   expect(plan(CAUSAL, { batch: 2, queries: 8192, keyDim: 128 })).toBe("2 x 144");
   expect(plan(CAUSAL, { batch: 8, queries: 2048, keyDim: 128 })).toBe("2 x 128");
-  expect(plan(CAUSAL, { batch: 32, queries: 256 })).toBe("1 x 64");
-  expect(plan(CAUSAL, { heads: 4, queries: 2048, keyDim: 128 })).toBe("1 x 80");
-  expect(plan(FULL, { batch: 2, heads: 8, queries: 300, keys: 3000 })).toBe("3 x 128 in parts");
+  expect(plan(CAUSAL, { batch: 32, queries: 256 })).toBe("4 x 64");
+  expect(plan(CAUSAL, { batch: 32, queries: 256 }, true)).toBe("1 x 64");
+  expect(plan(FULL, { batch: 64, heads: 12, queries: 64 })).toBe("1 x 64");
+  expect(plan(FULL, { batch: 8, queries: 729, keyDim: 128 })).toBe("3 x 80");
+  expect(plan(CAUSAL, { heads: 4, queries: 2048, keyDim: 128 })).toBe("1 x 64");
+  expect(plan(FULL, { batch: 2, heads: 8, queries: 300, keys: 3000 })).toBe("1 x 64 in parts");
   expect(plan(FULL, { heads: 8, queries: 4, keys: 65_536, keyDim: 128 })).toBe("1 x 80 in parts");
   const lists = { queries: 128, keys: 128, patterns: 1 };
   expect(plan(FULL, { heads: 2, queries: 256, keyDim: 128, lists })).toBe("1 x 64");
@@ -72,14 +75,32 @@ test("long sequences take turns, short ones lie side by side, few tiles are cut"
 
 test("gradients of shared keys are cut by heads where tiles differ in length", () => {
   const shared = { batch: 4, heads: 32, keyHeads: 4, queries: 2048, keyDim: 128 };
-  expect(gradientParts(CAUSAL, sizes(shared), H100)).toEqual({ heads: 4, steps: 1 });
-  expect(gradientParts(FULL, sizes(shared), H100)).toEqual({ heads: 1, steps: 1 });
+  expect(gradientParts(CAUSAL, sizes(shared), H100, {})).toEqual({ heads: 4, steps: 1, whole: false });
+  expect(gradientParts(FULL, sizes(shared), H100, {})).toEqual({ heads: 1, steps: 1, whole: false });
   // A divisor of the heads that share.
   const three = { heads: 12, keyHeads: 1, queries: 4096 };
-  const { heads } = gradientParts(CAUSAL, sizes(three), H100);
+  const { heads } = gradientParts(CAUSAL, sizes(three), H100, {});
   expect(12 % heads).toBe(0);
   expect(heads).toBeGreaterThanOrEqual(6);
-  const alone = gradientParts(FULL, sizes({ heads: 1, queries: 8192, keys: 256 }), H100);
+  const alone = gradientParts(FULL, sizes({ heads: 1, queries: 8192, keys: 256 }), H100, {});
   expect(alone.heads).toBe(1);
   expect(alone.steps).toBeGreaterThan(8);
+});
+
+test("blocks take whole heads where that saves passes over the sums of dq", () => {
+  const whole = (visible: typeof FULL, given: Partial<Sizes>, more = {}): boolean =>
+    gradientParts(visible, sizes(given), H100, more).whole;
+  expect(whole(CAUSAL, { batch: 32, queries: 256 })).toBe(true);
+  expect(whole(FULL, { batch: 32, heads: 8, queries: 256, keyDim: 128 })).toBe(true);
+  expect(whole(CAUSAL, { batch: 16, heads: 32, keyHeads: 8, queries: 512, keyDim: 128 })).toBe(true);
+  // What they work on would fall out of the cache.
+  expect(whole(CAUSAL, { batch: 8, queries: 2048 })).toBe(false);
+  // A second round for twelve heads of 144.
+  expect(whole(CAUSAL, { batch: 12, heads: 12, queries: 320, keyDim: 128 })).toBe(false);
+  // Too few heads to keep everyone busy.
+  expect(whole(FULL, { heads: 12, queries: 512 })).toBe(false);
+  // Padding costs less the other way, and an order costs more.
+  expect(whole(FULL, { batch: 32, heads: 12, queries: 512 }, { lengths: true })).toBe(false);
+  expect(whole(CAUSAL, { batch: 16, queries: 1024 })).toBe(false);
+  expect(whole(CAUSAL, { batch: 16, queries: 1024 }, { deterministic: true })).toBe(true);
 });

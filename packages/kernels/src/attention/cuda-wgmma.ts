@@ -48,9 +48,12 @@ export function wgmmaRefusal(
   return undefined;
 }
 
-/** A tile map word of q, k, v or dy: boxes of 64 columns and `rows` rows of one head. */
+/** Rows of the forward pass leave warp by warp. */
+const ROWS_OF_WARP = 16;
+
+/** A tile map word of q, k, v, y or dy: boxes of 64 columns and `rows` rows of one head. */
 function rowsMap({ sizes, words }: ReadCall, name: string, rows: number): CudaWord {
-  const ofQueries = name === "q" || name === "dy";
+  const ofQueries = name === "q" || name === "y" || name === "dy";
   const [time, heads] = ofQueries ? [sizes.queries, sizes.heads] : [sizes.keys, sizes.keyHeads];
   const dim = name === "q" || name === "k" ? sizes.keyDim : sizes.valueDim;
   return {
@@ -167,7 +170,7 @@ export function wgmmaForward(
   const read = packedHeads(call, whole);
   const { sizes } = read;
   const { groups, block, stages, resident, held, registers, parts } =
-    plan ?? forwardPlan(call.params, sizes, target);
+    plan ?? forwardPlan(call.params, sizes, target, hasLengths(read) === 1);
   const head = headOf(sizes);
   const own = 64 * groups;
   const count = sizes.batch * sizes.heads;
@@ -175,13 +178,17 @@ export function wgmmaForward(
   const words = { ...read.words, ...placesOf(whole.sizes, sizes), y: outputs[0]!, lse: { output: 1 } };
   const split = parts > 1;
   const [partY, partLse] = split ? bytesOfParts(sizes, parts).map((bytes) => takeTemp(temps, bytes)) : [];
+  // Rows of lists and of parts end elsewhere than memory does.
+  const boxes = !split && !sizes.lists;
   const { names, args } = wordsOf(
     {
       qMap: rowsMap(read, "q", own),
       kMap: rowsMap(read, "k", block),
       vMap: rowsMap(read, "v", block),
+      ...(boxes ? { yMap: rowsMap({ ...read, words }, "y", ROWS_OF_WARP) } : {}),
     },
     {
+      ...(boxes ? {} : { yMap: 0 }),
       ...pick(words, "heads group queries keys valueDim left right scoreScale keyLengths queryLengths"),
       ...listWords(read),
       ...pick(words, "yBatch yTime yHead lseBatch lseTime lseHead rows"),
@@ -194,7 +201,7 @@ export function wgmmaForward(
     },
   );
   const queryTiles = held ? 1 : 2;
-  const tileBytes = 2 * head * (queryTiles * own + 2 * stages * block);
+  const tileBytes = 2 * head * ((queryTiles + (boxes ? 1 : 0)) * own + 2 * stages * block);
   const multiply: CudaStep = {
     kernel: wgmmaKernel(
       "attention_wgmma",
@@ -233,7 +240,10 @@ export function wgmmaBackward(
   read: ReadCall,
   target: CudaTarget,
   { outputs, temps }: Frame = { outputs: [{ output: 0 }, { output: 1 }, { output: 2 }], temps: [] },
-  cut: GradientParts = gradientParts(call.params, read.sizes, target),
+  cut: GradientParts = gradientParts(call.params, read.sizes, target, {
+    lengths: hasLengths(read) === 1,
+    deterministic: call.params.deterministic === true,
+  }),
 ): CudaLowering {
   const { sizes, words } = read;
   const head = headOf(sizes);
@@ -242,21 +252,28 @@ export function wgmmaBackward(
   const count = sizes.batch * sizes.keyHeads * cut.heads;
   const parts = cut.heads * cut.steps;
   const tiles = tilesOf(sizes.keys, KEYS_OF_TILE, sizes.lists?.keys) * count * cut.steps;
+  const grid = Math.min(target.processors, cut.whole ? count : tiles);
   const keyRows = sizes.batch * sizes.keys * sizes.keyHeads;
   const alone = sizes.keys <= KEYS_OF_TILE && !sizes.lists;
-  const ordered = call.params.deterministic === true && !alone;
+  const { whole } = cut;
+  const ordered = call.params.deterministic === true && !alone && !whole;
   const split = parts > 1;
   const temp = (bytes: number): CudaWord => takeTemp(temps, bytes);
   const [dq, dk, dv] = outputs as [CudaWord, CudaWord, CudaWord];
   const places = {
     rowLse: temp(blocks * QUERIES_OF_STEP * 4),
     rowDelta: temp(blocks * QUERIES_OF_STEP * 4),
-    scratch: alone ? 0 : temp(blocks * QUERIES_OF_STEP * head * 4),
+    // Blocks with heads of their own keep what they work on.
+    scratch: alone
+      ? 0
+      : temp(
+          (whole ? (grid * blocks) / (sizes.batch * sizes.keyHeads) : blocks) * QUERIES_OF_STEP * head * 4,
+        ),
     turns: ordered ? temp(blocks * 32) : 0,
     dkParts: split ? temp(parts * keyRows * sizes.keyDim * 4) : 0,
     dvParts: split ? temp(parts * keyRows * sizes.valueDim * 4) : 0,
   };
-  const define = { HEAD: head, QUERIES: QUERIES_OF_STEP, LENGTHS: hasLengths(read) };
+  const define = { HEAD: head, QUERIES: QUERIES_OF_STEP, LENGTHS: hasLengths(read), WHOLE: whole ? 1 : 0 };
   const main = wordsOf(
     {
       qMap: rowsMap(read, "q", QUERIES_OF_STEP),
@@ -270,7 +287,9 @@ export function wgmmaBackward(
       ...listWords(read),
       ...pick(places, "rowLse rowDelta scratch turns"),
       keyHeads: sizes.keyHeads,
-      together: headsTogether(count, (sizes.queries * head * 4 * sizes.batch * sizes.heads) / count),
+      together: whole
+        ? 1
+        : headsTogether(count, (sizes.queries * head * 4 * sizes.batch * sizes.heads) / count),
       tiles,
       headParts: cut.heads,
       parts: cut.steps,
@@ -290,7 +309,7 @@ export function wgmmaBackward(
   const ends = wordsOf(
     {},
     {
-      ...pick(words, "heads queries keyDim valueDim scale lse delta queryLengths"),
+      ...pick(words, "heads queries keys keyDim valueDim right scale lse delta keyLengths queryLengths"),
       ...places,
       rows,
       keyRows,
@@ -328,13 +347,14 @@ export function wgmmaBackward(
       [QUERIES_OF_STEP, head, head / 2],
     ),
     args: main.args,
-    grid: [Math.min(target.processors, tiles), 1, 1],
+    grid: [grid, 1, 1],
     block: [384, 1, 1],
     sharedBytes: tileBytes + 1024 + 256,
     tables: [COUNTERS],
   };
   const steps = [end("attention_grad_start", blocks * QUERIES_OF_STEP), multiply];
-  if (!alone) steps.push(end("attention_grad_finish", (blocks * QUERIES_OF_STEP * sizes.keyDim) / 16));
+  if (!alone && !whole)
+    steps.push(end("attention_grad_finish", (blocks * QUERIES_OF_STEP * sizes.keyDim) / 16));
   if (split) steps.push(end("attention_grad_join", (keyRows * (sizes.keyDim + sizes.valueDim)) / 4));
   return { steps, temps };
 }

@@ -9,7 +9,8 @@
 //
 // Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
 // the blocks that add to a query's dQ wait for each other, so that sums keep an order), ALONE (whether there is one tile of keys, whose dQ
-// are final), PARTS (whether tiles come in parts), KV_STAGES (tiles of keys in flight), LENGTHS, COPY_REGISTERS
+// are final), WHOLE (whether a block walks through all tiles of keys of its heads, so that no other adds to its dQ: the first tile that sees a
+// query stores, the last one brings dQ into place), PARTS (whether tiles come in parts), KV_STAGES (tiles of keys in flight), LENGTHS, COPY_REGISTERS
 // and PRODUCT_REGISTERS (of a thread of the warpgroup that copies, and of the two that multiply).
 
 // Descriptors made from uniform registers are faster with K and V in registers, and slower without (measured).
@@ -18,12 +19,16 @@ __device__ __forceinline__ u64 operand(u32 base16, u32 offset, u32 leading) {
   if constexpr (HELD) return descriptor(base16, offset, leading);
   else return (u64)((((base16 << 4) + offset) & 0x3FFFF) >> 4) | ((u64)(leading >> 4) << 16) | ((u64)(1024 >> 4) << 32) | (1ull << 62);
 }
-__device__ __forceinline__ void store_fragment(u32 at, u32 r0, u32 r1, u32 r2, u32 r3) {
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
-}
 __device__ __forceinline__ float2 load_two(u32 at) { float2 v; asm volatile("ld.shared.v2.f32 {%0,%1}, [%2];" : "=f"(v.x), "=f"(v.y) : "r"(at) : "memory"); return v; }
 __device__ __forceinline__ void add_four(float* p, float a, float b, float c, float d) {
   asm volatile("red.relaxed.gpu.global.add.v4.f32 [%0], {%1,%2,%3,%4};" :: "l"(p), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+// Sums of a block's own: what a thread writes here, the same thread reads.
+__device__ __forceinline__ void store_four(float* p, float a, float b, float c, float d) {
+  asm volatile("st.relaxed.gpu.global.v4.f32 [%0], {%1,%2,%3,%4};" :: "l"(p), "f"(a), "f"(b), "f"(c), "f"(d) : "memory");
+}
+__device__ __forceinline__ void load_four(const float* p, float* d) {
+  asm volatile("ld.relaxed.gpu.global.v4.f32 {%0,%1,%2,%3}, [%4];" : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3]) : "l"(p) : "memory");
 }
 __device__ __forceinline__ int look(const int* p) { int x; asm volatile("ld.relaxed.gpu.global.b32 %0, [%1];" : "=r"(x) : "l"(p) : "memory"); return x; }
 __device__ __forceinline__ float low_half(u32 x) { E e = {(u16)x}; return get(e); }
@@ -65,7 +70,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       map_wanted(&w.word[w_vMap]);
       int* const counter = pointer<int>(w, w_counters);
       const int tiles = integer(w, w_tiles);
-      int t = blockIdx.x;
+      // Tiles that follow each other in a block.
+      const int run = WHOLE ? (integer(w, w_keys) + KEYS - 1) / KEYS : 1;
+      int t = blockIdx.x * run;
       for (;;) {
         const u32 full = kv_full + 8 * kvs;
         barrier_wait(kv_free + 8 * kvs, kv_parity);
@@ -83,7 +90,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         copy_rows<KEYS>(at_k + kvs * KV_BYTES, &w.word[w_kMap], full, x.k0, x.hk, x.b);
         copy_rows<KEYS>(at_v + kvs * KV_BYTES, &w.word[w_vMap], full, x.k0, x.hk, x.b);
         if (++kvs == KV_STAGES) { kvs = 0; kv_parity ^= 1; }
-        t = atomicAdd(counter, 1) + gridDim.x;
+        if (WHOLE && x.k0 + KEYS < integer(w, w_keys)) t++;
+        else t = (atomicAdd(counter, 1) + gridDim.x) * run;
 #if !LISTS
         Walk walk(w, x, share);
 #endif
@@ -187,7 +195,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       const int steps = x.last - x.first, start = (ORDERED ? x.last - 1 : x.first) * QUERIES, before = PARTS && steps > 0 ? x.begin / steps : 0;
       const int skipped = x.begin - before * steps;
       int query0 = start + ahead * skipped * QUERIES, here = steps - skipped, head = x.head + before;
-      const int first_block = ((int)x.b * heads + head) * blocks + query0 / QUERIES;
+      const int first_block = (WHOLE ? (int)blockIdx.x * share : (int)x.b * heads + head) * blocks + query0 / QUERIES;
       float* sum = pointer<float>(w, w_scratch) + (i64)first_block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
 #endif
       // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each.
@@ -252,6 +260,12 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         if constexpr (ORDERED) {
           mine = x.k0 / KEYS - sight.from(query0) / KEYS;
           turn = look(turn_at);
+        }
+        // Whether other tiles saw these queries before, or see them later.
+        [[maybe_unused]] bool begun = false, open = false;
+        if constexpr (WHOLE) {
+          begun = x.k0 > sight.from(query0);
+          open = x.k0 + KEYS < sight.to(query0 + QUERIES - 1);
         }
         const u32 q_rows = maybe_uniform((at_q + stage * Q_BYTES) >> 4), dy_rows = maybe_uniform((at_dy + stage * Q_BYTES) >> 4);
         barrier_wait(dy_full + 8 * stage, parity);
@@ -341,6 +355,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         for (int k = 0; k < QUERIES / 16; k++)
           Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
         products_commit();
+        // What the tiles before have summed arrives behind the products, where there are registers for it.
+        [[maybe_unused]] float before[WHOLE ? DQ_COLUMNS / 2 : 1];
+        [[maybe_unused]] auto load_sums = [&]() {
+          if (begun && !open) {
+            #pragma unroll
+            for (int i = 0; i < DQ_COLUMNS / 8; i++) load_four(sum + i * 512, before + 4 * i);
+          }
+        };
+        if constexpr (WHOLE && HELD) load_sums();
         const int used = stage;
 #if LISTS
         const int following = 0;
@@ -364,7 +387,17 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           passed = turn_at;
         }
         if constexpr (ALONE) put_queries(dq, query0, head);
-        else {
+        else if (WHOLE && !open) {
+          if constexpr (WHOLE && !HELD) load_sums();
+          if (begun) {
+            #pragma unroll
+            for (int i = 0; i < DQ_COLUMNS / 2; i++) dq[i] += before[i];
+          }
+          put_queries(dq, query0, head);
+        } else if (WHOLE && !begun) {
+          #pragma unroll
+          for (int i = 0; i < DQ_COLUMNS / 8; i++) store_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+        } else {
           #pragma unroll
           for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
         }

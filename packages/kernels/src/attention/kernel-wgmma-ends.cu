@@ -1,7 +1,8 @@
 // Before and after the gradient on sm_90: rows of log-sum-exp and delta padded to whole blocks of queries, a cleared scratch; then dq out
 // of the scratch, which lies in the order of fragments; and the parts of dk and dv summed.
 //
-// Defined before: E, HEAD, QUERIES, LENGTHS (whether sequences have lengths of their own), the word indices w_*, WORDS.
+// Defined before: E, HEAD, QUERIES, LENGTHS (whether sequences have lengths of their own), WHOLE (whether blocks bring the dq that they see into
+// place themselves), the word indices w_*, WORDS.
 
 /** Queries of the sequence that row `row` of heads belongs to. */
 __device__ __forceinline__ int queries_of(const Words<WORDS>& w, i64 row) {
@@ -26,8 +27,30 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_start(const __g
     pointer<float>(w, w_rowLse)[i] = l > -3e38f ? l * 1.442695040888963f : 1e30f;
     pointer<float>(w, w_rowDelta)[i] = at < queries ? pointer<const float>(w, w_delta)[row * all + at] : 0.f;
     if (i % QUERIES < 8 && pointer<int>(w, w_turns)) pointer<int>(w, w_turns)[i / QUERIES * 8 + i % QUERIES] = 0;
-    wanted[threadIdx.x] = at / QUERIES * QUERIES < queries;
+    const int top = at / QUERIES * QUERIES;
+    wanted[threadIdx.x] = top < queries;
+#if WHOLE
+    int keys = integer(w, w_keys);
+#if LENGTHS
+    const int* const lengths = pointer<const int>(w, w_keyLengths);
+    if (lengths) keys = min(max(lengths[row / integer(w, w_heads)], 0), keys);
+#endif
+    // No tile of keys sees the others.
+    wanted[threadIdx.x] = top < queries && keys > 0 && top + QUERIES + keys - queries + integer(w, w_right) > 0;
+#endif
   }
+#if WHOLE
+  __syncthreads();
+  const int chunks = integer(w, w_keyDim) / 8, heads = integer(w, w_heads);
+  for (int k = threadIdx.x; k < (int)here * chunks; k += 256) {
+    const int of = k / chunks;
+    if (wanted[of]) continue;
+    const i64 row = (first + of) / padded, b = row / heads;
+    const int at = (int)(first + of - row * padded);
+    if (at < all) ((uint4*)pointer<E>(w, w_dq))[((b * all + at) * heads + row - b * heads) * chunks + k - of * chunks] = make_uint4(0, 0, 0, 0);
+  }
+  return;
+#endif
   // Queries of one tile of keys need no scratch.
   if (!pointer<float>(w, w_scratch)) return;
   if (LENGTHS) __syncthreads();

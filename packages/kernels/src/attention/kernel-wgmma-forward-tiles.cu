@@ -3,6 +3,10 @@
 /** Tiles of queries in flight: those in registers leave shared memory at once. */
 constexpr int Q_STAGES = HELD ? 1 : 2;
 constexpr u32 Q_BYTES = OWN * HEAD * 2, KV_BYTES = BLOCK * HEAD * 2;
+/** Whether rows leave through shared memory and the copy engine, which knows where a sequence's memory ends, not where a list's or a part's does. */
+constexpr bool BOXES = !LISTS && !PARTS;
+/** A warp's rows on their way out. */
+constexpr u32 OUT_BYTES = BOXES ? 16 * HEAD * 2 : 0;
 
 /**
  * Blocks of keys `first` .. `last` - 1 of queries from `q0` on; no tile where `b` is -1. With lists: the row of blocks, and where its queries

@@ -13,12 +13,19 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
   extern __shared__ __align__(1024) u8 memory[];
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
-  const u32 at_q = base, at_k = at_q + Q_STAGES * Q_BYTES, at_v = at_k + STAGES * KV_BYTES, barriers = at_v + STAGES * KV_BYTES;
+  const u32 at_q = base, at_k = at_q + Q_STAGES * Q_BYTES, at_v = at_k + STAGES * KV_BYTES, at_out = at_v + STAGES * KV_BYTES, barriers = at_out + 4 * GROUPS * OUT_BYTES;
   const u32 q_full = barriers, q_free = q_full + 8 * Q_STAGES, k_full = q_free + 8 * Q_STAGES, k_free = k_full + 8 * STAGES, v_full = k_free + 8 * STAGES,
-    v_free = v_full + 8 * STAGES, tile_full = v_free + 8 * STAGES, next_tile = (tile_full + 8 * Q_STAGES + 15) & ~15u, k_place = next_tile + Q_STAGES * TILE_BYTES;
+    v_free = v_full + 8 * STAGES, begun = v_free + 8 * STAGES, tile_full = begun + 8, next_tile = (tile_full + 8 * Q_STAGES + 15) & ~15u, k_place = next_tile + Q_STAGES * TILE_BYTES;
   const int thread = threadIdx.x, group = uniform(thread >> 7);
   int* const counter = pointer<int>(w, w_counters);
+  Tile x;
+  if (thread == GROUPS * 128) {
+    map_wanted(&w.word[w_qMap]);
+    map_wanted(&w.word[w_kMap]);
+    x = tile_of(w, blockIdx.x);
+  }
   if (thread == 0) {
+    barrier_make(begun, 1);
     for (int i = 0; i < Q_STAGES; i++) {
       barrier_make(tile_full + 8 * i, 1);
       barrier_make(q_full + 8 * i, 1);
@@ -39,17 +46,13 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
     if (thread == GROUPS * 128) {
       // Hands out tiles; brings queries and keys.
       const u64 *q_map = &w.word[w_qMap], *k_map = &w.word[w_kMap];
-      map_wanted(q_map);
-      map_wanted(k_map);
       const int tiles = integer(w, w_tiles);
       int t = blockIdx.x, qs = 0, ks = 0;
+      bool first = true;
       u32 k_parity = 1, q_parity = 1;
       for (;;) {
         const u32 full = q_full + 8 * qs;
         barrier_wait(q_free + 8 * qs, q_parity);
-        Tile x;
-        x.b = -1;
-        if (t < tiles) x = tile_of(w, t);
         store_tile(next_tile + TILE_BYTES * qs, x);
         barrier_arrive(tile_full + 8 * qs);
         if (x.b < 0) { barrier_arrive(full); break; }
@@ -57,7 +60,15 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         copy_rows<OWN>(at_q + qs * Q_BYTES, q_map, full, x.q0, x.h, x.b);
         if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
         t = atomicAdd(counter, 1) + gridDim.x;
+        // What is needed first arrives first: everything at once would arrive when all of it has.
+        auto begin = [&](bool wait) {
+          if (!first) return;
+          first = false;
+          if (wait) barrier_wait(k_full, 0);
+          barrier_arrive(begun);
+        };
 #if LISTS
+        begin(false);
         KeyWalk walk(w, Sight(w, x.b), Owned(x.q0, x.last, x.first), x.h, 0, 1);
         for (bool more = true; more;) {
           Step step;
@@ -77,9 +88,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
           barrier_wait(k_free + 8 * ks, k_parity);
           barrier_expect(k_full + 8 * ks, KV_BYTES);
           copy_rows<BLOCK>(at_k + ks * KV_BYTES, k_map, k_full + 8 * ks, j * BLOCK, x.hk, x.b);
+          begin(!PARTS);
           if (++ks == STAGES) { ks = 0; k_parity ^= 1; }
         }
 #endif
+        x.b = -1;
+        if (t < tiles) x = tile_of(w, t);
       }
       // The last block leaves the counters as it found them.
       if (atomicAdd(counter + 1, 1) == (int)gridDim.x - 1) { counter[0] = 0; counter[1] = 0; }
@@ -87,7 +101,9 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
       // Brings values.
       const u64* v_map = &w.word[w_vMap];
       map_wanted(v_map);
+      if constexpr (BOXES) map_wanted(&w.word[w_yMap]);
       int qs = 0, vs = 0;
+      bool first = true;
       u32 v_parity = 1, q_parity = 0;
       for (;;) {
         barrier_wait(tile_full + 8 * qs, q_parity);
@@ -104,6 +120,8 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         for (int j = x.last - 1; j >= x.first; j--) {
           const int row = j * BLOCK;
 #endif
+          if (first) barrier_wait(begun, 0);
+          first = false;
           barrier_wait(v_free + 8 * vs, v_parity);
           barrier_expect(v_full + 8 * vs, KV_BYTES);
           copy_rows<BLOCK>(at_v + vs * KV_BYTES, v_map, v_full + 8 * vs, row, x.hk, x.b);
@@ -124,9 +142,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
     if (group == GROUPS - 1) pass_turn();
     for (;;) {
       barrier_wait(q_full + 8 * qs, q_parity);
-      Tile x = load_tile(next_tile + TILE_BYTES * qs);
+      x = load_tile(next_tile + TILE_BYTES * qs);
       x.b = uniform(x.b);
-      if (x.b < 0) break;
+      if (x.b < 0) {
+        if (BOXES && lane == 0) stores_read();
+        break;
+      }
       x.first = uniform(x.first);
       x.last = uniform(x.last);
       x.q0 = uniform(x.q0);
@@ -183,7 +204,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         barrier_wait(v_full + 8 * vs, v_parity);
         if constexpr (LENGTHS || LISTS) {
           // What lies behind a sequence or a list may be anything, and weights of zero would not hide it.
-          if (k0 + BLOCK > end) clear_rows<BLOCK>(at_v + vs * KV_BYTES, end - k0, 4 + group);
+          if (k0 + BLOCK > end) clear_rows<BLOCK>(at_v + vs * KV_BYTES, end - k0, 1 + GROUPS + group);
         }
         pin(o);
         pin(p);
@@ -346,6 +367,29 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
           if (there0) lse[0] = lse0;
           if (there1) lse[8] = lse1;
         }
+      } else if constexpr (BOXES) {
+        const u32 out = at_out + (group * 4 + in_group) * OUT_BYTES, to = out + (lane & 15) * 128;
+        if (lane == 0) stores_read();
+        __syncwarp();
+        #pragma unroll
+        for (int k = 0; k < HEAD / 16; k++) {
+          u32 r[4];
+          #pragma unroll
+          for (int e = 0; e < 4; e++) {
+            const int n = 8 * k + 2 * e;
+            r[e] = (e & 1 ? live1 : live0) ? pair(o[n] * (e & 1 ? i1 : i0), o[n + 1] * (e & 1 ? i1 : i0)) : 0;
+          }
+          store_fragment(to + (k >> 2) * 2048 + ((((k & 3) * 2 + (lane >> 4)) ^ (lane & 7)) << 4), r[0], r[1], r[2], r[3]);
+        }
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        __syncwarp();
+        const int from = top + in_group * 16;
+        if (lane == 0 && from < queries) {
+          #pragma unroll
+          for (int p = 0; p < PANELS; p++)
+            if (p * 64 < valueDim) store_box(&w.word[w_yMap], out + p * 2048, p * 64, from, x.h, x.b);
+          stores_commit();
+        }
       } else {
         const i64 stride = wide(w, w_yTime);
         E* const y = pointer<E>(w, w_y) + x.b * wide(w, w_yBatch) + x.h * wide(w, w_yHead) + row * stride;
@@ -363,12 +407,12 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
           if (there0 && column < valueDim) *(uint4*)(y + column) = ra;
           if (there1 && column < valueDim) *(uint4*)(y + 8 * stride + column) = rb;
         }
-        if (q == 0) {
-          const i64 each = wide(w, w_lseTime);
-          float* const lse = pointer<float>(w, w_lse) + x.b * wide(w, w_lseBatch) + x.h * wide(w, w_lseHead) + row * each;
-          if (there0) lse[0] = lse0;
-          if (there1) lse[8 * each] = lse1;
-        }
+      }
+      if (!PARTS && q == 0) {
+        const i64 each = wide(w, w_lseTime);
+        float* const lse = pointer<float>(w, w_lse) + x.b * wide(w, w_lseBatch) + x.h * wide(w, w_lseHead) + row * each;
+        if (there0) lse[0] = lse0;
+        if (there1) lse[8 * each] = lse1;
       }
     }
   }

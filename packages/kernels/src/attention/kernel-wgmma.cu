@@ -40,6 +40,13 @@ template <int ROWS> __device__ __forceinline__ void copy_rows(u32 to, const u64*
   #pragma unroll
   for (int p = 0; p < PANELS; p++) copy_box(to + p * ROWS * 128, map, barrier, p * 64, row, head, batch);
 }
+// Boxes on their way from shared memory: one thread starts them, and waits until they are read.
+__device__ __forceinline__ void store_box(const u64* map, u32 from, int column, int row, int head, int batch) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%2, %3, %4, %5}], [%1];"
+    :: "l"(map), "r"(from), "r"(column), "r"(row), "r"(head), "r"(batch) : "memory");
+}
+__device__ __forceinline__ void stores_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void stores_read() { asm volatile("cp.async.bulk.wait_group.read 0;" ::: "memory"); }
 __device__ __forceinline__ void copy_bytes(u32 to, const void* from, u32 bytes, u32 barrier) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" :: "r"(to), "l"(from), "r"(bytes), "r"(barrier) : "memory");
 }
@@ -47,6 +54,10 @@ __device__ __forceinline__ void copy_bytes(u32 to, const void* from, u32 bytes, 
 /** 16 x 16 elements in the order of a left operand; each lane gives the address of a row's 8. */
 __device__ __forceinline__ void load_fragment(u32* r, u32 at) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];" : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(at));
+}
+/** The way back: 16 x 16 elements as products leave them. */
+__device__ __forceinline__ void store_fragment(u32 at, u32 r0, u32 r1, u32 r2, u32 r3) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" :: "r"(at), "r"(r0), "r"(r1), "r"(r2), "r"(r3) : "memory");
 }
 __device__ __forceinline__ void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
