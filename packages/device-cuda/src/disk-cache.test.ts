@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
@@ -52,6 +52,22 @@ test("a folder that cannot be made is said once, and nothing is left behind", ()
     expect.stringMatching(/compiled kernels cannot be kept in .*file.deeper .*EVERLONG_CACHE names another/),
   ]);
   expect(readdirSync(root)).toEqual(["file"]);
+});
+
+test.skipIf(process.getuid?.() !== 0)("what another user could have written is not read", () => {
+  const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
+  const folder = join(root, "everlong", "cuda");
+  new DiskCache(folder).write("key", image(1));
+  for (const taken of [folder, root]) {
+    chownSync(taken, 12_345, 12_345);
+    const cache = new DiskCache(folder);
+    cache.write("another", image(1));
+    for (const key of ["key", "another"]) expect(cache.read(key)).toBeUndefined();
+    expect(warn).toHaveBeenLastCalledWith(expect.stringMatching(/\(it belongs to another user\)/));
+    chownSync(taken, 0, 0);
+  }
+  expect(warn).toHaveBeenCalledTimes(2);
+  expect(new DiskCache(folder).read("key")).toHaveLength(5000);
 });
 
 test("the folder is the one asked for, else the user's", () => {

@@ -1,7 +1,7 @@
 // Compiled kernels on disk. Several processes may share the folder: files appear whole, by rename, and carry a digest.
 
 import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { lstatSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { homeFolder } from "./home-folder.ts";
@@ -17,6 +17,16 @@ export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): strin
   const home = homeFolder();
   const shared = join(tmpdir(), `everlong-${process.getuid?.() ?? "user"}`);
   return join(environment["XDG_CACHE_HOME"] || (home ? join(home, ".cache") : shared), "everlong", "cuda");
+}
+
+/** Whether others could have put files into a folder for temporary files: machine code that they wrote would run. */
+function isForeign(folder: string): boolean {
+  const top = join(tmpdir(), "everlong-");
+  for (let path = folder; path.startsWith(top); path = dirname(path)) {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found && (found.isSymbolicLink() || found.uid !== process.getuid?.())) return true;
+  }
+  return false;
 }
 
 /** One by one: Node's recursive mkdir does not return where the system makes no folders (/proc). */
@@ -42,10 +52,20 @@ function discard(path: string): void {
 
 export class DiskCache {
   private readonly folder: string;
-  private writable = true;
+  private readonly foreign: boolean;
+  private usable = true;
 
   constructor(folder: string = cacheFolder()) {
     this.folder = folder;
+    this.foreign = isForeign(folder);
+    if (this.foreign) this.giveUp("it belongs to another user");
+  }
+
+  private giveUp(why: string): void {
+    this.usable = false;
+    console.warn(
+      `[cuda] compiled kernels cannot be kept in ${this.folder} (${why}): every process compiles them anew. EVERLONG_CACHE names another folder.`,
+    );
   }
 
   private path(key: string): string {
@@ -54,6 +74,7 @@ export class DiskCache {
 
   /** The image stored under `key`; undefined when there is none or it is damaged. */
   read(key: string): Uint8Array | undefined {
+    if (this.foreign) return undefined;
     try {
       const bytes = readFileSync(this.path(key));
       const image = bytes.subarray(0, bytes.length - DIGEST_BYTES);
@@ -65,7 +86,7 @@ export class DiskCache {
 
   /** Stores an image; a folder that cannot be written only costs time, which is said once. */
   write(key: string, image: Uint8Array): void {
-    if (!this.writable) return;
+    if (!this.usable) return;
     const path = this.path(key);
     const own = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
     try {
@@ -73,11 +94,8 @@ export class DiskCache {
       writeFileSync(own, Buffer.concat([image, digest(image)]));
       renameSync(own, path);
     } catch (error) {
-      this.writable = false;
       discard(own);
-      console.warn(
-        `[cuda] compiled kernels cannot be kept in ${this.folder} (${(error as Error).message}): every process compiles them anew. EVERLONG_CACHE names another folder.`,
-      );
+      this.giveUp((error as Error).message);
     }
   }
 }
