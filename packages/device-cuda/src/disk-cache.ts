@@ -19,12 +19,21 @@ export function cacheFolder(environment: NodeJS.ProcessEnv = process.env): strin
   return join(environment["XDG_CACHE_HOME"] || (home ? join(home, ".cache") : shared), "everlong", "cuda");
 }
 
+function ownerOf(path: string): number | undefined {
+  try {
+    const found = lstatSync(path);
+    return found.isSymbolicLink() ? -1 : found.uid;
+  } catch {
+    return undefined;
+  }
+}
+
 /** Whether others could have put files into a folder for temporary files: machine code that they wrote would run. */
 function isForeign(folder: string): boolean {
   const top = join(tmpdir(), "everlong-");
   for (let path = folder; path.startsWith(top); path = dirname(path)) {
-    const found = lstatSync(path, { throwIfNoEntry: false });
-    if (found && (found.isSymbolicLink() || found.uid !== process.getuid?.())) return true;
+    const owner = ownerOf(path);
+    if (owner !== undefined && owner !== process.getuid?.()) return true;
   }
   return false;
 }
