@@ -143,6 +143,8 @@ export function forwardPlan(
   let best: { readonly time: number; readonly cut: Cut; readonly parts: number } | undefined;
   for (const cut of cuts) {
     if (cut.upTo !== undefined && keys > cut.upTo) continue;
+    // A warpgroup without queries.
+    if (queries <= 64 * (cut.groups - 1)) continue;
     // Sequences that end early leave small tiles for others.
     if (lengths && cut.groups > 1 && queries <= ENDS_EARLY) continue;
     // Longest first.
