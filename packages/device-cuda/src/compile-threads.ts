@@ -101,6 +101,11 @@ export class CompileThreads {
 
   private giveUp(): void {
     this.broken = true;
+    this.dispose();
+  }
+
+  /** Ends the threads. */
+  dispose(): void {
     for (const { worker, port } of this.threads.splice(0)) {
       port.close();
       void worker.terminate();

@@ -9,6 +9,7 @@ import { libraryCandidates } from "./search-libraries.ts";
 
 const SIGNATURES = {
   create: "int cublasLtCreate(void *)",
+  destroy: "int cublasLtDestroy(uint64_t)",
   descCreate: "int cublasLtMatmulDescCreate(void *, int, int)",
   descSet: "int cublasLtMatmulDescSetAttribute(uint64_t, int, void *, uint64_t)",
   layoutCreate: "int cublasLtMatrixLayoutCreate(void *, int, uint64_t, uint64_t, int64_t)",
@@ -101,6 +102,10 @@ export class CublasLt {
 
   private check(call: string, code: number): void {
     if (code !== 0) throw statusError(call, code);
+  }
+
+  dispose(): void {
+    this.check("cublasLtDestroy", this.fn.destroy(this.handle));
   }
 
   private made(call: string, make: (cell: BigUint64Array) => number): Handle {

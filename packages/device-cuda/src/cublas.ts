@@ -9,6 +9,7 @@ import { libraryCandidates } from "./search-libraries.ts";
 
 const SIGNATURES = {
   cublasCreate: "int cublasCreate_v2(void *)",
+  cublasDestroy: "int cublasDestroy_v2(uint64_t)",
   cublasSetStream: "int cublasSetStream_v2(uint64_t, uint64_t)",
   cublasSetWorkspace: "int cublasSetWorkspace_v2(uint64_t, uint64_t, uint64_t)",
   cublasGemm:
@@ -29,6 +30,7 @@ export class Cublas {
   private readonly handle: Handle;
   private readonly compute: Readonly<Record<CudaProduct["dtype"], number>>;
   private readonly light: CublasLt | undefined;
+  private readonly giveWorkspace: () => void = () => {};
   private readonly one = new Float32Array(new ArrayBuffer(4)).fill(1);
   private readonly zero = new Float32Array(new ArrayBuffer(4));
 
@@ -42,6 +44,7 @@ export class Cublas {
     // A workspace of ours: one of the library's own may not be taken while a graph is recorded.
     const workspace = driver.allocate(WORKSPACE);
     if (workspace === undefined) return;
+    this.giveWorkspace = () => driver.free(workspace);
     this.check("cublasSetWorkspace", fn.cublasSetWorkspace(this.handle, workspace, WORKSPACE));
     // Of one stream, so that both may use the same.
     this.light = CublasLt.open(
@@ -88,6 +91,13 @@ export class Cublas {
 
   private check(call: string, code: number): void {
     if (code !== 0) throw statusError(call, code);
+  }
+
+  /** Closes the library, behind all work. */
+  dispose(): void {
+    this.light?.dispose();
+    this.check("cublasDestroy", this.fn.cublasDestroy(this.handle));
+    this.giveWorkspace();
   }
 
   /** Whether a product can add its bias and its other matrix in passing. */

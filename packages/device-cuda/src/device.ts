@@ -74,6 +74,7 @@ export class CudaDevice implements Device, Runtime {
   readonly library: Cublas | undefined;
   private readonly ordinal: number;
   private readonly tables = new Map<string, Block>();
+  private disposed = false;
 
   constructor(options: CudaDeviceOptions = {}) {
     checkOptions("cuda", options, ["ordinal", "memoryLimit"]);
@@ -181,6 +182,7 @@ export class CudaDevice implements Device, Runtime {
   }
 
   upload(data: TypedArray, dtype: DType): Buffer {
+    this.assertOpen();
     this.checkDType(dtype);
     const bytes = data.length * DTYPES[dtype].bytes;
     const block = this.pool.allocate(bytes, `${dtype}[${data.length}]`);
@@ -208,8 +210,38 @@ export class CudaDevice implements Device, Runtime {
   }
 
   load(program: Program): Executable {
+    this.assertOpen();
     for (const b of program.buffers) this.checkDType(b.dtype);
     return new CudaExecutable(this, program);
+  }
+
+  assertOpen(): void {
+    if (this.disposed) throw new DeviceError(this.name, "the device is used after it was disposed");
+  }
+
+  /**
+   * Gives back all that the device holds, its stream and kernels included, when all work is done; for devices of one's own. Its tensors and
+   * programs are dead afterwards.
+   */
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    const { driver, stream, beside } = this.engine;
+    driver.synchronize(stream);
+    this.owners.releaseAll();
+    this.arena.trim();
+    for (const block of this.tables.values()) this.pool.free(block);
+    this.tables.clear();
+    this.pool.trim();
+    this.transfers.dispose();
+    this.library?.dispose();
+    this.kernels.dispose();
+    for (const event of beside.events) driver.dropEvent(event);
+    for (const other of [...beside.streams, stream]) driver.dropStream(other);
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   /** Resolves when all work launched so far is done. */

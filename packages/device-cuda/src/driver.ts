@@ -17,6 +17,7 @@ const DRIVER_SIGNATURES = {
   cuDevicePrimaryCtxRetain: "int cuDevicePrimaryCtxRetain(void *, int)",
   cuCtxSetCurrent: "int cuCtxSetCurrent(uint64_t)",
   cuStreamCreate: "int cuStreamCreate(void *, unsigned int)",
+  cuStreamDestroy: "int cuStreamDestroy_v2(uint64_t)",
   cuStreamWaitEvent: "int cuStreamWaitEvent(uint64_t, uint64_t, unsigned int)",
   cuStreamSynchronize: "int cuStreamSynchronize(uint64_t)",
   cuMemAlloc: "int cuMemAlloc_v2(void *, uint64_t)",
@@ -29,11 +30,13 @@ const DRIVER_SIGNATURES = {
   cuMemcpyDtoDAsync: "int cuMemcpyDtoDAsync_v2(uint64_t, uint64_t, uint64_t, uint64_t)",
   cuMemsetD8Async: "int cuMemsetD8Async(uint64_t, unsigned char, uint64_t, uint64_t)",
   cuEventCreate: "int cuEventCreate(void *, unsigned int)",
+  cuEventDestroy: "int cuEventDestroy_v2(uint64_t)",
   cuEventRecord: "int cuEventRecord(uint64_t, uint64_t)",
   cuEventQuery: "int cuEventQuery(uint64_t)",
   cuEventSynchronize: "int cuEventSynchronize(uint64_t)",
   cuEventElapsedTime: "int cuEventElapsedTime(void *, uint64_t, uint64_t)",
   cuModuleLoadData: "int cuModuleLoadData(void *, void *)",
+  cuModuleUnload: "int cuModuleUnload(uint64_t)",
   cuModuleGetFunction: "int cuModuleGetFunction(void *, uint64_t, const char *)",
   cuFuncSetAttribute: "int cuFuncSetAttribute(uint64_t, int, int)",
   cuLaunchKernel:
@@ -191,6 +194,14 @@ export class Driver {
     return readHandle(this.cell);
   }
 
+  dropStream(stream: Handle): void {
+    this.check("cuStreamDestroy", this.fn.cuStreamDestroy(stream));
+  }
+
+  dropEvent(event: Handle): void {
+    this.check("cuEventDestroy", this.fn.cuEventDestroy(event));
+  }
+
   synchronize(stream: Handle): void {
     this.check("cuStreamSynchronize", this.fn.cuStreamSynchronize(stream));
   }
@@ -280,6 +291,10 @@ export class Driver {
       this.withRoom(() => this.fn.cuModuleLoadData(this.cell, image)),
     );
     return readHandle(this.cell);
+  }
+
+  unloadModule(module: Handle): void {
+    this.check("cuModuleUnload", this.fn.cuModuleUnload(module));
   }
 
   getFunction(module: Handle, name: string): Handle {

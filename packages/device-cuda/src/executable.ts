@@ -104,6 +104,7 @@ export class CudaExecutable implements Executable {
 
   run(inputs: readonly Buffer[]): Buffer[] {
     const { device, layout, program } = this;
+    device.assertOpen();
     if (this.disposed) throw new DeviceError("cuda", "executable is used after it was disposed");
     invariant(
       inputs.length === program.inputs,

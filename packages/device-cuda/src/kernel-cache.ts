@@ -34,7 +34,7 @@ export class KernelCache {
   built = 0;
   private readonly driver: Driver;
   private readonly arch: number;
-  private readonly kernels = new Map<string, Kernel & { shared: number }>();
+  private readonly kernels = new Map<string, Kernel & { readonly module: Handle; shared: number }>();
   private readonly disk: DiskCache;
   private readonly embeddedFolder: string | undefined;
   private opened: Nvrtc | EmbeddedKernels | undefined;
@@ -75,6 +75,7 @@ export class KernelCache {
       found = {
         handle: this.driver.getFunction(module, kernel.entry),
         name: kernel.entry,
+        module,
         // Asking is needed from 48 KiB on, those of the kernel's own arrays counted in.
         shared: 0,
       };
@@ -86,6 +87,15 @@ export class KernelCache {
       found.shared = sharedBytes;
     }
     return found;
+  }
+
+  /** Unloads all kernels, behind all work. */
+  dispose(): void {
+    for (const { module } of this.kernels.values()) this.driver.unloadModule(module);
+    this.kernels.clear();
+    this.ready.clear();
+    this.threads?.dispose();
+    this.threads = undefined;
   }
 
   /** Brings the images of kernels that are about to be asked for, compiling what is missing on several threads. */

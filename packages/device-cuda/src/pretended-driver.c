@@ -32,6 +32,7 @@ int cuDeviceGetAttribute(int *to, int which, int d) {
 int cuDevicePrimaryCtxRetain(uint64_t *to, int d) { *to = handles++; return 0; }
 int cuCtxSetCurrent(uint64_t c) { return 0; }
 int cuStreamCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
+int cuStreamDestroy_v2(uint64_t s) { return tell("dropped a stream"); }
 int cuStreamSynchronize(uint64_t s) { return 0; }
 int cuStreamWaitEvent(uint64_t s, uint64_t e, unsigned int f) { return 0; }
 int cuMemAlloc_v2(uint64_t *to, uint64_t bytes) {
@@ -60,6 +61,7 @@ int cuMemcpyDtoHAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { r
 int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
 int cuMemsetD8Async(uint64_t to, unsigned char x, uint64_t n, uint64_t s) { memset((void *)to, x, n); return 0; }
 int cuEventCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
+int cuEventDestroy_v2(uint64_t e) { return 0; }
 int cuEventRecord(uint64_t e, uint64_t s) { return 0; }
 int cuEventQuery(uint64_t e) { return 0; }
 int cuEventSynchronize(uint64_t e) { return 0; }
@@ -68,6 +70,7 @@ int cuModuleLoadData(uint64_t *to, void *image) {
   *to = handles++;
   return used + setting("PRETEND_MODULE", 0) > setting("PRETEND_BYTES", 1 << 30) ? OUT_OF_MEMORY : 0;
 }
+int cuModuleUnload(uint64_t m) { return tell("unloaded a kernel"); }
 int cuModuleGetFunction(uint64_t *to, uint64_t m, const char *name) { *to = handles++; return 0; }
 int cuFuncSetAttribute(uint64_t f, int which, int value) { return 0; }
 int cuLaunchKernel(uint64_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uint64_t s, void **p, void **e) {

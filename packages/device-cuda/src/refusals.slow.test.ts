@@ -108,6 +108,7 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     const source = join(broken, "broken.c");
     const names = [
       "cublasCreate_v2",
+      "cublasDestroy_v2",
       "cublasSetStream_v2",
       "cublasSetWorkspace_v2",
       "cublasGemmStridedBatchedEx",
@@ -236,6 +237,36 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     ["{ memory: 3 }", /unknown option/],
   ])("options that cannot be: %s", (options, message) => {
     expect(printed(`await say(() => cudaDevice(${options}).name);`)).toMatch(message);
+  });
+
+  test("a device of one's own gives everything back, and answers no more", () => {
+    const program = `
+      const free = cudaDevice();
+      const before = free.state().memory.free;
+      for (let i = 0; i < 20; i++) {
+        using device = cudaDevice();
+        const x = tensor(new Float32Array(1_000_000), [1000, 1000], { device });
+        const sums = compile((t) => [t.cumsum(0).mul(t).sum(1), t.sum()]);
+        for (let n = 0; n < 4; n++) for (const y of sums(x)) await y.data();
+        if (i === 19) {
+          device.dispose();
+          await say(() => sums(x));
+          await say(() => x.data());
+          await say(() => tensor([1], { device }).data());
+        }
+      }
+      await say(() => before - free.state().memory.free);`;
+    const text = printed(program, { PRETEND_TELLS: "1" });
+    expect(text.match(/^(said|refused) .*/gm)).toEqual([
+      expect.stringMatching(/device is used after it was disposed/),
+      expect.stringMatching(/buffer is used after it was freed|device is used after it was disposed/),
+      expect.stringMatching(/device is used after it was disposed/),
+      "said 0",
+    ]);
+    const count = (what: string): number => text.split(what).length - 1;
+    expect(count("made a graph")).toBe(count("dropped a graph"));
+    expect(count("dropped a stream")).toBeGreaterThanOrEqual(20);
+    expect(count("unloaded a kernel")).toBeGreaterThanOrEqual(40);
   });
 
   test("another GPU than there is", () => {

@@ -20,6 +20,8 @@ export interface Runtime {
   readonly transfers: Transfers;
   readonly target: CudaTarget;
   readonly library: Cublas | undefined;
+  /** Throws when the device was disposed. */
+  assertOpen(): void;
   /** Address of a table of constants, filled at first use and kept. */
   table(table: CudaTable): Handle;
   own(buffer: Buffer): CudaBuffer;

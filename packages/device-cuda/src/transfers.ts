@@ -117,6 +117,16 @@ export class Transfers {
     for (const { address } of this.landing.splice(0)) this.driver.freeHost(address);
   }
 
+  /** Gives everything back, for good. */
+  dispose(): void {
+    this.trim();
+    for (const half of this.halves.splice(0)) {
+      this.driver.freeHost(half.address);
+      this.driver.dropEvent(half.event);
+    }
+    for (const event of this.events.splice(0)) this.driver.dropEvent(event);
+  }
+
   private land(bytes: number): Place {
     if (bytes > MOST_KEPT) return this.driver.allocateHost(Math.ceil(bytes / PAGE) * PAGE);
     const i = this.landing.findIndex((p) => p.bytes.length >= bytes && p.bytes.length <= 4 * bytes + 65536);

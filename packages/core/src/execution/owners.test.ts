@@ -33,4 +33,8 @@ test("a record is given back once, or never when it was forgotten", () => {
   expect(owners.forget(second)).toBe(false);
   owners.release(second);
   expect(given).toEqual([1]);
+  for (const id of [3, 4]) owners.adopt(owner, { id });
+  owners.releaseAll();
+  owners.releaseAll();
+  expect(given).toEqual([1, 3, 4]);
 });

@@ -35,6 +35,11 @@ export class Owners<Held extends object> {
     return this.owners.delete(held);
   }
 
+  /** Gives back what all owners hold, whoever still holds them. */
+  releaseAll(): void {
+    for (const held of [...this.owners.keys()]) this.release(held);
+  }
+
   /** Collects garbage, where the engine can be asked to, and gives back what collected owners held. */
   reclaim(): void {
     const collect = collector();

@@ -51,6 +51,11 @@ export function flatMemoryCheck(): CheckCase {
   };
 }
 
+async function heldOnOwn(): Promise<Held> {
+  using own = cudaDevice();
+  return await heldOn(own, ["attention", "swiglu", "hyena", "swiglu"]);
+}
+
 /** Live and peak bytes after 1,000 steps on a CUDA device of its own; the bound is what they were after 10. */
 export function cudaMemoryChecks(): CheckCase[] {
   let held: Promise<Held> | undefined;
@@ -60,7 +65,7 @@ export function cudaMemoryChecks(): CheckCase[] {
       name: `${which} bytes after 1,000 training steps (limit: after 10)`,
       unit: "bytes",
       measure: async () => {
-        held ??= heldOn(cudaDevice(), ["attention", "swiglu", "hyena", "swiglu"]);
+        held ??= heldOnOwn();
         const [first, last] = (await held)[which];
         few = first;
         return last;
