@@ -37,7 +37,7 @@ export class Owners<Held extends object> {
 
   /** Gives back what all owners hold, whoever still holds them. */
   releaseAll(): void {
-    for (const held of [...this.owners.keys()]) this.release(held);
+    for (const held of this.owners.keys()) this.release(held);
   }
 
   /** Collects garbage, where the engine can be asked to, and gives back what collected owners held. */
