@@ -1,6 +1,6 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
 // PRETEND_GRAPH and PRETEND_REPLAY (what making and launching a graph answer), PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, and graphs that are made and dropped, are told on the standard error).
+// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -58,7 +58,7 @@ int cuMemFreeHost(uint64_t at) { free((void *)at); return 0; }
 static int copy(uint64_t to, uint64_t from, uint64_t bytes) { memmove((void *)to, (void *)from, bytes); return 0; }
 int cuMemcpyHtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
 int cuMemcpyDtoHAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
-int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { tell("copied"); return copy(to, from, n); }
 int cuMemsetD8Async(uint64_t to, unsigned char x, uint64_t n, uint64_t s) { memset((void *)to, x, n); return 0; }
 int cuEventCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
 int cuEventDestroy_v2(uint64_t e) { return 0; }
@@ -89,7 +89,7 @@ int cuGraphInstantiateWithFlags(uint64_t *to, uint64_t g, uint64_t f) {
   *to = handles++;
   return setting("PRETEND_GRAPH", 0) ? setting("PRETEND_GRAPH", 0) : tell("made a graph");
 }
-int cuGraphLaunch(uint64_t g, uint64_t s) { return setting("PRETEND_REPLAY", 0); }
+int cuGraphLaunch(uint64_t g, uint64_t s) { tell("replayed"); return setting("PRETEND_REPLAY", 0); }
 int cuGraphDestroy(uint64_t g) { return 0; }
 int cuGraphExecDestroy(uint64_t g) { return tell("dropped a graph"); }
 

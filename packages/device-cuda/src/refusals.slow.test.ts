@@ -198,6 +198,31 @@ describe.skipIf(!hasCompiler)("on a machine that pretends", () => {
     expect(used! / 2 ** 20).toBeLessThan(25);
   });
 
+  test("recorded programs copy small results, and batches that come at other addresses", () => {
+    const program = `
+      const device = cudaDevice();
+      const weights = tensor(new Float32Array(1_100_000), [1000, 1100], { device });
+      const batches = [1, 2, 3].map((n) => tensor(new Float32Array(1100).fill(n), [1100], { device }));
+      const sums = compile((w, x) => w.mul(x).cumsum(0).sum(1));
+      for (let i = 0; i < 6; i++) { sums(weights, batches[i % 3])[Symbol.dispose](); console.error("ran"); }`;
+    const runs = printed(program, { PRETEND_TELLS: "1" }).split("ran\n").slice(0, 6);
+    const told = runs.map((run) =>
+      run
+        .split("\n")
+        .filter((line) => /^(launched|copied|replayed|made a graph)$/.test(line))
+        .join(", "),
+    );
+    const launches = told[0]!;
+    expect(launches).toMatch(/^launched, launched/);
+    expect(told).toEqual([
+      launches,
+      launches,
+      // The batch goes to its place before, the sums leave theirs behind.
+      `copied, ${launches}, made a graph, replayed, copied`,
+      ...[3, 4, 5].map(() => "copied, replayed, copied"),
+    ]);
+  });
+
   test("a program that ran once holds no places for a recording", () => {
     const program = `
       const device = cudaDevice();
