@@ -245,7 +245,10 @@ export function gradientSteps(
   ];
 }
 
-/** A warp has 64 columns of every sixteenth part of a row, a block all parts of so many times as many columns: what eight warps can. */
+/** Columns of a part of a row that lie side by side in a block: eight warps hold all parts of them, */
+const columnsOf = (split: number): 32 | 64 => (split > 128 ? 32 : 64);
+
+/** or of so many times as many. */
 const sideOf = (split: number): number => Math.max(1, 128 / split);
 
 /** A kernel of tensor-long.cu. */
@@ -260,7 +263,7 @@ export const longKernel = (
       FACTOR: factor,
       PARTS: split / 16,
       SIDE: sideOf(split),
-      COLUMNS: 64,
+      COLUMNS: columnsOf(split),
       CREWS: 1,
       TWISTED: paired ? 0 : 1,
       BRAIN: 0,
@@ -279,11 +282,11 @@ export const columnGrid = (
   channels: number,
   count: number,
 ): Pick<CudaStep, "grid" | "block" | "sharedBytes"> => {
-  const parts = split / 16;
-  const side = sideOf(split);
+  const columns = columnsOf(split) * sideOf(split);
+  const width = (columns / 2) * (split / 16);
   return {
-    grid: [(256 * factor) / (64 * side), channels, count],
-    block: [32 * parts * side, 1, 1],
-    sharedBytes: parts === 1 ? 0 : 8192 * parts * side,
+    grid: [(256 * factor) / columns, channels, count],
+    block: [width, 1, 1],
+    sharedBytes: split === 16 ? 0 : 256 * width,
   };
 };

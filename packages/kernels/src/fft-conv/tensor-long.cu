@@ -59,14 +59,19 @@ __device__ __forceinline__ void turn_between(float (&re)[2][16], float (&im)[2][
 // Rows of a warp: element g + k 16 / PARTS is row q 16 / PARTS + g + 16 k.
 __device__ __forceinline__ constexpr int row_of(int i) { return i % (16 / PARTS) + 16 * (i / (16 / PARTS)); }
 __device__ __forceinline__ int row_at(const Place& at, int i) { return at.q * (16 / PARTS) + row_of(i); }
+// exp(2 pi i x) to 20 bits, enough for results of 11.
+__device__ __forceinline__ void coarse_root(float& c, float& s, float x) {
+  const float angle = 6.2831853f * (x - rintf(x));
+  s = __sinf(angle); c = __cosf(angle);
+}
 // Rows times W_N^((j + d) n).
 __device__ __forceinline__ void turn_columns(float (&re)[2][16], float (&im)[2][16], const Place& at, float sign) {
-  constexpr float STEP = -2.f / ((float)S * R), ANGLE = STEP * 3.14159265f;
+  constexpr float STEP = -1.f / ((float)S * R), ANGLE = STEP * 6.2831853f;
   const float first = at.q * (16 / PARTS) + SHIFT;
   float c, s, by_c, by_s, far_c, far_s;
-  sincospif(STEP * first * at.n, &s, &c);
-  sincospif(STEP * at.n, &by_s, &by_c);
-  sincospif(16.f * STEP * at.n, &far_s, &far_c);
+  coarse_root(c, s, STEP * first * at.n);
+  coarse_root(by_c, by_s, STEP * at.n);
+  coarse_root(far_c, far_s, 16.f * STEP * at.n);
   #pragma unroll
   for (int g = 0; g < 16 / PARTS; g++) {
     float wc = c, ws = s;
