@@ -75,6 +75,14 @@ test("very large downloads come in pieces", async () => {
   expect(driver.peak).toBeLessThan(70 * MIB);
 });
 
+test("many downloads at once take little page-locked memory", async () => {
+  const { driver, transfers } = made();
+  const intos = Array.from({ length: 8 }, () => new Uint8Array(129 * MIB));
+  await Promise.all(intos.map((into, i) => transfers.download(i + 1, into)));
+  expect(intos.map((into) => into[0])).toEqual(intos.map((_, i) => i + 1));
+  expect(driver.peak).toBeLessThan(500 * MIB);
+});
+
 test("places of small downloads are used again, and few are kept", async () => {
   const { driver, transfers } = made();
   await transfers.download(1, new Uint8Array(5000));

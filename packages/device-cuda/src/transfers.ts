@@ -6,6 +6,8 @@ import type { Driver, Handle } from "./driver.ts";
 const CHUNK = 4 * 1024 * 1024;
 /** Bytes up to which a download has page-locked memory for all of it; more comes in pieces, while the event loop waits. */
 const MOST_AT_ONCE = 256 * 1024 * 1024;
+/** The same for all downloads that are under way. */
+const MOST_UNDER_WAY = 2 * MOST_AT_ONCE;
 /** Page-locked memory for downloads is kept up to this size, and this many places of it: it is scarce. */
 const MOST_KEPT = 64 * 1024 * 1024;
 const MOST_PLACES = 4;
@@ -32,6 +34,7 @@ export class Transfers {
   private readonly halves: Staging[] = [];
   private next = 0;
   private readonly landing: Place[] = [];
+  private underWay = 0;
   private readonly events: Handle[] = [];
 
   constructor(driver: Driver, stream: Handle) {
@@ -66,13 +69,16 @@ export class Transfers {
   async download(from: Handle, into: Uint8Array): Promise<void> {
     if (into.length === 0) return;
     // What is launched later may write where the pieces lie.
-    if (into.length > MOST_AT_ONCE) return this.downloadNow(from, into);
+    if (into.length > MOST_AT_ONCE || this.underWay + into.length > MOST_UNDER_WAY)
+      return this.downloadNow(from, into);
     const place = this.land(into.length);
+    this.underWay += into.length;
     try {
       this.driver.copyToHost(place.address, from, into.length, this.stream);
       await this.settled();
       into.set(place.bytes.subarray(0, into.length));
     } finally {
+      this.underWay -= into.length;
       this.leave(place);
     }
   }
