@@ -47,7 +47,12 @@ export const cudaTorchPeer = (name: string, work: string, launches: number): Pee
       return error instanceof Error ? error.message : String(error);
     }
     return {
-      run: async () => (Number(await shared.ask(`go ${id}`)) * launches) / measured,
+      run: async () => {
+        const answer = await shared.ask(`go ${id}`);
+        const ms = Number(answer);
+        if (!(ms > 0)) throw new Error(answer);
+        return (ms * launches) / measured;
+      },
       close: async () => {
         // A program that has ended holds nothing.
         await shared.ask(`drop ${id}`).catch(() => "");

@@ -50,6 +50,22 @@ test("a case that cannot run or is wrong has no figure, and the next one runs", 
   ]);
 });
 
+test("a peer that fails has no figure, the others and ours have", async () => {
+  let left = 3;
+  const failing = async (): Promise<number> => {
+    if (left-- === 0) throw new Error("it ended");
+    return 40;
+  };
+  const peer = (name: string, run: () => Promise<number>) => ({
+    name,
+    prepare: async () => ({ run, close: () => {} }),
+  });
+  const peers = [peer("failing", failing), peer("other", async () => 40)];
+  const [found] = await reports({ cases: () => [{ ...benchCase("runs", () => {}), repeats: 5, peers }] });
+  expect(found!.ours).toBeGreaterThan(0);
+  expect(found!.peers).toEqual({ failing: "it ended", other: 40 });
+});
+
 test("memory is let go of before peers are prepared and behind every case, and all is closed whatever fails", async () => {
   const told: string[] = [];
   const peer = {

@@ -77,7 +77,16 @@ async function runCase(suite: Suite, c: BenchCase, machine: Machine): Promise<Be
     for (let i = 0; i < (c.warm ?? 3); i++) await run();
     for (let i = 0; i < repeats; i++) {
       ours.push(await burst(() => timed(run), c.threads));
-      for (const [name, peer] of started) theirs.get(name)!.push(await burst(() => peer.run(), c.threads));
+      for (const [name, peer] of started) {
+        try {
+          theirs.get(name)!.push(await burst(() => peer.run(), c.threads));
+        } catch (error) {
+          // It costs its own figures only.
+          peers[name] = error instanceof Error ? error.message : String(error);
+          started.delete(name);
+          await peer.close();
+        }
+      }
     }
     for (const name of started.keys()) peers[name] = toUnit(median(theirs.get(name)!));
     return { ...base, ours: toUnit(median(ours)), peers };
