@@ -29,6 +29,8 @@ export class LineProgram {
   constructor(command: string, args: readonly string[], env: Readonly<Record<string, string>>) {
     this.#child = spawn(command, args, { env: { ...process.env, ...env }, stdio: "pipe" });
     this.#child.on("error", (e) => this.#errors.push(e.message));
+    // A program that has ended cannot be written to; that it has is seen where its answer is read.
+    this.#child.stdin.on("error", () => {});
     this.#child.stderr.on("data", (d: Buffer) => this.#errors.push(d.toString()));
     this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
     this.#count(0);
