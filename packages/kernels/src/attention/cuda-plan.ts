@@ -199,7 +199,7 @@ const TILE_OF_WHOLE = { narrow: 5, wide: 11 };
 /** Bytes of queries, dy and sums under way from which on they fall out of the cache, those at which all do, and how much longer steps take then. */
 const CACHED = { from: 10e6, to: 100e6, slower: 0.78 };
 /** How much better it must look where lengths are given: blocks of long sequences end last, and padding costs the other way less. */
-const WORTH_OF_WHOLE = { full: 1, lengths: 0.8 };
+const WORTH_OF_WHOLE = { full: 1, lengths: 0.9 };
 /** How much longer blocks take that wait for each other. */
 const IN_ORDER = 1.3;
 

@@ -48,14 +48,14 @@ export function wgmmaRefusal(
   return undefined;
 }
 
-/** Rows of the forward pass leave warp by warp. */
+/** Rows of results leave warp by warp. */
 const ROWS_OF_WARP = 16;
 
-/** A tile map word of q, k, v, y or dy: boxes of 64 columns and `rows` rows of one head. */
+/** A tile map word of an input or a result: boxes of 64 columns and `rows` rows of one head. */
 function rowsMap({ sizes, words }: ReadCall, name: string, rows: number): CudaWord {
-  const ofQueries = name === "q" || name === "y" || name === "dy";
+  const ofQueries = ["q", "y", "dy", "dq"].includes(name);
   const [time, heads] = ofQueries ? [sizes.queries, sizes.heads] : [sizes.keys, sizes.keyHeads];
-  const dim = name === "q" || name === "k" ? sizes.keyDim : sizes.valueDim;
+  const dim = ["q", "k", "dq", "dk"].includes(name) ? sizes.keyDim : sizes.valueDim;
   return {
     ...(words[name] as Exclude<CudaWord, number | { f32: number } | { table: number }>),
     map: {
@@ -66,6 +66,14 @@ function rowsMap({ sizes, words }: ReadCall, name: string, rows: number): CudaWo
     },
   };
 }
+
+/** Where a gradient that is shaped as its input lies: `[B, T, H, K]` without gaps. */
+const straightWords = (name: string, to: CudaWord, shape: readonly number[]): Record<string, CudaWord> => ({
+  [name]: to,
+  [`${name}Batch`]: shape[0]! * shape[1]! * shape[2]!,
+  [`${name}Time`]: shape[1]! * shape[2]!,
+  [`${name}Head`]: shape[2]!,
+});
 
 /** Names and arguments in step, with tile maps first; a launch reads its words to a multiple of 64 bytes. */
 export function wordsOf(
@@ -273,6 +281,22 @@ export function wgmmaBackward(
     dkParts: split ? temp(parts * keyRows * sizes.keyDim * 4) : 0,
     dvParts: split ? temp(parts * keyRows * sizes.valueDim * 4) : 0,
   };
+  const { queries, keys, heads, keyHeads, keyDim, valueDim } = sizes;
+  const results: ReadCall = {
+    ...read,
+    words: {
+      ...straightWords("dq", dq, [queries, heads, keyDim]),
+      ...straightWords("dk", dk, [keys, keyHeads, keyDim]),
+      ...straightWords("dv", dv, [keys, keyHeads, valueDim]),
+    },
+  };
+  // Rows of lists end elsewhere than memory does, and those of parts are no halves.
+  const boxes = {
+    ...(alone || whole ? { dqMap: rowsMap(results, "dq", ROWS_OF_WARP) } : {}),
+    ...(split || sizes.lists
+      ? {}
+      : { dkMap: rowsMap(results, "dk", ROWS_OF_WARP), dvMap: rowsMap(results, "dv", ROWS_OF_WARP) }),
+  };
   const define = { HEAD: head, QUERIES: QUERIES_OF_STEP, LENGTHS: hasLengths(read), WHOLE: whole ? 1 : 0 };
   const main = wordsOf(
     {
@@ -280,6 +304,7 @@ export function wgmmaBackward(
       kMap: rowsMap(read, "k", KEYS_OF_TILE),
       vMap: rowsMap(read, "v", KEYS_OF_TILE),
       dyMap: rowsMap(read, "dy", QUERIES_OF_STEP),
+      ...boxes,
     },
     {
       ...pick(words, "heads group queries keys keyDim valueDim left right scoreScale scale"),
@@ -298,6 +323,10 @@ export function wgmmaBackward(
       dq,
       dk: split ? places.dkParts : dk,
       dv: split ? places.dvParts : dv,
+      // Names that the kernel has and does not use.
+      ...Object.fromEntries(
+        ["dqMap", "dkMap", "dvMap"].filter((name) => !(name in boxes)).map((name) => [name, 0]),
+      ),
     },
   );
   // The keys of the next tile arrive while one is worked on: what short walks wait for. Wide heads gain nothing (measured).
@@ -305,7 +334,8 @@ export function wgmmaBackward(
   const tileBytes =
     2 * head * (2 * tilesOfKeys * KEYS_OF_TILE + 4 * QUERIES_OF_STEP) +
     4 * QUERIES_OF_STEP * KEYS_OF_TILE +
-    16 * QUERIES_OF_STEP;
+    16 * QUERIES_OF_STEP +
+    (sizes.lists ? 0 : 4 * KEYS_OF_TILE * head);
   const ends = wordsOf(
     {},
     {

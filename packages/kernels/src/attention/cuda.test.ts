@@ -258,12 +258,12 @@ test("tile maps begin on multiples of 8 words, arguments end on one, and the ker
   const { args, kernel } = lowered.steps[1] as CudaStep;
   const maps = args.filter((a) => typeof a === "object" && "map" in a);
   expect(args.slice(0, maps.length)).toEqual(maps);
-  expect(maps.length).toBe(4);
+  expect(maps.length).toBe(6);
   const words = args.length + 15 * maps.length;
   expect(words % 8).toBe(0);
   const text = kernel.source();
   expect(text).toContain(`WORDS = ${words} }`);
-  expect(text).toMatch(/w_qMap = 0, .*w_kMap = 16, .*w_heads = 64, /);
+  expect(text).toMatch(/w_qMap = 0, .*w_kMap = 16, .*w_heads = 96, /);
 });
 
 test("heads worked on together divide them, and are few where they are long", () => {

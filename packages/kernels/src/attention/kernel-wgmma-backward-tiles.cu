@@ -3,6 +3,8 @@
 
 constexpr int KEYS = 128, STAGES = 2, DQ_COLUMNS = HEAD / 2;
 constexpr u32 KV_BYTES = KEYS * HEAD * 2, Q_BYTES = QUERIES * HEAD * 2, DS_BYTES = QUERIES * KEYS * 2;
+/** A warp's rows of dK and dV, or of dQ, on their way out through the copy engine, which knows where memory ends, not where a list does. */
+constexpr u32 OUT_BYTES = LISTS ? 0 : 2 * 16 * HEAD * 2;
 /** dS from the rounded P where registers are short. */
 constexpr bool ROUNDED = HEAD == 128;
 

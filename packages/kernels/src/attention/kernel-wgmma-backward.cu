@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
   extern __shared__ __align__(1024) u8 memory[];
   const u32 base = (shared_address(memory) + 1023) & ~1023u;
   const u32 at_k = base, at_v = at_k + KV_STAGES * KV_BYTES, at_q = at_v + KV_STAGES * KV_BYTES, at_dy = at_q + STAGES * Q_BYTES, at_ds = at_dy + STAGES * Q_BYTES;
-  const u32 at_lse = at_ds + 2 * DS_BYTES, at_delta = at_lse + STAGES * QUERIES * 4, barriers = at_delta + STAGES * QUERIES * 4;
+  const u32 at_out = at_ds + 2 * DS_BYTES, at_lse = at_out + 8 * OUT_BYTES, at_delta = at_lse + STAGES * QUERIES * 4, barriers = at_delta + STAGES * QUERIES * 4;
   const u32 kv_full = barriers, kv_free = kv_full + 8 * KV_STAGES, tile_full = kv_free + 8 * KV_STAGES, q_full = tile_full + 8 * KV_STAGES, q_free = q_full + 8 * STAGES, dy_full = q_free + 8 * STAGES,
     dy_free = dy_full + 8 * STAGES, next_tile = (dy_free + 8 * STAGES + 15) & ~15u, q_place = next_tile + KV_STAGES * TILE_BYTES;
   const int thread = threadIdx.x, side = maybe_uniform(thread >> 7);
@@ -63,6 +63,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" :: "n"(COPY_REGISTERS));
     int s = 0, kvs = 0;
     u32 parity = 1, kv_parity = 1;
+    // What is needed first arrives first: everything at once would arrive when all of it has.
+    bool first = true;
     if (thread == 256) {
       // Hands out tiles; brings K, V, Q and the log-sum-exp.
       map_wanted(&w.word[w_qMap]);
@@ -106,6 +108,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           barrier_expect(q_full + 8 * s, Q_BYTES + QUERIES * 4);
           copy_rows<QUERIES>(at_q + s * Q_BYTES, &w.word[w_qMap], q_full + 8 * s, m * QUERIES, h, x.b);
           copy_bytes(at_lse + s * QUERIES * 4, pointer<const float>(w, w_rowLse) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, q_full + 8 * s);
+          if (first) barrier_wait(kv_full, 0);
+          first = false;
           if (++s == STAGES) { s = 0; parity ^= 1; }
         }
       }
@@ -128,6 +132,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           barrier_expect(dy_full + 8 * s, Q_BYTES + QUERIES * 4);
           copy_rows<QUERIES>(at_dy + s * Q_BYTES, &w.word[w_dyMap], dy_full + 8 * s, m * QUERIES, h, x.b);
           copy_bytes(at_delta + s * QUERIES * 4, pointer<const float>(w, w_rowDelta) + (i64)((x.b * heads + h) * blocks + m) * QUERIES, QUERIES * 4, dy_full + 8 * s);
+          if (first) barrier_wait(dy_full, 0);
+          first = false;
           if (++s == STAGES) { s = 0; parity ^= 1; }
         }
       }
@@ -147,7 +153,10 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       barrier_wait(kv_full + 8 * kvs, kv_parity);
       Tile x = load_tile(next_tile + TILE_BYTES * kvs);
       x.b = maybe_uniform(x.b);
-      if (x.b < 0) break;
+      if (x.b < 0) {
+        if (!LISTS && lane == 0) stores_read();
+        break;
+      }
       x.k0 = maybe_uniform(x.k0);
       x.first = maybe_uniform(x.first);
       x.last = maybe_uniform(x.last);
@@ -208,23 +217,22 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         }
       };
       auto put_queries = [&](const float (&d)[DQ_COLUMNS / 2], int at, int h) {
-        const int row = at + in_side * 16 + (lane >> 2), queries = integer(w, w_queries), keyDim = integer(w, w_keyDim);
         const float out_scale = number(w, w_scale);
-        const i64 stride = (i64)heads * keyDim;
-        E* const to = pointer<E>(w, w_dq) + ((i64)x.b * queries + row) * stride + h * keyDim;
+        // Narrow heads: both sides fill one panel.
+        const u32 panel = at_out + (HEAD == 128 ? side * 4 + in_side : in_side) * OUT_BYTES;
         #pragma unroll
-        for (int i = 0; i < DQ_COLUMNS / 32; i++) {
-          u32 a[4], b[4];
-          #pragma unroll
-          for (int e = 0; e < 4; e++) {
-            const int n = 4 * (4 * i + e);
-            a[e] = pair(d[n] * out_scale, d[n + 1] * out_scale);
-            b[e] = pair(d[n + 2] * out_scale, d[n + 3] * out_scale);
-          }
-          const uint4 ra = quad_transpose(a[0], a[1], a[2], a[3], q), rb = quad_transpose(b[0], b[1], b[2], b[3], q);
-          const int column = side * DQ_COLUMNS + (4 * i + q) * 8;
-          if (row < queries && column < keyDim) *(uint4*)(to + column) = ra;
-          if (row + 8 < queries && column < keyDim) *(uint4*)(to + 8 * stride + column) = rb;
+        for (int k = 0; k < DQ_COLUMNS / 16; k++) {
+          const int n = 8 * k, chunk = (HEAD == 128 ? 0 : 4 * side) + 2 * k + (lane >> 4);
+          store_fragment(panel + (lane & 15) * 128 + ((chunk ^ (lane & 7)) << 4), pair(d[n] * out_scale, d[n + 1] * out_scale), pair(d[n + 2] * out_scale, d[n + 3] * out_scale),
+            pair(d[n + 4] * out_scale, d[n + 5] * out_scale), pair(d[n + 6] * out_scale, d[n + 7] * out_scale));
+        }
+        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        if constexpr (HEAD == 128) __syncwarp();
+        else meet(4 + in_side, 64);
+        const int row = at + in_side * 16, column = HEAD == 128 ? 64 * side : 0;
+        if (lane == 0 && (HEAD == 128 || side == 0) && row < integer(w, w_queries) && column < integer(w, w_keyDim)) {
+          store_box(&w.word[w_dqMap], panel, column, row, h, x.b);
+          stores_commit();
         }
       };
       // The last step multiplies once for nothing: a branch around the product would cost more.
@@ -339,6 +347,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         for (int k = 0; k < QUERIES / 16; k++)
           store_fragment(at + ds_row * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ ds_swizzle) << 4), ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3]);
         asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        // The dQ of the step before have left shared memory.
+        if ((ALONE || WHOLE) && lane == 0) stores_read();
         meet(1, 256);
         // Each side multiplies half of the columns of dQ.
         const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (k_tile + (HEAD == 128 ? side * KEYS * 128 : side * 64)) >> 4;
@@ -465,6 +475,30 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         }
         continue;
       }
+#if !LISTS
+      const u32 out = at_out + (side * 4 + in_side) * OUT_BYTES;
+      if (lane == 0) stores_read();
+      __syncwarp();
+      #pragma unroll
+      for (int k = 0; k < HEAD / 16; k++) {
+        const int n = 8 * k;
+        const u32 at = out + (k >> 2) * 2048 + (lane & 15) * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (lane & 7)) << 4);
+        store_fragment(at, pair(dk[n] * out_scale, dk[n + 1] * out_scale), pair(dk[n + 2] * out_scale, dk[n + 3] * out_scale),
+          pair(dk[n + 4] * out_scale, dk[n + 5] * out_scale), pair(dk[n + 6] * out_scale, dk[n + 7] * out_scale));
+        store_fragment(at + PANELS * 2048, pair(dv[n], dv[n + 1]), pair(dv[n + 2], dv[n + 3]), pair(dv[n + 4], dv[n + 5]), pair(dv[n + 6], dv[n + 7]));
+      }
+      asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+      __syncwarp();
+      if (lane == 0 && x.k0 + own < keys) {
+        #pragma unroll
+        for (int p = 0; p < PANELS; p++) {
+          if (p * 64 < keyDim) store_box(&w.word[w_dkMap], out + p * 2048, p * 64, x.k0 + own, x.hk, x.b);
+          if (p * 64 < valueDim) store_box(&w.word[w_dvMap], out + (PANELS + p) * 2048, p * 64, x.k0 + own, x.hk, x.b);
+        }
+        stores_commit();
+      }
+      continue;
+#else
       E* const dk_row = pointer<E>(w, w_dk) + at_row * keyDim;
       E* const dv_row = pointer<E>(w, w_dv) + at_row * valueDim;
       #pragma unroll
@@ -486,6 +520,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         if (there1 && column < keyDim) *(uint4*)(dk_row + below * keyDim + column) = rb;
         if (there1 && column < valueDim) *(uint4*)(dv_row + below * valueDim + column) = rd;
       }
+#endif
     }
   }
 #endif
