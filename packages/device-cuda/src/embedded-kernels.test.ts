@@ -82,7 +82,7 @@ test("kernels of other sources are not used, which is said in one line", () => {
     .mockImplementation(() => {});
   writeFileSync(embeddedFile("sm_80", folder), pack(["first"], "of another version"));
   const { cache } = cacheFor(80, folder);
-  expect(() => cache.origin).toThrow(/NVRTC was not found/);
+  for (let i = 0; i < 2; i++) expect(() => cache.origin).toThrow(/NVRTC was not found/);
   rmSync(embeddedFile("sm_80", folder));
   expect(warn.mock.calls).toEqual([
     [

@@ -97,6 +97,7 @@ export function unpackKernels(
   }
 }
 
+const warned = new Set<string>();
 const REBUILD = '"npm run embed" compiles them anew';
 
 /** The kernels of one target. */
@@ -121,13 +122,16 @@ export class EmbeddedKernels {
    */
   static open(arch: number, folder?: string): EmbeddedKernels | undefined {
     const target = embeddedTarget(arch);
-    const found = unpackKernels(embeddedFile(target, folder));
+    const path = embeddedFile(target, folder);
+    const found = unpackKernels(path);
     if (!found) return undefined;
     const { index, images } = found;
     if (index.sources !== sourcesDigest()) {
-      console.warn(
-        `[cuda] the kernels that the package brings for ${target} were compiled from other sources than it has now and are not used; ${REBUILD}.`,
-      );
+      if (!warned.has(path))
+        console.warn(
+          `[cuda] the kernels that the package brings for ${target} were compiled from other sources than it has now and are not used; ${REBUILD}.`,
+        );
+      warned.add(path);
       return undefined;
     }
     return new EmbeddedKernels(target, images, new Set(index.keys));
