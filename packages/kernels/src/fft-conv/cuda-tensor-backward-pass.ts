@@ -220,8 +220,8 @@ export function clusterSteps(
     args: wordsOf(call, { ...sums, items }),
     grid: [channels * parts * split, 1, 1],
     block: [8 * factor, 1, 1],
-    // Behind the planes and sums: notes of the warps and blocks.
-    sharedBytes: backwardBytes(factor) + 4 * factor + 16 * split,
+    // Behind the planes and sums: notes of the warps and blocks, barriers.
+    sharedBytes: backwardBytes(factor) + 2 * factor + 16 * split + 48,
     tables: [tensorTable({ factor, paired: true, layout: "twiddles" })],
   };
   return [[step], sums];

@@ -137,9 +137,9 @@ export const tensorKernel = (
     ].join("\n"),
 });
 
-/** Points and parts of the float32 transforms of rows of 256 `factor` points. */
-const partsOf = (factor: number): { readonly points: number; readonly residues: number } => {
-  const points = Math.min(POINTS, 256 * factor);
+/** Points and parts of the float32 transforms of rows of 256 `factor` points. A GPU with clusters has shared memory for twice as many. */
+const partsOf = ({ factor, cluster }: TensorPlan): { readonly points: number; readonly residues: number } => {
+  const points = Math.min(cluster ? 2 * POINTS : POINTS, 256 * factor);
   return { points, residues: (256 * factor) / points };
 };
 
@@ -152,7 +152,7 @@ export function spectrumSteps(
   temps: number[],
 ): CudaStep[] {
   const { factor, split, paired, cluster } = plan;
-  const { points, residues } = partsOf(factor);
+  const { points, residues } = partsOf(plan);
   const flags = {
     FACTOR: factor,
     TWISTED: paired ? 0 : 1,
@@ -200,17 +200,21 @@ export function gradientSteps(
   temps: number[],
 ): CudaStep[] {
   const { factor, split, paired, cluster } = plan;
-  const { points, residues } = partsOf(factor);
+  const { points, residues } = partsOf(plan);
+  // Gradients of two circular filters are the parts of one transform.
+  const packed = cluster && paired;
   const flags = {
     FACTOR: factor,
     TWISTED: paired ? 0 : 1,
     RESIDUES: residues,
     POINTS: points,
     CLUSTER: cluster ? 1 : 0,
+    PACKED: packed ? 1 : 0,
   };
+  const transforms = packed ? Math.ceil(channels / 2) : channels;
   const files = ["butterflies", "transform", "tensor-instructions", "spectrum-order", "filter-gradient"];
   const rows = {
-    grid: [channels * split, 1, 1],
+    grid: [transforms * split, 1, 1],
     block: [points / 16, 1, 1],
     sharedBytes: 8 * (points + points / 16),
   } as const;
@@ -221,15 +225,15 @@ export function gradientSteps(
     const args = [...sums, k, ...tail, channel, tap, taps, origin, period];
     return [{ kernel: tensorKernel("filter_gradient_half", flags, files), args, ...rows }];
   }
-  const columns = { temp: temps.push(8 * channels * plan.points) - 1 };
+  const columns = { temp: temps.push(8 * transforms * plan.points) - 1 };
   const second = plan.points - period;
-  const few = { FACTOR: factor, SPLIT: split, TWISTED: paired ? 0 : 1 };
+  const few = { FACTOR: factor, SPLIT: split, TWISTED: paired ? 0 : 1, PACKED: packed ? 1 : 0 };
   const back = (add: boolean): CudaStep => ({
-    args: [columns, k, channel, tap, taps, origin, second, add ? 1 : 0],
+    args: [columns, k, channel, tap, taps, origin, second, add ? 1 : 0, ...(cluster ? [channels] : [])],
     ...(cluster
       ? {
           kernel: tensorKernel("gradient_columns", few, ["butterflies", "filter-columns"]),
-          grid: [factor, channels, 1],
+          grid: [factor, transforms, 1],
           block: [256, 1, 1],
         }
       : { kernel: longKernel("columns_of_gradient", plan), ...columnGrid(plan, channels, 1) }),
@@ -237,7 +241,7 @@ export function gradientSteps(
   return [
     {
       kernel: tensorKernel("gradient_rows", flags, files),
-      args: [...sums, columns, ...tail, split],
+      args: [...sums, columns, ...tail, split, channels],
       ...rows,
     },
     back(false),

@@ -154,8 +154,8 @@ function clusterStep(call: ConvolveCall, { factor, split, paired }: TensorPlan):
     args: wordsOf(call, items),
     grid: [channels * Math.ceil(groups / items) * split, 1, 1],
     block: [4 * factor, 1, 1],
-    // Behind the planes: notes of the warps and blocks.
-    sharedBytes: planeBytes(factor) + factor + 8 * split,
+    // Behind the planes: notes of the warps and blocks, barriers.
+    sharedBytes: planeBytes(factor) + factor + 16 * split + 48,
     tables: [tensorTable({ factor, paired: true, layout: "twiddles" })],
   };
 }

@@ -1,12 +1,58 @@
 // Gradients of filters out of sums of products of spectra (tensor-backward.cu, tensor-backward-warp.cu): the parts of the batch added up in order, and
-// transforms back in float32. In front: what spectrum-order.cu needs and spectrum-order.cu.
+// transforms back in float32. In front: what spectrum-order.cu needs and spectrum-order.cu, `#define PACKED 0|1` (two channels are one complex transform).
 
 // The DFTs of 16 points of either spectrum were scaled by 1/4.
 constexpr float SCALE = M == 4 ? 256.f : 4096.f;
 
-// Of the transform of a channel (or of a row of it) the values n = p N + t + i T, N times as large.
 struct Sums { const uint2* at; const int* exponents; int parts, adjoint; };
-__device__ __forceinline__ void transform_back(float (&re)[RESIDUES][16], float (&im)[RESIDUES][16], const Sums& sums, i64 line, float root, float* cells, int t) {
+// A line of one part of the batch, and what its values have to be multiplied by: two factors, as the exponent may be beyond what one can hold.
+struct Line {
+  const uint2* at;
+  float one, two;
+  __device__ __forceinline__ Line(const Sums& sums, i64 line, int part) {
+    const i64 which = line * sums.parts + part;
+    const int e = -sums.exponents[which], half = e / 2;
+    at = sums.at + which * (WHOLE / 2);
+    one = ldexpf(1.f, half); two = ldexpf(1.f, e - half);
+  }
+  __device__ __forceinline__ float of(float x) const { return x * one * two; }
+};
+// Two lines of which the second is multiplied by i (or none) to where their coefficients k = j + p k' are waited for, or added to what is there; conjugates
+// with CONJUGATED, backwards.
+template <bool CONJUGATED> __device__ __forceinline__ void read_lines(const Line& a, const Line& b, bool both, bool adjoint, bool add, bool first, float* cells, int j, int t) {
+  const float sign = CONJUGATED != adjoint ? -1.f : 1.f;
+  constexpr int BATCH = 4;
+  #pragma unroll 1
+  for (int begin = t; begin < N / 2; begin += BATCH * T) {
+    uint2 x[BATCH], y[BATCH] = {};
+    #pragma unroll
+    for (int i = 0; i < BATCH; i++) {
+      const int to = coefficients(begin + i * T, j).to;
+      x[i] = a.at[to];
+      if (both) y[i] = b.at[to];
+    }
+    #pragma unroll
+    for (int i = 0; i < BATCH; i++) {
+      const Coefficients at = coefficients(begin + i * T, j);
+      auto put = [&](int k, float ar, float ai, float br, float bi) {
+        if (CONJUGATED) k = first ? (N - k) % N : N - 1 - k;
+        k = cell(k);
+        const float re = a.of(ar) - sign * b.of(bi), im = sign * a.of(ai) + b.of(br);
+        cells[k] = add ? cells[k] + re : re;
+        cells[PITCH + k] = add ? cells[PITCH + k] + im : im;
+      };
+      put(at.low, low_half(x[i].x), low_half(x[i].y), low_half(y[i].x), low_half(y[i].y));
+      put(at.high, high_half(x[i].x), high_half(x[i].y), high_half(y[i].x), high_half(y[i].y));
+    }
+  }
+}
+
+// Of the transform of a channel (or of a row of it) the values n = p N + t + i T, N times as large. PACKED: of two channels `next` lines apart, the second
+// being there or not, from real sums, which are the real and the imaginary part of what comes back twice as large; `mirror` is the line with the conjugates
+// of theirs, backwards, `first` whether the first coefficient of either is its own.
+static_assert(!PACKED || RESIDUES == 1, "a mirror image is of a whole line");
+struct Lines { i64 line, mirror, next; bool both, first; };
+__device__ __forceinline__ void transform_back(float (&re)[RESIDUES][16], float (&im)[RESIDUES][16], const Sums& sums, const Lines& from, float root, float* cells, int t) {
   #pragma unroll
   for (int p = 0; p < RESIDUES; p++)
     #pragma unroll
@@ -14,26 +60,21 @@ __device__ __forceinline__ void transform_back(float (&re)[RESIDUES][16], float 
   #pragma unroll 1
   for (int j = 0; j < RESIDUES; j++) {
     __syncthreads();
-    #pragma unroll 4
-    for (int i = t; i < N / 2; i += T) {
-      const Coefficients at = coefficients(i, j);
-      float ar = 0.f, ai = 0.f, br = 0.f, bi = 0.f;
+    for (int part = 0; part < sums.parts; part++) {
+      const Line a(sums, from.line, part), b(sums, from.both ? from.line + from.next : from.line, part);
+      read_lines<false>(a, b, PACKED && from.both, sums.adjoint, part > 0, false, cells, j, t);
+    }
+    if constexpr (PACKED) {
+      __syncthreads();
       for (int part = 0; part < sums.parts; part++) {
-        const i64 which = line * sums.parts + part;
-        const uint2 v = sums.at[which * (WHOLE / 2) + at.to];
-        // The exponent may be beyond what one factor can hold.
-        const int e = -sums.exponents[which], half = e / 2;
-        const float by = ldexpf(1.f, half), again = ldexpf(1.f, e - half);
-        ar += low_half(v.x) * by * again; ai += low_half(v.y) * by * again;
-        br += high_half(v.x) * by * again; bi += high_half(v.y) * by * again;
+        const Line a(sums, from.mirror, part), b(sums, from.both ? from.mirror + from.next : from.mirror, part);
+        read_lines<true>(a, b, from.both, sums.adjoint, true, from.first, cells, j, t);
       }
-      cells[at.low] = ar; cells[PITCH + at.low] = sums.adjoint ? -ai : ai;
-      cells[at.high] = br; cells[PITCH + at.high] = sums.adjoint ? -bi : bi;
     }
     __syncthreads();
     float zr[16], zi[16];
     #pragma unroll
-    for (int i = 0; i < 16; i++) { zr[i] = cells[t + i * T]; zi[i] = cells[PITCH + t + i * T]; }
+    for (int i = 0; i < 16; i++) { const int at = cell(t + i * T); zr[i] = cells[at]; zi[i] = cells[PITCH + at]; }
     transform<1>(zi, zr, cells, t);
     const float shift = j + root;
     // Real and imaginary parts change places: turned back.
@@ -56,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) filter_g
   const i64 d = blockIdx.x, step = wide(w, 6);
   const Sums sums = {pointer<const uint2>(w, 0), pointer<const int>(w, 1), integer(w, 3), integer(w, 4)};
   float re[RESIDUES][16], im[RESIDUES][16];
-  transform_back(re, im, sums, d, TWISTED ? 0.25f : 0.f, cells, t);
+  transform_back(re, im, sums, {d}, TWISTED ? 0.25f : 0.f, cells, t);
   float* dk = pointer<float>(w, 2) + d * wide(w, 5);
   if (TWISTED && period) {
     __syncthreads();
@@ -80,19 +121,24 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) filter_g
 }
 #endif
 
-// The same for rows of a longer transform, into complex rows (columns_of_gradient in tensor-long.cu). Words: sums, exponents, rows, parts, adjoint, split.
+// The same for rows of a longer transform, into complex rows (columns_of_gradient in tensor-long.cu, filter-columns.cu). Words: sums, exponents, rows, parts,
+// adjoint, split, channels.
 #ifdef ONLY_gradient_rows
-extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) gradient_rows(const __grid_constant__ Words<6> w) {
+extern "C" __global__ void __launch_bounds__(T, WHOLE >= 16384 ? 1 : 16384 / WHOLE) gradient_rows(const __grid_constant__ Words<7> w) {
   extern __shared__ float cells[];
-  const int t = threadIdx.x, split = integer(w, 5);
-  const i64 line = blockIdx.x;
+  const int t = threadIdx.x, split = integer(w, 5), channels = integer(w, 6);
+  const i64 line = blockIdx.x, of = line / split;
+  const int row = line % split;
   const Sums sums = {pointer<const uint2>(w, 0), pointer<const int>(w, 1), integer(w, 3), integer(w, 4)};
+  // The lines of the first channel of a pair; row 0 is its own mirror image.
+  const i64 first = PACKED ? line + of * split : line;
   float re[RESIDUES][16], im[RESIDUES][16];
-  transform_back(re, im, sums, line, (line % split + (TWISTED ? 0.25f : 0.f)) / split, cells, t);
+  transform_back(re, im, sums, {first, first - row + (split - row) % split, split, 2 * of + 1 < channels, row == 0}, (row + (TWISTED ? 0.25f : 0.f)) / split, cells, t);
+  constexpr float BY = (PACKED ? 0.5f : 1.f) * SCALE / WHOLE;
   float2* out = pointer<float2>(w, 2) + line * WHOLE;
   #pragma unroll
   for (int p = 0; p < RESIDUES; p++)
     #pragma unroll
-    for (int i = 0; i < 16; i++) out[p * N + t + i * T] = make_float2(re[p][i] * (SCALE / WHOLE), im[p][i] * (SCALE / WHOLE));
+    for (int i = 0; i < 16; i++) out[p * N + t + i * T] = make_float2(re[p][i] * BY, im[p][i] * BY);
 }
 #endif

@@ -15,17 +15,17 @@ __device__ __forceinline__ void write_coefficients(const float (&re)[16], const 
   u32* half = (u32*)cells;
   __syncthreads();
   #pragma unroll
-  for (int i = 0; i < 16; i++) half[t + i * T] = packed(re[i] * by, im[i] * by);
+  for (int i = 0; i < 16; i++) half[cell(t + i * T)] = packed(re[i] * by, im[i] * by);
   __syncthreads();
   for (int i = t; i < N / 2; i += T) {
     const Coefficients at = coefficients(i, j);
-    const u32 a = half[at.low], b = half[at.high];
+    const u32 a = half[cell(at.low)], b = half[cell(at.high)];
     out[at.to] = make_uint2(halves(a, b, 0), halves(a, b, 1));
   }
   if (!mirror) return;
   for (int i = t; i < N / 2; i += T) {
     const Coefficients at = coefficients(i, RESIDUES - 1 - j);
-    const u32 a = half[N - 1 - at.low], b = half[N - 1 - at.high];
+    const u32 a = half[cell(N - 1 - at.low)], b = half[cell(N - 1 - at.high)];
     mirror[at.to] = make_uint2(halves(a, b, 0), halves(a, b, 1) ^ SIGNS);
   }
 }
@@ -38,37 +38,47 @@ __device__ __forceinline__ uint2* mirror_of(uint2* spectrum, int row, int split)
 // Residues of all rows.
 constexpr int ALL = RESIDUES * SPLIT;
 
-// A filter as sums over the residues, at n = t + i T. PLAIN: neighbouring taps of lags 0 to ALL N - 1.
+// A filter as sums over the residues, at n = t + i T. FULL: neighbouring taps of lags 0 to ALL N - 1; SHORTER: fewer of them; ANY: also other steps and
+// lags below zero.
+enum Shape { FULL, SHORTER, ANY };
 struct Taps { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
-template <bool PLAIN> __device__ __forceinline__ void gather(float (&re)[16], float (&im)[16], float& sum, const Taps& k, const float (&c)[ALL], const float (&s)[ALL], int t) {
+template <Shape SHAPE> __device__ __forceinline__ void gather(float (&re)[16], float (&im)[16], float& sum, const Taps& k, const float (&c)[ALL], const float (&s)[ALL], int t) {
   #pragma unroll
   for (int i = 0; i < 16; i++) {
     re[i] = im[i] = 0.f;
     #pragma unroll
     for (int p = 0; p < ALL; p++) {
       const int n = p * N + t + i * T;
-      float a, b = 0.f;
-      if constexpr (PLAIN) {
-        a = k.at[n];
+      if constexpr (SHAPE != ANY) {
+        const float a = SHAPE == FULL || n < k.taps ? k.at[n] : 0.f;
+        sum += fabsf(a);
+        re[i] += a * c[p];
+        im[i] += a * s[p];
       } else {
+        float b = 0.f;
         const int ahead = k.origin + n, behind = k.reach + n - ALL * N;
-        a = ahead < k.taps ? k.at[ahead * k.step] : 0.f;
+        float a = ahead < k.taps ? k.at[ahead * k.step] : 0.f;
         if (behind >= k.circular && behind < (k.circular ? k.taps : k.origin)) b = k.at[behind * k.step];
+        if (n == 0) a += k.skip;
+        sum += fabsf(a) + fabsf(b);
+        // Without a twist negative lags are indices modulo N; with it they carry the factor i.
+        const float x = TWISTED ? a : a + b, y = TWISTED ? b : 0.f;
+        re[i] += x * c[p] - y * s[p];
+        im[i] += x * s[p] + y * c[p];
       }
-      if (n == 0) a += k.skip;
-      sum += fabsf(a) + fabsf(b);
-      // Without a twist negative lags are indices modulo N; with it they carry the factor i.
-      const float x = TWISTED ? a : a + b, y = TWISTED ? b : 0.f;
-      re[i] += x * c[p] - y * s[p];
-      im[i] += x * s[p] + y * c[p];
     }
+  }
+  if (SHAPE != ANY && t == 0 && k.skip != 0.f) {
+    const float a = k.taps > 0 ? k.at[0] : 0.f;
+    re[0] += k.skip;
+    sum += fabsf(a + k.skip) - fabsf(a);
   }
 }
 
 // Words: k, spectra, gains, skip, channel stride, tap stride, taps, origin, how far taps reach back (origin, or the period of a circular filter),
 // circular, skip stride, whether there is a skip.
 #ifdef ONLY_spectrum_half
-extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
+extern "C" __global__ void __launch_bounds__(T, T >= 1024 ? 1 : T >= 512 ? 2 : 512 / T) spectrum_half(const __grid_constant__ Words<12> w) {
   extern __shared__ float cells[];
   __shared__ float sums[32];
   constexpr int MADE = TWISTED || SPLIT == 1 ? SPLIT : SPLIT / 2 + 1;
@@ -84,8 +94,9 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
   #pragma unroll
   for (int p = 0; p < ALL; p++) sincospif(-2.f * shift * p / ALL, &q[p], &c[p]);
   const Taps all = {k, step, taps, origin, reach, circular, skip};
-  if (step == 1 && origin == 0 && reach == 0 && taps == ALL * N) gather<true>(re, im, sum, all, c, q, t);
-  else gather<false>(re, im, sum, all, c, q, t);
+  if (step != 1 || origin != 0 || reach != 0 || taps > ALL * N) gather<ANY>(re, im, sum, all, c, q, t);
+  else if (taps == ALL * N) gather<FULL>(re, im, sum, all, c, q, t);
+  else gather<SHORTER>(re, im, sum, all, c, q, t);
   if (TWISTED || ALL > 1) twist_rows(re, im, t, shift / SPLIT);
   const float unit = unit_of(block_sum(sum, sums));
   if (t == 0 && j == 0) pointer<float>(w, 2)[d] = unit;

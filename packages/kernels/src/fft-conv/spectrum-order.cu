@@ -24,6 +24,9 @@ __device__ __forceinline__ void twist_rows(float (&re)[16], float (&im)[16], int
   }
 }
 
+// Where a coefficient waits in shared memory, so that those which neighbouring threads have lie in different banks.
+__device__ __forceinline__ constexpr int cell(int k) { return k + k / (N / 4) * 8; }
+
 // Pair i of the coefficients k = j + p k': which k' its low and its high halves are, and its place in memory in units of 8 bytes (re, im).
 struct Coefficients { int low, high, to; };
 __device__ __forceinline__ Coefficients coefficients(int i, int j) {

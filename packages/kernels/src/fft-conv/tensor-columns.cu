@@ -57,6 +57,11 @@ template <int SCALES> __device__ __forceinline__ void columns_forward(const Tran
   half2 zr[8][2], zi[8][2];
   Stage stage;
   transform.load_forward(stage, table, twiddles, lane);
+  // What follows stores cannot be loaded beside them: half of the factors at a time.
+  uint4 factor[4];
+  const uint4* factors = twiddles + 128 + group * 256 + lane;
+  #pragma unroll
+  for (int p = 0; p < 4; p++) factor[p] = reload(factors + p * 32);
   #pragma unroll
   for (int pair = 0; pair < 2; pair++) {
     half2 ar[2][2][2], ai[2][2][2];
@@ -89,7 +94,8 @@ template <int SCALES> __device__ __forceinline__ void columns_forward(const Tran
   #pragma unroll
   for (int p = 0; p < 8; p++) {
     const int r = p >> 2, j = p >> 1 & 1, e = p & 1;
-    const uint4 v = reload(twiddles + 128 + (group * 8 + p) * 32 + lane);
+    const uint4 v = factor[p & 3];
+    if (p < 4) factor[p] = reload(factors + (p + 4) * 32);
     times(zr[p][0], zi[p][0], v.x, v.y);
     times(zr[p][1], zi[p][1], v.z, v.w);
     const u32 to = at.after[e] + (16 * j + 8 * r) * 2 * M;

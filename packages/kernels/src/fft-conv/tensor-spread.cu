@@ -34,53 +34,48 @@ struct Turns {
   __device__ __forceinline__ void next() { times(c, s, by_c, by_s); }
 };
 
-// DFTs over the elements of a quad, in place.
-typedef float Quad[4][S];
-__device__ __forceinline__ void spread(Quad& re, Quad& im) {
-  // As many columns at once as there are elements for.
-  constexpr int AT_ONCE = S == 8 ? 2 : 4;
+// As many columns of a quad as go through at once, in float32: 16 elements.
+constexpr int AT_ONCE = S == 8 ? 2 : 4;
+typedef float Columns[AT_ONCE][S];
+// DFTs over their elements, in place.
+__device__ __forceinline__ void spread(Columns& re, Columns& im) {
+  float a[16], b[16];
   #pragma unroll
-  for (int first = 0; first < 4; first += AT_ONCE) {
-    float a[16], b[16];
+  for (int i = 0; i < 16; i++) a[i] = b[i] = 0.f;
+  #pragma unroll
+  for (int x = 0; x < AT_ONCE; x++)
     #pragma unroll
-    for (int i = 0; i < 16; i++) a[i] = b[i] = 0.f;
+    for (int p = 0; p < S; p++) { a[x + p * (16 / S)] = re[x][p]; b[x + p * (16 / S)] = im[x][p]; }
+  butterflies<S>(a, b);
+  #pragma unroll
+  for (int x = 0; x < AT_ONCE; x++)
     #pragma unroll
-    for (int x = 0; x < AT_ONCE; x++)
-      #pragma unroll
-      for (int p = 0; p < S; p++) { a[x + p * (16 / S)] = re[first + x][p]; b[x + p * (16 / S)] = im[first + x][p]; }
-    butterflies<S>(a, b);
-    #pragma unroll
-    for (int x = 0; x < AT_ONCE; x++)
-      #pragma unroll
-      for (int p = 0; p < S; p++) { re[first + x][p] = a[x + p * (16 / S)]; im[first + x][p] = b[x + p * (16 / S)]; }
-  }
+    for (int p = 0; p < S; p++) { re[x][p] = a[x + p * (16 / S)]; im[x][p] = b[x + p * (16 / S)]; }
 }
-// x[p] to z[j]; real x where twisted.
-__device__ __forceinline__ void spread_forward(Quad& re, Quad& im, int n) {
+// x[p] of the columns n + first, ... to z[j]; real x where twisted.
+__device__ __forceinline__ void spread_forward(Columns& re, Columns& im, Turns turns, int first) {
   if constexpr (TWISTED)
     #pragma unroll
     for (int p = 0; p < S; p++) {
       float c, s;
       constant_root(c, s, SHIFT / S * p);
       #pragma unroll
-      for (int x = 0; x < 4; x++) { im[x][p] = re[x][p] * s; re[x][p] *= c; }
+      for (int x = 0; x < AT_ONCE; x++) { im[x][p] = re[x][p] * s; re[x][p] *= c; }
     }
   spread(re, im);
-  Turns turns(n, FORWARD);
   #pragma unroll
   for (int j = 0; j < S; j++) {
     #pragma unroll
-    for (int x = 0; x < 4; x++) { float c, s; turns.get(c, s, j, x); times(re[x][j], im[x][j], c, s); }
+    for (int x = 0; x < AT_ONCE; x++) { float c, s; turns.get(c, s, j, first + x); times(re[x][j], im[x][j], c, s); }
     if (j + 1 < S) turns.next();
   }
 }
 // z[j] to x[p]; of a twisted one the real part.
-__device__ __forceinline__ void spread_back(Quad& re, Quad& im, int n) {
-  Turns turns(n, 1.f / (FORWARD * S));
+__device__ __forceinline__ void spread_back(Columns& re, Columns& im, Turns turns, int first) {
   #pragma unroll
   for (int j = 0; j < S; j++) {
     #pragma unroll
-    for (int x = 0; x < 4; x++) { float c, s; turns.get(c, s, j, x); times(re[x][j], im[x][j], c, -s); }
+    for (int x = 0; x < AT_ONCE; x++) { float c, s; turns.get(c, s, j, first + x); times(re[x][j], im[x][j], c, -s); }
     if (j + 1 < S) turns.next();
   }
   spread(im, re);
@@ -90,7 +85,7 @@ __device__ __forceinline__ void spread_back(Quad& re, Quad& im, int n) {
       float c, s;
       constant_root(c, s, SHIFT / S * p);
       #pragma unroll
-      for (int x = 0; x < 4; x++) re[x][p] = re[x][p] * c + im[x][p] * s;
+      for (int x = 0; x < AT_ONCE; x++) re[x][p] = re[x][p] * c + im[x][p] * s;
     }
 }
 
@@ -117,6 +112,23 @@ __device__ __forceinline__ void load_quad(uint2 (&to)[S], const u16* from, const
     for (int p = 0; p < S; p++) to[p] = four_elements(from, n + p * N, length, false);
   }
 }
+// Whether a block's part of a row can be copied in bulk.
+__device__ __forceinline__ bool copied_whole(const Rows& r, int length) { return ((((u64)r.at >> 1) | (u64)r.batch | (u64)r.channel | (u64)length) & 7) == 0; }
+// Writes a quad of an item's sequences.
+__device__ __forceinline__ void store_quad(const uint2 (&v)[SEQUENCES][S], const Rows& to, int item, int batch, int channel, const Share& at, int q, int length, bool whole) {
+  auto store = [&](bool whole) {
+    #pragma unroll
+    for (int row = 0; row < SEQUENCES; row++) {
+      const int b = item * SEQUENCES + row;
+      // Of a row that is not there nothing is written.
+      const int count = b < batch ? length : 0;
+      u16* out = (u16*)to.at + b * to.batch + channel * to.channel;
+      #pragma unroll
+      for (int p = 0; p < S; p++) store_elements(out, at.column(q) + p * N, count, whole, v[row][p]);
+    }
+  };
+  if (whole) store(true); else store(false);
+}
 // Brings what a block will read of a sequence nearer.
 __device__ __forceinline__ void bring_columns(const u16* from, const Share& at, int length) {
   constexpr int LINES = 4 * M / S;
@@ -124,84 +136,113 @@ __device__ __forceinline__ void bring_columns(const u16* from, const Share& at, 
   if (n < length && (SIDES == 1 || at.tid < 4 * M)) bring(from + n);
 }
 
+// Two neighbours of a quad, the second ones where `h`.
+__device__ __forceinline__ u32 half_of(uint2 v, int h) { return h ? v.y : v.x; }
 // Quads times powers of two, and gates, to where block j has them: in z's planes of real and imaginary parts.
-template <bool GATED> __device__ __forceinline__ void spread_quad(const uint2 (&v)[SEQUENCES][S], const uint2 (&gate)[SEQUENCES][S], const float (&scale)[SEQUENCES], u32 plane, const Share& at, int q) {
-  Quad re, im;
+template <bool GATED> __device__ __forceinline__ void spread_quad(const uint2 (&v)[SEQUENCES][S], const uint2 (&gate)[SEQUENCES][S], const float (&scale)[ROWS], u32 plane, u32 barrier, const Share& at, int q) {
+  u32 zr[2][S], zi[2][S];
+  const Turns turns(at.column(q), FORWARD);
   #pragma unroll
-  for (int r = 0; r < SEQUENCES; r++)
+  for (int first_h = 0; first_h < 2; first_h += AT_ONCE / 2) {
+    Columns re, im;
     #pragma unroll
-    for (int p = 0; p < S; p++) {
-      uint2 y = v[r][p];
-      // Exact but for what is too small for the row anyway.
-      if constexpr (!BRAIN && !GATED) { const half2 by = packed(scale[r], scale[r]); y.x = product(y.x, by); y.y = product(y.y, by); }
-      float x[4] = {first(y.x), second(y.x), first(y.y), second(y.y)};
-      if constexpr (GATED) { x[0] *= first(gate[r][p].x); x[1] *= second(gate[r][p].x); x[2] *= first(gate[r][p].y); x[3] *= second(gate[r][p].y); }
+    for (int i = 0; i < AT_ONCE / 2; i++)
       #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        if constexpr (BRAIN || GATED) x[i] *= scale[r];
-        (r ? im : re)[i][p] = x[i];
-        if (SEQUENCES == 1) im[i][p] = 0.f;
-      }
-    }
-  spread_forward(re, im, at.column(q));
+      for (int p = 0; p < S; p++)
+        #pragma unroll
+        for (int r = 0; r < SEQUENCES; r++) {
+          u32 y = half_of(v[r][p], first_h + i);
+          // Exact but for what is too small for the row anyway.
+          if constexpr (!BRAIN && !GATED) y = product(y, packed(scale[r], scale[r]));
+          float a = first(y), b = second(y);
+          if constexpr (GATED) { const u32 g = half_of(gate[r][p], first_h + i); a *= first(g); b *= second(g); }
+          if constexpr (BRAIN || GATED) { a *= scale[r]; b *= scale[r]; }
+          (r ? im : re)[2 * i][p] = a; (r ? im : re)[2 * i + 1][p] = b;
+          if (SEQUENCES == 1) im[2 * i][p] = im[2 * i + 1][p] = 0.f;
+        }
+    spread_forward(re, im, turns, 2 * first_h);
+    #pragma unroll
+    for (int i = 0; i < AT_ONCE / 2; i++)
+      #pragma unroll
+      for (int j = 0; j < S; j++) { zr[first_h + i][j] = packed(re[2 * i][j], re[2 * i + 1][j]); zi[first_h + i][j] = packed(im[2 * i][j], im[2 * i + 1][j]); }
+  }
   const u32 here = plane + at.place(q);
   #pragma unroll
   for (int j = 0; j < S; j++) {
-    const u32 to = remote_address(here, j);
-    store_remote(to, packed(re[0][j], re[1][j]), packed(re[2][j], re[3][j]));
-    store_remote(to + PLANE, packed(im[0][j], im[1][j]), packed(im[2][j], im[3][j]));
+    const u32 to = remote_address(here, j), full = remote_address(barrier, j);
+    store_remote(to, zr[0][j], zr[1][j], full);
+    store_remote(to + PLANE, zi[0][j], zi[1][j], full);
   }
 }
-// A quad of the results as it comes from all blocks, the real parts being the first sequence's.
-struct Gathered { Quad re, im; };
-__device__ __forceinline__ void gather_quad(Gathered& z, u32 plane, const Share& at, int q) {
+// A quad of the results from all blocks: `take(r, p, h, a, b)` is given the neighbours h of part p of sequence r.
+template <typename Take> __device__ __forceinline__ void gather_quad(u32 plane, const Share& at, int q, Take take) {
   const u32 here = plane + at.place(q);
-  uint2 a[S], b[S];
+  uint2 zr[S], zi[S];
+  const Turns turns(at.column(q), 1.f / (FORWARD * S));
   #pragma unroll
   for (int j = 0; j < S; j++) {
     const u32 from = remote_address(here, j);
-    a[j] = load_remote(from);
-    b[j] = load_remote(from + PLANE);
+    zr[j] = load_remote(from);
+    zi[j] = load_remote(from + PLANE);
   }
   #pragma unroll
-  for (int j = 0; j < S; j++) {
-    z.re[0][j] = low_half(a[j].x); z.re[1][j] = high_half(a[j].x); z.re[2][j] = low_half(a[j].y); z.re[3][j] = high_half(a[j].y);
-    z.im[0][j] = low_half(b[j].x); z.im[1][j] = high_half(b[j].x); z.im[2][j] = low_half(b[j].y); z.im[3][j] = high_half(b[j].y);
+  for (int first_h = 0; first_h < 2; first_h += AT_ONCE / 2) {
+    Columns re, im;
+    #pragma unroll
+    for (int i = 0; i < AT_ONCE / 2; i++)
+      #pragma unroll
+      for (int j = 0; j < S; j++) {
+        const u32 a = half_of(zr[j], first_h + i), b = half_of(zi[j], first_h + i);
+        re[2 * i][j] = low_half(a); re[2 * i + 1][j] = high_half(a); im[2 * i][j] = low_half(b); im[2 * i + 1][j] = high_half(b);
+      }
+    spread_back(re, im, turns, 2 * first_h);
+    #pragma unroll
+    for (int r = 0; r < SEQUENCES; r++)
+      #pragma unroll
+      for (int i = 0; i < AT_ONCE / 2; i++)
+        #pragma unroll
+        for (int p = 0; p < S; p++) take(r, p, first_h + i, r ? im[2 * i][p] : re[2 * i][p], r ? im[2 * i + 1][p] : re[2 * i + 1][p]);
   }
-  spread_back(z.re, z.im, at.column(q));
-}
-// What is stored of it, times a power of two and a gate.
-__device__ __forceinline__ uint2 of_sequence(const Gathered& z, int r, int p, float factor, uint2 gate) {
-  const Quad& v = r ? z.im : z.re;
-  float x[4];
-  #pragma unroll
-  for (int i = 0; i < 4; i++) x[i] = v[i][p] * factor;
-  if constexpr (POST) { x[0] *= first(gate.x); x[1] *= second(gate.x); x[2] *= first(gate.y); x[3] *= second(gate.y); }
-  return make_uint2(stored(x[0], x[1]), stored(x[2], x[3]));
 }
 
-// The largest of the peaks that threads of all blocks have found of K sequences, by way of `notes`, (warps + S) 4 K bytes. Ends with a barrier of
-// the cluster.
-template <int K> __device__ __forceinline__ void cluster_peaks(u32 (&peak)[K], u32 notes, int warps, const Share& at) {
-  const int lane = at.tid & 31, warp = at.tid >> 5;
-  const u32 all = notes + 4 * K * warps;
-  #pragma unroll
-  for (int k = 0; k < K; k += 2) {
-    peak[k] = warp_peak(peak[k]); peak[k + 1] = warp_peak(peak[k + 1]);
-    if (lane == 0) store_shared(notes + 4 * (K * warp + k), peak[k], peak[k + 1]);
-  }
-  __syncthreads();
-  if (warp == 0)
+// What a block has behind its planes: its warps' peaks, 8 bytes each; those of all blocks, twice; barriers.
+struct Notes {
+  u32 warps, blocks, barriers;
+  __device__ __forceinline__ Notes(u32 at, int count) : warps(at), blocks(at + 8 * count), barriers(at + 8 * count + 16 * S) {}
+  __device__ __forceinline__ u32 barrier(int i) const { return barriers + 8 * i; }
+};
+// What they are for: peaks of sequences, first and second; planes full, first and second; blocks that are done with their transform back; rows on their way.
+constexpr int PEAKS = 0, FULL = 2, DONE = 4, ROWS_HERE = 5, BARRIERS = 6;
+__device__ __forceinline__ void make_barriers(const Notes& notes, int copies) {
+  if (threadIdx.x == 0) {
     #pragma unroll
-    for (int k = 0; k < K; k += 2) {
-      const uint2 v = load_shared(notes + 4 * (K * (lane % warps) + k));
-      const u32 a = __reduce_max_sync(~0u, v.x), b = __reduce_max_sync(~0u, v.y);
-      if (lane < S) store_remote(remote_address(all + 4 * (K * at.rank + k), lane), a, b);
-    }
-  cluster_barrier();
-  #pragma unroll
-  for (int k = 0; k < K; k += 2) {
-    const uint2 v = load_shared(all + 4 * (K * (lane % S) + k));
-    peak[k] = __reduce_max_sync(~0u, v.x); peak[k + 1] = __reduce_max_sync(~0u, v.y);
+    for (int i = 0; i < BARRIERS; i++) new_barrier(notes.barrier(i), i == DONE ? S : i == ROWS_HERE ? copies : 1);
+    barriers_made();
   }
+}
+// Bytes of peaks, and of planes, that come from all blocks.
+constexpr u32 PEAK_BYTES = 8 * S, PLANE_BYTES = 2 * PLANE;
+// The largest of the peaks that threads of all blocks have found of two sequences, of pairs of f16 or floats. Nobody has them before all threads of all blocks
+// have come here.
+template <bool HALF> __device__ __forceinline__ void cluster_peaks(u32 (&peak)[2], const Notes& notes, int which, u32 parity, int warps, const Share& at) {
+  const int lane = at.tid & 31, warp = at.tid >> 5;
+  const u32 all = notes.blocks + 8 * S * which, barrier = notes.barrier(PEAKS + which);
+  #pragma unroll
+  for (int k = 0; k < 2; k++) peak[k] = HALF ? half_peak(peak[k]) : __reduce_max_sync(~0u, peak[k]);
+  if (lane == 0) store_shared(notes.warps + 8 * warp, peak[0], peak[1]);
+  __syncthreads();
+  if (warp == 0) {
+    const uint2 v = load_shared(notes.warps + 8 * (lane % warps));
+    const u32 a = __reduce_max_sync(~0u, v.x), b = __reduce_max_sync(~0u, v.y);
+    if (lane < S) store_remote(remote_address(all + 8 * at.rank, lane), a, b, remote_address(barrier, lane));
+  }
+  wait_phase(barrier, parity);
+  const uint2 v = load_shared(all + 8 * (lane % S));
+  peak[0] = __reduce_max_sync(~0u, v.x); peak[1] = __reduce_max_sync(~0u, v.y);
+}
+// Tells all blocks that this one has its results in its planes, and waits for theirs.
+__device__ __forceinline__ void wait_for_results(const Notes& notes, u32 parity, const Share& at) {
+  __syncthreads();
+  if (at.tid < S) arrive_remote(remote_address(notes.barrier(DONE), at.tid));
+  wait_phase(notes.barrier(DONE), parity);
 }
