@@ -347,6 +347,7 @@ export const cudaConvolutionCases = (): BenchCase[] =>
       return [gated, { ...gated, mode: "causal" }];
     }),
     { length: 32_768, batch: 16, channels: 768, mode: "circular", gated: true } as const,
+    { length: 131_072, batch: 8, channels: 384, mode: "circular", gated: true } as const,
     { length: 1_048_576, batch: 8, channels: 48, mode: "circular", gated: true } as const,
     { length: 1024, batch: 64, channels: 768, mode: "causal", backward: true } as const,
     { length: 4096, batch: 64, channels: 768, mode: "causal", backward: true } as const,
