@@ -96,6 +96,12 @@ describe("the base class", () => {
     expect(new DataError("npy", "x", { cause: error }).cause).toBe(error);
     expect(() => invariant(false, "no node")).toThrow("[internal] no node.");
   });
+  test("i32 does not number more positions than it holds", () => {
+    expect(() => iota([3, 2 ** 31 + 1], 1)).toThrow(
+      "[iota] i32 cannot number every position: expected at most 2^31 positions along axis 1, got 2147483649.",
+    );
+    expect(() => iota([2 ** 31, 1], 1)).not.toThrow();
+  });
   test("sizes are whole numbers of at least 1", () => {
     for (const dim of [0, 7.5, -1, Number.NaN])
       expect(() => checkSizes("Linear", { count: 3, dim })).toThrow(
