@@ -1,4 +1,5 @@
-// A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real, launches do nothing.
+// A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real and stay within what was allocated,
+// launches do nothing.
 // PRETEND_GRAPH and PRETEND_REPLAY (what making and launching a graph answer), PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
 // (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error).
 
@@ -7,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OUT_OF_MEMORY = 2, MAJOR = 75, MINOR = 76, PROCESSORS = 16, SHARED = 97, SIZES = 4096 };
+enum { INVALID = 1, OUT_OF_MEMORY = 2, ILLEGAL = 700, MAJOR = 75, MINOR = 76, PROCESSORS = 16, SHARED = 97, SIZES = 4096 };
 static uint64_t used, sizes[SIZES][2], handles = 1;
 
 static uint64_t setting(const char *name, uint64_t otherwise) {
@@ -44,9 +45,18 @@ int cuMemAlloc_v2(uint64_t *to, uint64_t bytes) {
 }
 int cuMemFree_v2(uint64_t at) {
   for (int i = 0; i < SIZES; i++)
-    if (sizes[i][0] == at) { used -= sizes[i][1]; sizes[i][0] = 0; }
-  free((void *)at);
-  return 0;
+    if (at && sizes[i][0] == at) {
+      used -= sizes[i][1];
+      sizes[i][0] = 0;
+      free((void *)at);
+      return 0;
+    }
+  return INVALID;
+}
+static int outside(uint64_t at, uint64_t bytes) {
+  for (int i = 0; i < SIZES; i++)
+    if (sizes[i][0] && at >= sizes[i][0] && at + bytes <= sizes[i][0] + sizes[i][1]) return 0;
+  return ILLEGAL;
 }
 int cuMemGetInfo_v2(uint64_t *left, uint64_t *total) {
   *total = setting("PRETEND_BYTES", 1 << 30);
@@ -56,10 +66,17 @@ int cuMemGetInfo_v2(uint64_t *left, uint64_t *total) {
 int cuMemAllocHost_v2(uint64_t *to, uint64_t bytes) { *to = (uint64_t)calloc(1, bytes); return 0; }
 int cuMemFreeHost(uint64_t at) { free((void *)at); return 0; }
 static int copy(uint64_t to, uint64_t from, uint64_t bytes) { memmove((void *)to, (void *)from, bytes); return 0; }
-int cuMemcpyHtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
-int cuMemcpyDtoHAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return copy(to, from, n); }
-int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { tell("copied"); return copy(to, from, n); }
-int cuMemsetD8Async(uint64_t to, unsigned char x, uint64_t n, uint64_t s) { memset((void *)to, x, n); return 0; }
+int cuMemcpyHtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return outside(to, n) ? ILLEGAL : copy(to, from, n); }
+int cuMemcpyDtoHAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) { return outside(from, n) ? ILLEGAL : copy(to, from, n); }
+int cuMemcpyDtoDAsync_v2(uint64_t to, uint64_t from, uint64_t n, uint64_t s) {
+  tell("copied");
+  return outside(to, n) || outside(from, n) ? ILLEGAL : copy(to, from, n);
+}
+int cuMemsetD8Async(uint64_t to, unsigned char x, uint64_t n, uint64_t s) {
+  if (outside(to, n)) return ILLEGAL;
+  memset((void *)to, x, n);
+  return 0;
+}
 int cuEventCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
 int cuEventDestroy_v2(uint64_t e) { return 0; }
 int cuEventRecord(uint64_t e, uint64_t s) { return 0; }
