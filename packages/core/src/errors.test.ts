@@ -98,9 +98,10 @@ describe("the base class", () => {
   });
   test("i32 does not number more positions than it holds", () => {
     expect(() => iota([3, 2 ** 31 + 1], 1)).toThrow(
-      "[iota] i32 cannot number every position: expected at most 2^31 positions along axis 1, got 2147483649.",
+      "[iota] positions along the axis do not fit 32-bit integers: expected at most 2147483648 elements, got 2147483649.",
     );
     expect(() => iota([2 ** 31 + 1, 1], 1)).toThrow("[iota] tensor is too large");
+    expect(() => iota([2 ** 31 + 1], 0, { dtype: "f32" })).toThrow("[iota] tensor is too large");
   });
   test("sizes are whole numbers of at least 1", () => {
     for (const dim of [0, 7.5, -1, Number.NaN])

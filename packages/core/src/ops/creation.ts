@@ -144,20 +144,10 @@ export const ones = (shape: Shape, options?: TensorOptions): Tensor => full(shap
 export const zerosLike = (t: Tensor): Tensor => full(t.shape, 0, { dtype: t.dtype, device: t.device });
 export const onesLike = (t: Tensor): Tensor => full(t.shape, 1, { dtype: t.dtype, device: t.device });
 
-const MOST_I32_POSITIONS = 2 ** 31;
-
 /** Index along `axis`, default dtype i32, which numbers up to 2^31 positions. */
 export function iota(shape: Shape, axis: number, options: TensorOptions = {}): Tensor {
   const device = options.device ?? defaultDevice();
-  const dtype = options.dtype ?? "i32";
-  if (dtype === "i32" && shape[axis]! > MOST_I32_POSITIONS) {
-    throw new ShapeError("iota", "i32 cannot number every position", {
-      expected: `at most 2^31 positions along axis ${axis}`,
-      got: String(shape[axis]),
-      hint: "Number them in f32, or reshape to two axes.",
-    });
-  }
-  return record1("iota", { shape, axis, dtype }, [], device);
+  return record1("iota", { shape, axis, dtype: options.dtype ?? "i32" }, [], device);
 }
 
 /** `start, start + step, ...` below `stop`; default dtype i32 when all are integers. */

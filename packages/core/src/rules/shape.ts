@@ -69,7 +69,10 @@ export const shapeRules: { readonly [P in Primitive]: Rule<P> } = {
     throw new DTypeError("data", "made from values, not recorded");
   },
   full: (_, { shape, dtype }) => [{ shape, dtype }],
-  iota: (_, { shape, dtype }) => [{ shape, dtype }],
+  iota: (_, { shape, axis, dtype }) => {
+    if (dtype === "i32") needNumbered("iota", shape[axis]!);
+    return [{ shape, dtype }];
+  },
   constant: (_, { shape, dtype }) => [{ shape, dtype }],
   unary: ([x], { fn }) => {
     if (FLOAT_UNARY.has(fn)) needFloat(fn, x!.dtype);
