@@ -11,6 +11,7 @@ const LIBRARY = `
 #include <stdint.h>
 #include <stdio.h>
 int cublasCreate_v2(uint64_t *to) { *to = 1; return 0; }
+int cublasDestroy_v2(uint64_t h) { return 0; }
 int cublasSetStream_v2(uint64_t h, uint64_t s) { return 0; }
 int cublasSetWorkspace_v2(uint64_t h, uint64_t at, uint64_t bytes) { return 0; }
 int cublasGemmStridedBatchedEx(uint64_t h, int ta, int tb, int m, int n, int k, void *alpha, uint64_t a, int at, int la, int64_t sa,
