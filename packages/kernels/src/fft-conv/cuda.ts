@@ -3,7 +3,7 @@
 import type { CudaLowering, CudaSource, CudaTarget, CudaView } from "../cuda-step.ts";
 import { isHalf } from "../inputs.ts";
 import type { FftConvCachedParams, FftConvSpectrumParams } from "./cached-op.ts";
-import { inputViews, type ConvolutionCall } from "./cuda-call.ts";
+import { inputViews, type ConvolutionCall, type InputView } from "./cuda-call.ts";
 import { lowerSingle, lowerSingleGradient, lowerSingleSpectrum } from "./cuda-single.ts";
 import { lowerTensorBackward } from "./cuda-tensor-backward.ts";
 import { inSlices, type ChannelAxes } from "./cuda-slices.ts";
@@ -14,6 +14,15 @@ import { axesOf, type Layout } from "./sequences.ts";
 /** Half-precision sequences are read along time, or transposed; everything else has strides. */
 const isSuited = (view: CudaView, layout: Layout): boolean =>
   view.shape.length <= 3 && (!isHalf(view.dtype) || layout === "bld" || view.strides[2] === 1);
+
+/** What every convolution and gradient reads. */
+const sequenceViews = (
+  input: (name: "u" | "preGate" | "postGate") => InputView | undefined,
+): Pick<ConvolutionCall, "u" | "preGate" | "postGate"> => ({
+  u: input("u")!,
+  preGate: input("preGate"),
+  postGate: input("postGate"),
+});
 
 /** Where channels lie in operands, by their names. What is kept of filters is cut by its own arithmetic. */
 const channelAxes = (
@@ -44,9 +53,7 @@ export const fftConvCuda: CudaSource<FftConvParams> = {
     return inSlices(whole, channelAxes(layout, names), channels, ({ inputs, outputs }) => {
       const input = inputViews(names, inputs);
       const call = {
-        u: input("u")!,
-        preGate: input("preGate"),
-        postGate: input("postGate"),
+        ...sequenceViews(input),
         y: outputs[0]!,
         layout,
         circular,
@@ -95,9 +102,7 @@ export const fftConvCachedCuda: CudaSource<FftConvCachedParams> = {
     return inSlices(whole, channelAxes(layout, names), channels, ({ inputs, outputs }, slice) => {
       const input = inputViews(names, inputs);
       const call = {
-        u: input("u")!,
-        preGate: input("preGate"),
-        postGate: input("postGate"),
+        ...sequenceViews(input),
         y: outputs[0]!,
         layout,
         circular,
@@ -118,10 +123,8 @@ export const fftConvFilterGradCuda: CudaSource<FftConvGradParams> = {
     return inSlices(whole, channelAxes(layout, names, ["k"]), channels, ({ inputs, outputs }) => {
       const input = inputViews(names, inputs);
       const call = {
-        u: input("u")!,
+        ...sequenceViews(input),
         dy: input("dy")!,
-        preGate: input("preGate"),
-        postGate: input("postGate"),
         layout,
         circular,
         origin,
@@ -145,10 +148,8 @@ export const fftConvBackwardCuda: CudaSource<FftConvBackwardParams> = {
       const input = inputViews(names, inputs);
       const k = input("k")!;
       const call = {
-        u: input("u")!,
+        ...sequenceViews(input),
         dy: input("dy")!,
-        preGate: input("preGate"),
-        postGate: input("postGate"),
         layout,
         circular,
         adjoint,
