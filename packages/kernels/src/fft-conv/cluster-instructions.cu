@@ -20,6 +20,14 @@ __device__ __forceinline__ void arrive_remote(u32 at) { asm volatile("mbarrier.a
 __device__ __forceinline__ void wait_phase(u32 at, u32 parity) {
   asm volatile("{ .reg .pred done; again: mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1; @!done bra again; }" :: "r"(at), "r"(parity) : "memory");
 }
+// The same where threads of other blocks arrived: what they had done to shared memory is seen from now on. The fence is no instruction of the machine.
+__device__ __forceinline__ void wait_for_blocks(u32 at, u32 parity) {
+#if __CUDACC_VER_MAJOR__ >= 13
+  asm volatile("{ .reg .pred done; again: mbarrier.try_wait.parity.relaxed.cluster.shared::cta.b64 done, [%0], %1; @!done bra again; fence.acquire.sync_restrict::shared::cluster.cluster; }" :: "r"(at), "r"(parity) : "memory");
+#else
+  wait_phase(at, parity);
+#endif
+}
 // A copy of so many times 16 bytes behind the back of all threads, which reports them to a barrier.
 __device__ __forceinline__ void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier, u64 policy) {
   asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;"

@@ -244,5 +244,5 @@ template <bool HALF> __device__ __forceinline__ void cluster_peaks(u32 (&peak)[2
 __device__ __forceinline__ void wait_for_results(const Notes& notes, u32 parity, const Share& at) {
   __syncthreads();
   if (at.tid < S) arrive_remote(remote_address(notes.barrier(DONE), at.tid));
-  wait_phase(notes.barrier(DONE), parity);
+  wait_for_blocks(notes.barrier(DONE), parity);
 }
