@@ -34,6 +34,10 @@ const CONVERSIONS: readonly (readonly [RegExp, string])[] = [
   [/asm\("cvt\.rzi\.s32\.f32 .*?\(x\)\);/g, "y = emulation::to_int(x);"],
 ];
 
+/** A source whose assembly is only the prelude's, without it. */
+export const withoutAssembly = (source: string): string =>
+  CONVERSIONS.reduce((text, [assembly, call]) => text.replace(assembly, call), source);
+
 type Launch = (words: DataView, sizes: Uint32Array, sharedBytes: number, stacks: Uint8Array) => number;
 interface Koffi {
   load(path: string): { func(signature: string): Launch };
@@ -127,8 +131,7 @@ export class EmulatingDevice extends LoweringDevice {
   }
 
   private compile(kernel: CudaStep["kernel"], args: readonly CudaWord[]): Launch | undefined {
-    let source = wholeSource(kernel).replace(TENSOR_CORES_ON_GPU, () => TENSOR_CORES);
-    for (const [assembly, call] of CONVERSIONS) source = source.replace(assembly, call);
+    let source = withoutAssembly(wholeSource(kernel).replace(TENSOR_CORES_ON_GPU, () => TENSOR_CORES));
     if (/\basm\b/.test(source)) return undefined;
     source = source.replace(
       /extern __shared__ (?:__align__\(\d+\) )?([\w ]+?)\s*(\w+)\[\];/g,
