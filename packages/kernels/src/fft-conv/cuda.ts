@@ -15,10 +15,10 @@ import { axesOf, type Layout } from "./sequences.ts";
 const isSuited = (view: CudaView, layout: Layout): boolean =>
   view.shape.length <= 3 && (!isHalf(view.dtype) || layout === "bld" || view.strides[2] === 1);
 
+type Inputs = (name: "u" | "preGate" | "postGate") => InputView | undefined;
+
 /** What every convolution and gradient reads. */
-const sequenceViews = (
-  input: (name: "u" | "preGate" | "postGate") => InputView | undefined,
-): Pick<ConvolutionCall, "u" | "preGate" | "postGate"> => ({
+const sequenceViews = (input: Inputs): Pick<ConvolutionCall, "u" | "preGate" | "postGate"> => ({
   u: input("u")!,
   preGate: input("preGate"),
   postGate: input("postGate"),
@@ -40,27 +40,27 @@ const channelAxes = (
   return { inputs: inputs.map(axis), outputs: outputs.map(axis) };
 };
 
-function lowerConvolution(call: ConvolutionCall, target: CudaTarget): CudaLowering | string {
-  if (call.y.shape.includes(0)) return { steps: [] };
+function lowerConvolution(
+  { layout, circular, adjoint }: Pick<ConvolutionCall, "layout" | "circular" | "adjoint">,
+  input: Inputs,
+  y: CudaView,
+  filter: ConvolutionCall["filter"],
+  target: CudaTarget,
+): CudaLowering | string {
+  if (y.shape.includes(0)) return { steps: [] };
+  const call = { ...sequenceViews(input), y, layout, circular, adjoint, filter };
   return isHalf(call.y.dtype) ? lowerTensor(call, target) : lowerSingle(call);
 }
 
 export const fftConvCuda: CudaSource<FftConvParams> = {
   accepts: (_, view, { params }) => isSuited(view, params.layout),
   lower: (whole, target) => {
-    const { layout, circular, origin, adjoint, inputs: names } = whole.params;
+    const { layout, origin, inputs: names } = whole.params;
     const channels = whole.outputs[0]!.shape[axesOf(layout).channel]!;
     return inSlices(whole, channelAxes(layout, names), channels, ({ inputs, outputs }) => {
       const input = inputViews(names, inputs);
-      const call = {
-        ...sequenceViews(input),
-        y: outputs[0]!,
-        layout,
-        circular,
-        adjoint,
-        filter: { k: input("k")!, skip: input("skip"), layout, origin },
-      };
-      return lowerConvolution(call, target);
+      const filter = { k: input("k")!, skip: input("skip"), layout, origin };
+      return lowerConvolution(whole.params, input, outputs[0]!, filter, target);
     });
   },
 };
@@ -95,21 +95,14 @@ export const fftConvCachedCuda: CudaSource<FftConvCachedParams> = {
   alignment: (operand, { inputs }) =>
     "input" in operand && inputs[operand.input] === "spectrum" ? SPECTRUM_ALIGNMENT : 1,
   lower: (whole, target) => {
-    const { layout, circular, adjoint, inputs: names } = whole.params;
+    const { layout, inputs: names } = whole.params;
     const longest = Math.max(...whole.outputs[0]!.shape);
     if (longest >= 2 ** 31) return `an axis of ${longest} is longer than ${2 ** 31 - 1}`;
     const channels = whole.outputs[0]!.shape[axesOf(layout).channel]!;
     return inSlices(whole, channelAxes(layout, names), channels, ({ inputs, outputs }, slice) => {
       const input = inputViews(names, inputs);
-      const call = {
-        ...sequenceViews(input),
-        y: outputs[0]!,
-        layout,
-        circular,
-        adjoint,
-        filter: { kept: input("spectrum")!.index, slice },
-      };
-      return lowerConvolution(call, target);
+      const filter = { kept: input("spectrum")!.index, slice };
+      return lowerConvolution(whole.params, input, outputs[0]!, filter, target);
     });
   },
 };
