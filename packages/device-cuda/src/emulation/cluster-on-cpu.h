@@ -205,15 +205,8 @@ static bool run_cluster(u32 first_block, u32 size, u64 shared_bytes) {
   travelling.clear();
   fibers.resize(count);
   for (u32 i = 0; i < count; i++) {
-    Fiber& f = fibers[i];
     clocks[i][i] = 1;
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
-    f.context.uc_stack.ss_size = STACK;
-    f.context.uc_link = &scheduler;
-    makecontext(&f.context, begin, 0);
-    f.state = RUNNABLE;
-    f.index = {i % threads, 0, 0};
+    make_fiber(i, {i % threads, 0, 0});
   }
   std::vector<u32> order(count);
   for (u32 i = 0; i < count; i++) order[i] = i;

@@ -62,6 +62,18 @@ static void begin() {
   swapcontext(&fibers[now].context, &scheduler);
 }
 
+/** Fiber `i` at the kernel's beginning. */
+static void make_fiber(uint32_t i, Index3 index) {
+  Fiber& f = fibers[i];
+  getcontext(&f.context);
+  f.context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
+  f.context.uc_stack.ss_size = STACK;
+  f.context.uc_link = &scheduler;
+  makecontext(&f.context, begin, 0);
+  f.state = RUNNABLE;
+  f.index = index;
+}
+
 /** Lets fibers `from` to `to` go on once all that are not done wait in `state`. */
 static bool release(uint32_t from, uint32_t to, State state) {
   bool all = true, some = false;
@@ -78,16 +90,7 @@ static bool release(uint32_t from, uint32_t to, State state) {
 static bool run_block() {
   const uint32_t count = blockDim.x * blockDim.y * blockDim.z;
   fibers.resize(std::max<size_t>(fibers.size(), count));
-  for (uint32_t i = 0; i < count; i++) {
-    Fiber& f = fibers[i];
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = stacks + (size_t)i * STACK;
-    f.context.uc_stack.ss_size = STACK;
-    f.context.uc_link = &scheduler;
-    makecontext(&f.context, begin, 0);
-    f.state = RUNNABLE;
-    f.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
-  }
+  for (uint32_t i = 0; i < count; i++) make_fiber(i, {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y});
   for (;;) {
     bool moved = false, alive = false;
     for (now = 0; now < count; now++) {
