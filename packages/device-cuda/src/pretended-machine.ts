@@ -1,7 +1,7 @@
 // A machine that pretends to have a GPU (`pretended-driver.c`), for tests.
 
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,8 +38,12 @@ export class PretendedMachine {
   readonly printed: Printed = (program, environment = {}) => {
     const { folder } = this;
     const args = ["--conditions=everlong-source", "--input-type=module-typescript", "-e", PROGRAM + program];
-    const { stdout, stderr } = spawnSync(process.execPath, args, {
+    // A file takes every line in its order; a pipe that is read too slowly does not take what the driver tells.
+    const told = join(folder, "told");
+    const stderr = openSync(told, "w");
+    const { stdout } = spawnSync(process.execPath, args, {
       encoding: "utf8",
+      stdio: ["ignore", "pipe", stderr],
       cwd: fileURLToPath(new URL("..", import.meta.url)),
       env: {
         ...process.env,
@@ -50,7 +54,8 @@ export class PretendedMachine {
         ...environment,
       },
     });
-    return stdout + stderr;
+    closeSync(stderr);
+    return stdout + readFileSync(told, "utf8");
   };
 
   close(): void {
