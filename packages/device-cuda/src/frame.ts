@@ -162,6 +162,38 @@ class LaunchOrder {
   }
 }
 
+/** Tile maps kept of a word: buffers come back at few different addresses. */
+const MOST_TILE_MAPS = 16;
+
+/** A tile map at the addresses where its buffer lay. */
+class TileMaps {
+  private readonly driver: Driver;
+  private readonly map: CudaTileMap;
+  private readonly made = new Map<Handle, Uint8Array>();
+
+  constructor(driver: Driver, map: CudaTileMap) {
+    this.driver = driver;
+    this.map = map;
+  }
+
+  at(address: Handle): Uint8Array {
+    let words = this.made.get(address);
+    if (!words) {
+      if (this.made.size >= MOST_TILE_MAPS) this.made.clear();
+      words = this.driver.encodeTileMap(this.map, address).slice();
+      this.made.set(address, words);
+    }
+    return words;
+  }
+}
+
+/** Where the address of a buffer stands in the frame's block, in bytes, or a tile map of it. */
+interface Patch {
+  readonly at: number;
+  readonly offset: number;
+  readonly maps: TileMaps | undefined;
+}
+
 export class Frame {
   readonly addresses: Float64Array;
   readonly launches: readonly Launch[];
@@ -171,7 +203,7 @@ export class Frame {
   private readonly order: LaunchOrder | undefined;
   /** Launches that may start beside the end of the one in front of them on their stream. */
   private readonly early: readonly boolean[];
-  private readonly patches: (Omit<BufferWord, "buffer"> & { readonly at: number })[][];
+  private readonly patches: Patch[][];
 
   constructor(engine: Engine, builder: FrameBuilder, buffers: number) {
     this.engine = engine;
@@ -184,13 +216,17 @@ export class Frame {
       const follows = before?.kind === "kernel" && (l.waits ?? []).length === 0;
       return engine.overlaps && l.kind === "kernel" && follows;
     });
-    this.addresses = new Float64Array(buffers);
+    this.addresses = new Float64Array(buffers).fill(Number.NaN);
     this.patches = Array.from({ length: buffers }, () => []);
     this.view = new DataView(new ArrayBuffer(Math.max(64, builder.words.length * WORD)));
     builder.words.forEach((word, i) => {
       if (typeof word === "number") this.view.setBigInt64(i * WORD, BigInt(word), true);
       else if ("f32" in word) this.view.setFloat32(i * WORD, word.f32, true);
-      else this.patches[word.buffer]!.push({ ...word, at: i * WORD });
+      else {
+        const { buffer, offset, map } = word;
+        const maps = map && new TileMaps(engine.driver, map);
+        this.patches[buffer]!.push({ at: i * WORD, offset, maps });
+      }
     });
     const base = builder.launches.length > 0 ? koffi().address(this.view) : 0n;
     this.parameters = this.launches.map((l) => {
@@ -201,20 +237,21 @@ export class Frame {
     });
   }
 
-  /** Sets where a buffer lies. */
+  /** Sets where a buffer lies. Nothing is written where it lay there before. */
   bind(buffer: number, address: Handle): void {
-    this.addresses[buffer] = address;
-    for (const { at, offset, map } of this.patches[buffer]!) {
+    if (this.addresses[buffer] === address) return;
+    // Known again when every word is there: making a tile map may fail.
+    this.addresses[buffer] = Number.NaN;
+    for (const { at, offset, maps } of this.patches[buffer]!) {
       const target = address + offset;
-      if (map) {
-        new Uint8Array(this.view.buffer, at, TILE_MAP_WORDS * WORD).set(
-          this.engine.driver.encodeTileMap(map, target),
-        );
+      if (maps) {
+        new Uint8Array(this.view.buffer, at).set(maps.at(target));
         continue;
       }
       this.view.setUint32(at, target % 2 ** 32, true);
       this.view.setUint32(at + 4, Math.floor(target / 2 ** 32), true);
     }
+    this.addresses[buffer] = address;
   }
 
   /** Launches everything; with `after`, which is called when the last launch of a step is under way, on one stream. */

@@ -1,7 +1,7 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real and stay within what was allocated,
 // launches do nothing.
 // PRETEND_GRAPH and PRETEND_REPLAY (what making and launching a graph answer), PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error).
+// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error), PRETEND_WORDS (words of a launch's parameter that are told too).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -90,11 +90,18 @@ int cuModuleLoadData(uint64_t *to, void *image) {
 int cuModuleUnload(uint64_t m) { return tell("unloaded a kernel"); }
 int cuModuleGetFunction(uint64_t *to, uint64_t m, const char *name) { *to = handles++; return 0; }
 int cuFuncSetAttribute(uint64_t f, int which, int value) { return 0; }
-int cuLaunchKernel(uint64_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uint64_t s, void **p, void **e) {
+static int launched(void **p) {
+  uint64_t words = setting("PRETEND_WORDS", 0);
   tell("launched");
+  if (words) fprintf(stderr, "words");
+  for (uint64_t i = 0; i < words; i++) fprintf(stderr, " %llu", ((unsigned long long *)p[0])[i]);
+  if (words) fprintf(stderr, "\n");
   return setting("PRETEND_LAUNCH", 0);
 }
-int cuLaunchKernelEx(void *config, uint64_t f, void **p, void **e) { tell("launched"); return setting("PRETEND_LAUNCH", 0); }
+int cuLaunchKernel(uint64_t f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uint64_t s, void **p, void **e) {
+  return launched(p);
+}
+int cuLaunchKernelEx(void *config, uint64_t f, void **p, void **e) { return launched(p); }
 int cuTensorMapEncodeTiled(uint64_t to, int t, unsigned r, uint64_t at, void *a, void *b, void *c, void *d, int e, int f, int g, int h) { return 0; }
 int cuGetErrorName(int code, const char **to) {
   *to = code == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS" : "CUDA_ERROR_PRETENDED";
