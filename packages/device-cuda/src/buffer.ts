@@ -9,7 +9,7 @@ export interface Held {
   release(): void;
 }
 
-/** Holds a block for one owner; the finaliser shares this record, never the buffer itself. */
+/** The record of a block; the finaliser shares it, never who leads to it. */
 class Hold implements Held {
   block: Block | undefined;
   readonly pool: MemoryPool;
@@ -26,41 +26,49 @@ class Hold implements Held {
   }
 }
 
+/** A block that one buffer after the other owns: it is given back when it was forgotten with the last of them. */
+export class Owned {
+  readonly owners: Owners<Held>;
+  readonly hold: Hold;
+
+  constructor(owners: Owners<Held>, pool: MemoryPool, block: Block) {
+    this.owners = owners;
+    this.hold = new Hold(pool, block);
+    owners.adopt(this, this.hold);
+  }
+}
+
 export class CudaBuffer implements Buffer {
   readonly device: Device;
   readonly bytes: number;
-  private readonly owners: Owners<Held>;
-  private readonly hold: Hold;
+  private owned: Owned | undefined;
 
-  constructor(device: Device, owners: Owners<Held>, pool: MemoryPool, block: Block, bytes: number) {
+  constructor(device: Device, owned: Owned, bytes: number) {
     this.device = device;
-    this.owners = owners;
+    this.owned = owned;
     this.bytes = bytes;
-    this.hold = new Hold(pool, block);
-    owners.adopt(this, this.hold);
   }
 
   /** Device address of the first element. Throws when the buffer was freed or donated. */
   get address(): Handle {
-    return this.live().address;
+    return this.live().hold.block!.address;
   }
 
   free(): void {
-    this.live();
-    this.owners.release(this.hold);
+    const { owners, hold } = this.live();
+    owners.release(hold);
   }
 
-  /** Takes the memory out of this buffer, which is dead afterwards. */
-  donate(): Block {
-    const block = this.live();
-    this.owners.forget(this.hold);
-    this.hold.block = undefined;
-    return block;
+  /** Hands the memory on to a buffer of `bytes` bytes; this one is dead afterwards. */
+  donate(bytes: number): CudaBuffer {
+    const owned = this.live();
+    this.owned = undefined;
+    return new CudaBuffer(this.device, owned, bytes);
   }
 
-  private live(): Block {
-    const { block } = this.hold;
-    if (!block) throw new DeviceError("cuda", "buffer is used after it was freed or donated");
-    return block;
+  private live(): Owned {
+    const { owned } = this;
+    if (!owned?.hold.block) throw new DeviceError("cuda", "buffer is used after it was freed or donated");
+    return owned;
   }
 }

@@ -18,7 +18,7 @@ import {
   type TypedArray,
 } from "@everlong/core";
 import type { CudaTable, CudaTarget } from "@everlong/kernels/cuda";
-import { CudaBuffer, type Held } from "./buffer.ts";
+import { CudaBuffer, Owned, type Held } from "./buffer.ts";
 import { Cublas } from "./cublas.ts";
 import { ATTRIBUTE, Driver, type Handle } from "./driver.ts";
 import { CudaExecutable } from "./executable.ts";
@@ -250,7 +250,7 @@ export class CudaDevice implements Device, Runtime {
   }
 
   adopt(block: Block, bytes: number): CudaBuffer {
-    return new CudaBuffer(this, this.owners, this.pool, block, bytes);
+    return new CudaBuffer(this, new Owned(this.owners, this.pool, block), bytes);
   }
 
   /** The buffer as one of this device; an error otherwise. */

@@ -30,9 +30,13 @@ const MOST_COPIED = 4 * 1024 * 1024;
 /** Launches above which recording costs more than it can save. */
 const MOST_NODES = 20_000;
 
-/** A graph of a program by its key, and where inputs and outputs lie in it. */
+/** In place of an address: what is copied may lie anywhere. */
+const ANYWHERE = -1;
+
+/** A graph of a program by its key, which joins the addresses that it is for, and where inputs and outputs lie in it. */
 interface Recording {
   readonly key: string;
+  readonly addresses: readonly Handle[];
   readonly from: readonly Handle[];
   readonly to: readonly Handle[];
 }
@@ -68,7 +72,11 @@ export class CudaExecutable implements Executable {
   private readonly held: HeldByProgram;
   private readonly inputs: number[] = [];
   private readonly outputs: number[] = [];
+  /** Inputs, and outputs, that may have a fixed place in graphs. */
+  private readonly smallInputs: readonly boolean[];
+  private readonly smallOutputs: readonly boolean[];
   private readonly seen = new Set<string>();
+  private last: Recording | undefined;
   private readonly lastInputs: (Handle | undefined)[] = [];
   /** Inputs whose address changes from run to run. */
   private readonly moving = new Set<number>();
@@ -88,6 +96,15 @@ export class CudaExecutable implements Executable {
       if (b.role.kind === "input") this.inputs[b.role.index] = i;
       else if (b.role.kind === "output") this.outputs[b.role.index] = i;
     });
+    const isSmall = (bytes: number): boolean => bytes > 0 && bytes <= MOST_COPIED;
+    const donors = new Set(program.donated);
+    this.smallInputs = Array.from(
+      { length: program.inputs },
+      (_, i) => isSmall(this.bytesOf(this.inputs[i])) && !donors.has(i),
+    );
+    this.smallOutputs = this.outputs.map(
+      (buffer, i) => isSmall(this.bytesOf(buffer)) && program.donated[i] === undefined,
+    );
     try {
       this.layout = layOut(device, program, this.held.blocks);
     } catch (error) {
@@ -125,12 +142,10 @@ export class CudaExecutable implements Executable {
       throw error;
     }
     // Nothing takes memory from here on, so that no donated input is lost for want of it.
-    const results = fresh.map((block, i) =>
-      device.adopt(
-        block ?? device.own(inputs[program.donated[i]!]!).donate(),
-        program.buffers[this.outputs[i]!]!.bytes,
-      ),
-    );
+    const results = fresh.map((block, i) => {
+      const { bytes } = program.buffers[this.outputs[i]!]!;
+      return block ? device.adopt(block, bytes) : device.own(inputs[program.donated[i]!]!).donate(bytes);
+    });
     if (recording) this.runRecorded(recording, arena, addresses, outputs);
     else {
       this.bind(arena, addresses, outputs);
@@ -163,44 +178,44 @@ export class CudaExecutable implements Executable {
     inputs: readonly Handle[],
     outputs: readonly Handle[],
   ): Recording | undefined {
-    const { program, held, seen } = this;
-    const bytesOf = (buffer: number | undefined): number => program.buffers[buffer ?? -1]?.bytes ?? 0;
-    const isSmall = (bytes: number): boolean => bytes > 0 && bytes <= MOST_COPIED;
-    const moves = inputs.map((address, i) => {
-      if (!isSmall(bytesOf(this.inputs[i])) || program.donated.includes(i)) return false;
-      const before = this.lastInputs[i];
-      this.lastInputs[i] = address;
-      if (before !== undefined && before !== address) this.moving.add(i);
-      return this.moving.has(i);
+    const addresses = [arena];
+    inputs.forEach((address, i) => {
+      if (this.smallInputs[i]) {
+        const before = this.lastInputs[i];
+        this.lastInputs[i] = address;
+        if (before !== undefined && before !== address) this.moving.add(i);
+      }
+      addresses.push(this.moving.has(i) ? ANYWHERE : address);
     });
-    const copied = outputs.map(
-      (_, i) => isSmall(bytesOf(this.outputs[i])) && program.donated[i] === undefined,
-    );
-    const key = [
-      arena,
-      ...inputs.map((address, i) => (moves[i] ? "copied" : address)),
-      ...outputs.map((address, i) => (copied[i] ? "copied" : address)),
-    ].join();
-    if (!held.graphs.has(key) && !this.shouldRecord(key)) {
-      if (seen.size > 1000) seen.clear();
-      seen.add(key);
+    outputs.forEach((address, i) => addresses.push(this.smallOutputs[i] ? ANYWHERE : address));
+    if (this.last && addresses.every((address, i) => address === this.last!.addresses[i])) return this.last;
+    const key = addresses.join();
+    if (!this.held.graphs.has(key) && !this.shouldRecord(key)) {
+      if (this.seen.size > 1000) this.seen.clear();
+      this.seen.add(key);
       return undefined;
     }
     try {
-      return {
+      this.last = {
         key,
+        addresses,
         from: inputs.map((address, i) =>
-          moves[i] ? this.fixedPlace(`input ${i}`, bytesOf(this.inputs[i])) : address,
+          this.moving.has(i) ? this.fixedPlace(`input ${i}`, this.bytesOf(this.inputs[i])) : address,
         ),
         to: outputs.map((address, i) =>
-          copied[i] ? this.fixedPlace(`output ${i}`, bytesOf(this.outputs[i])) : address,
+          this.smallOutputs[i] ? this.fixedPlace(`output ${i}`, this.bytesOf(this.outputs[i])) : address,
         ),
       };
+      return this.last;
     } catch (error) {
       // There is no room for the places.
       if (error instanceof DeviceError) return undefined;
       throw error;
     }
+  }
+
+  private bytesOf(buffer: number | undefined): number {
+    return this.program.buffers[buffer ?? -1]?.bytes ?? 0;
   }
 
   private shouldRecord(key: string): boolean {
