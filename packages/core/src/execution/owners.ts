@@ -5,6 +5,12 @@
 export class Owners<Held extends object> {
   private readonly give: (held: Held) => void;
   private readonly owners = new Map<Held, WeakRef<object>>();
+  /**
+   * Those of this job. The engine would keep the target of a new weak reference until the job's end as well, at a cost that most owners never
+   * need: they are released before.
+   */
+  private readonly recent = new Map<Held, object>();
+  private waits = false;
   private readonly forgotten: FinalizationRegistry<Held>;
 
   constructor(give: (held: Held) => void) {
@@ -20,8 +26,22 @@ export class Owners<Held extends object> {
 
   /** Notes what `owner` holds; the record must not lead to the owner. */
   adopt(owner: object, held: Held): void {
-    this.owners.set(held, new WeakRef(owner));
-    this.forgotten.register(owner, held, held);
+    this.recent.set(held, owner);
+    if (this.waits) return;
+    this.waits = true;
+    void Promise.resolve().then(() => {
+      this.waits = false;
+      this.watch();
+    });
+  }
+
+  /** Lets go of the owners of this job, as far as nobody else holds them. */
+  private watch(): void {
+    for (const [held, owner] of this.recent) {
+      this.owners.set(held, new WeakRef(owner));
+      this.forgotten.register(owner, held, held);
+    }
+    this.recent.clear();
   }
 
   /** Gives back what a record holds, unless that happened before. */
@@ -31,19 +51,21 @@ export class Owners<Held extends object> {
 
   /** Takes a record off the list without giving anything back; whether it stood there. */
   forget(held: Held): boolean {
+    if (this.recent.delete(held)) return true;
     this.forgotten.unregister(held);
     return this.owners.delete(held);
   }
 
   /** Gives back what all owners hold, whoever still holds them. */
   releaseAll(): void {
-    for (const held of this.owners.keys()) this.release(held);
+    for (const held of [...this.recent.keys(), ...this.owners.keys()]) this.release(held);
   }
 
   /** Collects garbage, where the engine can be asked to, and gives back what collected owners held. */
   reclaim(): void {
     const collect = collector();
     if (!collect) return;
+    this.watch();
     collect();
     for (const [held, owner] of this.owners) if (!owner.deref()) this.release(held);
   }
