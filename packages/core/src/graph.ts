@@ -17,6 +17,8 @@ export class Node {
   #buffers: (Buffer | undefined)[] | undefined;
   /** The user's line, recorded when EVERLONG_DEBUG asks for it. */
   readonly site: string | undefined;
+  /** Variables that hold a value of this node: a buffer may only be donated by the last of them. */
+  holders = 0;
 
   constructor(
     operation: Operation,

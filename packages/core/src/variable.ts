@@ -2,7 +2,7 @@
 
 import type { DType } from "./dtype.ts";
 import { DTypeError, ShapeError } from "./errors.ts";
-import { isCheapTree, type Node } from "./graph.ts";
+import { isCheapTree } from "./graph.ts";
 import { record1 } from "./record.ts";
 import { sameShape, show } from "./shape.ts";
 import type { Tensor } from "./tensor.ts";
@@ -13,15 +13,11 @@ export interface VariableTracer {
   write(variable: Variable, value: Tensor): void;
 }
 
-/** How many variables hold a node's value: a buffer may only be donated by its last holder. */
-const holders = new WeakMap<Node, number>();
-const hold = (t: Tensor, n: 1 | -1): void => void holders.set(t.node, (holders.get(t.node) ?? 0) + n);
-
 /** A fill is repeated inside traced bodies instead of being captured; a variable's value must keep its identity there. */
 const ownHandle = (t: Tensor): Tensor => (isCheapTree(t) ? record1("barrier", { gradient: "pass" }, [t]) : t);
 
 /** Whether another variable holds the same tensor. */
-export const isShared = (t: Tensor): boolean => (holders.get(t.node) ?? 0) > 1;
+export const isShared = (t: Tensor): boolean => t.node.holders > 1;
 
 let tracer: VariableTracer | undefined;
 
@@ -79,7 +75,7 @@ export class Variable {
 
   constructor(value: Tensor, options: { readonly name?: string; readonly trainable?: boolean } = {}) {
     this.#tensor = ownHandle(value);
-    hold(this.#tensor, 1);
+    this.#tensor.node.holders++;
     this.name = options.name ?? "variable";
     this.trainable = options.trainable ?? true;
   }
@@ -119,9 +115,9 @@ export class Variable {
 
   /** Replaces the held tensor outside of any trace; for executors. */
   replace(next: Tensor): void {
-    hold(this.#tensor, -1);
+    this.#tensor.node.holders--;
     this.#tensor = ownHandle(next);
-    hold(this.#tensor, 1);
+    this.#tensor.node.holders++;
   }
 
   toString(): string {
