@@ -124,6 +124,55 @@ describe("traces", () => {
     run(zeros([3]), 1);
     expect(run.traces).toBe(4);
   });
+  test("signatures in turn, with and without values, meet their own traces", async () => {
+    const fn = compile((...given: readonly (Tensor | number)[]) =>
+      given.reduce<Tensor>((total, x) => add(total, typeof x === "number" ? x : sum(x)), zeros([])),
+    );
+    const ramp = (n: number, dtype: "f32" | "i32" = "f32"): Tensor => {
+      const t = iota([n], 0, { dtype });
+      realize(t);
+      return t;
+    };
+    const calls: readonly [readonly (Tensor | number)[], number, string][] = [
+      [[ramp(4)], 6, "first"],
+      [[ramp(4)], 6, "the same type"],
+      [[ramp(5)], 10, "another shape"],
+      [[ramp(5, "i32")], 10, "another dtype"],
+      [[ramp(5)], 10, "as before"],
+      [[ramp(5), 7], 17, "a number too"],
+      [[ramp(5), ramp(4)], 16, "more tensors"],
+      [[ramp(5)], 10, "fewer"],
+      [[mul(ramp(5), 3)], 30, "no value yet"],
+      [[3, ramp(5)], 13, "a number first"],
+    ];
+    const expected = new Map<string, number>();
+    for (const [given, result, what] of [...calls, ...calls.toReversed()]) {
+      expect([...(await valuesOf(fn(...given)))], what).toEqual([result]);
+      expected.set(given.map((x) => (typeof x === "number" ? x : `${x.dtype}${x.shape[0]}`)).join(), result);
+      expect(fn.traces).toBe(expected.size);
+    }
+    fn.dispose();
+    expect([...(await valuesOf(fn(ramp(4))))]).toEqual([6]);
+    expect(fn.traces).toBe(1);
+  });
+  test("a function that ran is traced into others all the same", async () => {
+    const total = new Variable(tensor([0, 0]));
+    const count = compile((x: Tensor) => (total.value = add(total.value, x)));
+    const x = tensor([1, 2]);
+    count(x);
+    const twice = compile(() => mul(count(x), 2));
+    for (const n of [2, 3, 4]) expect([...(await valuesOf(twice()))]).toEqual([2 * n, 4 * n]);
+    expect([...(await valuesOf(total.value))]).toEqual([4, 8]);
+    const double = compile((y: Tensor) => mul(y, 2));
+    double(x);
+    const [sums] = scan(
+      (c: Tensor, y: Tensor) => [add(c, double(y)), null] as const,
+      x,
+      tensor([1, 2, 3, 4], [2, 2]),
+    );
+    expect([...(await valuesOf(sums))]).toEqual([9, 14]);
+  });
+
   test("a plain number that keeps changing is warned about once", () => {
     const warn = vi.spyOn(console, "warn").mockImplementation(() => {});
     const run = compile((x: Tensor, k: number) => mul(x, k), { name: "scale" });
