@@ -166,6 +166,9 @@ const listWords = ({ sizes, words }: ReadCall): Record<string, CudaWord> =>
 const hasLengths = ({ views }: ReadCall): 0 | 1 => (views["keyLengths"] || views["queryLengths"] ? 1 : 0);
 /** Head sizes as the tiles have them. */
 const headOf = ({ keyDim, valueDim }: Sizes): 64 | 128 => (Math.max(keyDim, valueDim) > 64 ? 128 : 64);
+/** Columns of rows that products take, of those that tiles have: all where results leave without the copy engine, which knows how long rows are. */
+const columnsOf = (sizes: Sizes, dim: number): number =>
+  sizes.lists ? headOf(sizes) : 16 * Math.ceil(dim / 16);
 
 /** The forward pass, over heads of a group as rows where that is better ({@link packedHeads}). */
 export function wgmmaForward(
@@ -180,6 +183,7 @@ export function wgmmaForward(
   const { groups, block, stages, resident, held, registers, parts } =
     plan ?? forwardPlan(call.params, sizes, target, hasLengths(read) === 1);
   const head = headOf(sizes);
+  const values = columnsOf(sizes, sizes.valueDim);
   const own = 64 * groups;
   const count = sizes.batch * sizes.heads;
   const tiles = tilesOf(sizes.queries, own, sizes.lists?.queries) * count * parts;
@@ -218,6 +222,8 @@ export function wgmmaForward(
       read,
       {
         HEAD: head,
+        KEY_COLUMNS: columnsOf(sizes, sizes.keyDim),
+        VALUE_COLUMNS: values,
         OWN: own,
         GROUPS: groups,
         BLOCK: block,
@@ -229,7 +235,7 @@ export function wgmmaForward(
         COPY_REGISTERS: registers[0],
         PRODUCT_REGISTERS: registers[1],
       },
-      [block, head],
+      [block, values],
     ),
     args,
     grid: [Math.min(resident * target.processors, tiles), 1, 1],
@@ -255,6 +261,9 @@ export function wgmmaBackward(
 ): CudaLowering {
   const { sizes, words } = read;
   const head = headOf(sizes);
+  const [columns, values] = [columnsOf(sizes, sizes.keyDim), columnsOf(sizes, sizes.valueDim)];
+  // Each of two sides has half of a tile's columns of dq, or of those there are.
+  const ofSide = head === 64 && columns <= 32 ? 16 : head / 2;
   const rows = sizes.batch * sizes.heads;
   const blocks = rows * Math.ceil(sizes.queries / QUERIES_OF_STEP);
   const count = sizes.batch * sizes.keyHeads * cut.heads;
@@ -275,7 +284,7 @@ export function wgmmaBackward(
     scratch: alone
       ? 0
       : temp(
-          (whole ? (grid * blocks) / (sizes.batch * sizes.keyHeads) : blocks) * QUERIES_OF_STEP * head * 4,
+          (whole ? (grid * blocks) / (sizes.batch * sizes.keyHeads) : blocks) * QUERIES_OF_STEP * columns * 4,
         ),
     turns: ordered ? temp(blocks * 32) : 0,
     dkParts: split ? temp(parts * keyRows * sizes.keyDim * 4) : 0,
@@ -297,7 +306,14 @@ export function wgmmaBackward(
       ? {}
       : { dkMap: rowsMap(results, "dk", ROWS_OF_WARP), dvMap: rowsMap(results, "dv", ROWS_OF_WARP) }),
   };
-  const define = { HEAD: head, QUERIES: QUERIES_OF_STEP, LENGTHS: hasLengths(read), WHOLE: whole ? 1 : 0 };
+  const define = {
+    HEAD: head,
+    KEY_COLUMNS: columns,
+    DQ_COLUMNS: ofSide,
+    QUERIES: QUERIES_OF_STEP,
+    LENGTHS: hasLengths(read),
+    WHOLE: whole ? 1 : 0,
+  };
   const main = wordsOf(
     {
       qMap: rowsMap(read, "q", QUERIES_OF_STEP),
@@ -363,6 +379,7 @@ export function wgmmaBackward(
       read,
       {
         ...define,
+        VALUE_COLUMNS: values,
         // As the walks through lists call them.
         OWN: KEYS_OF_TILE,
         BLOCK: QUERIES_OF_STEP,
@@ -374,7 +391,7 @@ export function wgmmaBackward(
         COPY_REGISTERS: head === 64 ? 40 : 24,
         PRODUCT_REGISTERS: head === 64 ? 232 : 240,
       },
-      [QUERIES_OF_STEP, head, head / 2],
+      [QUERIES_OF_STEP, columns, values, ofSide],
     ),
     args: main.args,
     grid: [grid, 1, 1],

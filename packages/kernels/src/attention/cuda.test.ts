@@ -253,6 +253,41 @@ test("the gradient keeps an order of sums where it is asked for", () => {
   expect(entries(plain)).toEqual(["attention_query_grad", "attention_key_grad"]);
 });
 
+/** What is defined before the kernel of a step, and the widths of its products. */
+function choices(lowered: CudaLowering, step: number): Record<string, number> & { products: number[] } {
+  const text = (lowered.steps[step] as CudaStep).kernel.source();
+  const defined = [...text.matchAll(/#define (\w+) (\d+)$/gm)].map((m) => [m[1]!, Number(m[2])]);
+  const products = [...text.matchAll(/template <> struct Product<(\d+)>/g)].map((m) => Number(m[1]));
+  return { ...Object.fromEntries(defined), products };
+}
+
+test("products take the columns that heads have, not those of tiles", () => {
+  // Head sizes, columns of products, and those of dq that each of two sides multiplies.
+  for (const [size, columns, ofSide] of [
+    [8, 16, 16],
+    [32, 32, 16],
+    [40, 48, 32],
+    [64, 64, 32],
+    [72, 80, 64],
+    [112, 112, 64],
+    [128, 128, 64],
+  ] as const) {
+    const forwards = choices(attentionCuda.lower(forward({ size }), H100) as CudaLowering, 0);
+    expect([forwards["KEY_COLUMNS"], forwards["VALUE_COLUMNS"]]).toEqual([columns, columns]);
+    expect(new Set(forwards.products)).toEqual(new Set([columns, forwards["BLOCK"]]));
+    // Long enough that no tile is cut and no block takes whole heads.
+    const time = 8192;
+    const lowered = attentionGradCuda.lower(backward({ size, time }), H100) as CudaLowering;
+    const backwards = choices(lowered, 1);
+    expect([backwards["KEY_COLUMNS"], backwards["VALUE_COLUMNS"]]).toEqual([columns, columns]);
+    expect(new Set(backwards.products)).toEqual(new Set([columns, ofSide, 64]));
+    // Both sides have room for every column, and what brings dq into place reads it there.
+    expect(2 * backwards["DQ_COLUMNS"]!).toBeGreaterThanOrEqual(columns);
+    expect(choices(lowered, 2)).toMatchObject({ KEY_COLUMNS: columns, DQ_COLUMNS: ofSide });
+    expect(lowered.temps![2]).toBe(2 * 4 * time * columns * 4);
+  }
+});
+
 test("tile maps begin on multiples of 8 words, arguments end on one, and the kernel's indices follow them", () => {
   const lowered = attentionGradCuda.lower(backward({}), H100) as CudaLowering;
   const { args, kernel } = lowered.steps[1] as CudaStep;

@@ -1,8 +1,10 @@
 // Tiles of keys of attention's gradient on sm_90, and the walk through the queries that see one; in front of kernel-wgmma-backward.cu, which says
 // what is defined before.
 
-constexpr int KEYS = 128, STAGES = 2, DQ_COLUMNS = HEAD / 2;
+constexpr int KEYS = 128, STAGES = 2;
 constexpr u32 KV_BYTES = KEYS * HEAD * 2, Q_BYTES = QUERIES * HEAD * 2, DS_BYTES = QUERIES * KEYS * 2;
+/** Sums of dQ of a block of queries. */
+constexpr int SUMS = QUERIES * KEY_COLUMNS;
 /** A warp's rows of dK and dV, or of dQ, on their way out through the copy engine, which knows where memory ends, not where a list does. */
 constexpr u32 OUT_BYTES = LISTS ? 0 : 2 * 16 * HEAD * 2;
 /** dS from the rounded P where registers are short. */

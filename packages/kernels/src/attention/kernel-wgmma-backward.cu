@@ -7,7 +7,8 @@
 //
 // With LISTS a walk finds the blocks of queries that see a tile (kernel-walks.cu), and each tells beside its queries where they lie.
 //
-// Defined before: QUERIES (64, at a time), HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
+// Defined before: QUERIES (64, at a time), DQ_COLUMNS (of dQ, that a side multiplies; those beyond KEY_COLUMNS are zeros and go nowhere),
+// HELD (whether fragments of K and V stay in registers, which needs HEAD 64), ORDERED (whether
 // the blocks that add to a query's dQ wait for each other, so that sums keep an order), ALONE (whether there is one tile of keys, whose dQ
 // are final), WHOLE (whether a block walks through all tiles of keys of its heads, so that no other adds to its dQ: the first tile that sees a
 // query stores, the last one brings dQ into place), PARTS (whether tiles come in parts), KV_STAGES (tiles of keys in flight), LENGTHS, COPY_REGISTERS
@@ -142,8 +143,8 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(PRODUCT_REGISTERS));
     const int lane = thread & 31, in_side = (thread >> 5) & 3, q = lane & 3;
     const float scale = number(w, w_scoreScale);
-    float s[QUERIES / 2], dp[QUERIES / 2], dk[HEAD / 2], dv[HEAD / 2], dq[DQ_COLUMNS / 2];
-    u32 p[QUERIES / 4], ds[QUERIES / 4], k_held[HELD ? HEAD / 4 : 1], v_held[HELD ? HEAD / 4 : 1];
+    float s[QUERIES / 2], dp[QUERIES / 2], dk[KEY_COLUMNS / 2], dv[VALUE_COLUMNS / 2], dq[DQ_COLUMNS / 2];
+    u32 p[QUERIES / 4], ds[QUERIES / 4], k_held[HELD ? KEY_COLUMNS / 4 : 1], v_held[HELD ? VALUE_COLUMNS / 4 : 1];
     int stage = 0, kvs = 0;
     u32 parity = 0, kv_parity = 0, buffer = 0;
     const int own = side * 64 + in_side * 16;
@@ -175,13 +176,16 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         }
       }
       #pragma unroll
-      for (int i = 0; i < HEAD / 2; i++) dk[i] = dv[i] = 0.f;
+      for (int i = 0; i < HEAD / 2; i++) {
+        if (2 * i < VALUE_COLUMNS) dv[i] = 0.f;
+        if (2 * i < KEY_COLUMNS) dk[i] = 0.f;
+      }
       if constexpr (HELD) {
         #pragma unroll
         for (int k = 0; k < HEAD / 16; k++) {
           const u32 row = own + (lane & 15), offset = (k >> 2) * KEYS * 128 + row * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (row & 7)) << 4);
-          load_fragment(k_held + 4 * k, k_tile + offset);
-          load_fragment(v_held + 4 * k, v_tile + offset);
+          if (16 * k < KEY_COLUMNS) load_fragment(k_held + 4 * k, k_tile + offset);
+          if (16 * k < VALUE_COLUMNS) load_fragment(v_held + 4 * k, v_tile + offset);
         }
       }
       // Each edge of the mask on its own. `lower` and `upper`: the first queries of blocks that need it; `from`, `to`: the first and the last query of a key.
@@ -196,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       const i64 first_block = 0;
       float* sum = nullptr;
       auto sum_at = [&](int h, int query) {
-        return pointer<float>(w, w_scratch) + (i64)((x.b * heads + h) * blocks + query / QUERIES) * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
+        return pointer<float>(w, w_scratch) + (i64)((x.b * heads + h) * blocks + query / QUERIES) * SUMS + side * (QUERIES * DQ_COLUMNS) + (thread & 127) * 4;
       };
 #else
       // Unordered sums spread over the queries.
@@ -205,11 +209,13 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       const int skipped = x.begin - before * steps;
       int query0 = start + ahead * skipped * QUERIES, here = steps - skipped, head = x.head + before;
       const int first_block = (WHOLE ? (int)blockIdx.x * share : (int)x.b * heads + head) * blocks + query0 / QUERIES;
-      float* sum = pointer<float>(w, w_scratch) + (i64)first_block * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + (thread & 127) * 4;
+      float* sum = pointer<float>(w, w_scratch) + (i64)first_block * SUMS + side * (QUERIES * DQ_COLUMNS) + (thread & 127) * 4;
 #endif
       // Key tiles add to a block in order, warp by warp, since the same lanes hold the same sums in each.
       int* turn_at = pointer<int>(w, w_turns) + (i64)first_block * 8 + side * 4 + in_side;
       int* passed = nullptr;
+      // Whether this side has columns `i` to `i` + 7 of its own to add.
+      auto summed = [&](int i) { return DQ_COLUMNS + 8 * i < KEY_COLUMNS || (8 * i < KEY_COLUMNS && side == 0); };
       auto pass = [&]() {
         if (passed) {
           __syncwarp();
@@ -222,7 +228,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         const u32 panel = at_out + (HEAD == 128 ? side * 4 + in_side : in_side) * OUT_BYTES;
         #pragma unroll
         for (int k = 0; k < DQ_COLUMNS / 16; k++) {
-          const int n = 8 * k, chunk = (HEAD == 128 ? 0 : 4 * side) + 2 * k + (lane >> 4);
+          const int n = 8 * k, chunk = (HEAD == 128 ? 0 : DQ_COLUMNS / 8 * side) + 2 * k + (lane >> 4);
           store_fragment(panel + (lane & 15) * 128 + ((chunk ^ (lane & 7)) << 4), pair(d[n] * out_scale, d[n + 1] * out_scale), pair(d[n + 2] * out_scale, d[n + 3] * out_scale),
             pair(d[n + 4] * out_scale, d[n + 5] * out_scale), pair(d[n + 6] * out_scale, d[n + 7] * out_scale));
         }
@@ -255,7 +261,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         pin(s);
         products_begin();
         #pragma unroll
-        for (int k = 0; k < HEAD / 16; k++) {
+        for (int k = 0; k < KEY_COLUMNS / 16; k++) {
           const u64 right = operand(q_rows, columns16<QUERIES>(k), 16);
           if constexpr (HELD) Product<QUERIES>::template registers<0>(s, k_held[4 * k], k_held[4 * k + 1], k_held[4 * k + 2], k_held[4 * k + 3], right, k > 0);
           else Product<QUERIES>::template shared<0, 0>(s, operand(k_rows, columns16<KEYS>(k), 16), right, k > 0);
@@ -283,7 +289,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         pin(dp);
         products_begin();
         #pragma unroll
-        for (int k = 0; k < HEAD / 16; k++) {
+        for (int k = 0; k < VALUE_COLUMNS / 16; k++) {
           const u64 right = operand(dy_rows, columns16<QUERIES>(k), 16);
           if constexpr (HELD) Product<QUERIES>::template registers<0>(dp, v_held[4 * k], v_held[4 * k + 1], v_held[4 * k + 2], v_held[4 * k + 3], right, k > 0);
           else Product<QUERIES>::template shared<0, 0>(dp, operand(v_rows, columns16<KEYS>(k), 16), right, k > 0);
@@ -325,7 +331,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         products_begin();
         #pragma unroll
         for (int k = 0; k < QUERIES / 16; k++)
-          Product<HEAD>::template registers<1>(dv, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], operand(dy_rows, k * 2048, QUERIES * 128), 1);
+          Product<VALUE_COLUMNS>::template registers<1>(dv, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], operand(dy_rows, k * 2048, QUERIES * 128), 1);
         products_commit();
         products_wait<1>();
         pin(dp);
@@ -351,7 +357,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         if ((ALONE || WHOLE) && lane == 0) stores_read();
         meet(1, 256);
         // Each side multiplies half of the columns of dQ.
-        const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (k_tile + (HEAD == 128 ? side * KEYS * 128 : side * 64)) >> 4;
+        const u32 ds_rows = maybe_uniform(at >> 4), k_columns = (k_tile + (HEAD == 128 ? side * KEYS * 128 : side * DQ_COLUMNS * 2)) >> 4;
         pin(dq);
         products_begin();
         #pragma unroll
@@ -363,14 +369,15 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         products_begin();
         #pragma unroll
         for (int k = 0; k < QUERIES / 16; k++)
-          Product<HEAD>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
+          Product<KEY_COLUMNS>::template registers<1>(dk, ds[4 * k], ds[4 * k + 1], ds[4 * k + 2], ds[4 * k + 3], operand(q_rows, k * 2048, QUERIES * 128), 1);
         products_commit();
         // What the tiles before have summed arrives behind the products, where there are registers for it.
         [[maybe_unused]] float before[WHOLE ? DQ_COLUMNS / 2 : 1];
         [[maybe_unused]] auto load_sums = [&]() {
           if (begun && !open) {
             #pragma unroll
-            for (int i = 0; i < DQ_COLUMNS / 8; i++) load_four(sum + i * 512, before + 4 * i);
+            for (int i = 0; i < DQ_COLUMNS / 8; i++)
+              if (summed(i)) load_four(sum + i * 512, before + 4 * i);
           }
         };
         if constexpr (WHOLE && HELD) load_sums();
@@ -401,15 +408,18 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           if constexpr (WHOLE && !HELD) load_sums();
           if (begun) {
             #pragma unroll
-            for (int i = 0; i < DQ_COLUMNS / 2; i++) dq[i] += before[i];
+            for (int i = 0; i < DQ_COLUMNS / 2; i++)
+              if (summed(i / 4)) dq[i] += before[i];
           }
           put_queries(dq, query0, head);
         } else if (WHOLE && !begun) {
           #pragma unroll
-          for (int i = 0; i < DQ_COLUMNS / 8; i++) store_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+          for (int i = 0; i < DQ_COLUMNS / 8; i++)
+            if (summed(i)) store_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
         } else {
           #pragma unroll
-          for (int i = 0; i < DQ_COLUMNS / 8; i++) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+          for (int i = 0; i < DQ_COLUMNS / 8; i++)
+            if (summed(i)) add_four(sum + i * 512, dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
         }
         if constexpr (!HELD) next_scores(more, following);
         products_wait<1>();
@@ -450,7 +460,7 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
           query0 = start;
           head++;
         }
-        sum += (i64)by * (QUERIES * HEAD);
+        sum += (i64)by * SUMS;
         if constexpr (ORDERED) turn_at += by * 8;
       }
 #endif
@@ -468,10 +478,11 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
         float* const dv_part = pointer<float>(w, w_dv) + at_part * valueDim + 2 * q;
         #pragma unroll
         for (int i = 0; i < HEAD / 8; i++) {
-          if (there0 && 8 * i < keyDim) *(float2*)(dk_part + 8 * i) = make_float2(dk[4 * i], dk[4 * i + 1]);
-          if (there1 && 8 * i < keyDim) *(float2*)(dk_part + below * keyDim + 8 * i) = make_float2(dk[4 * i + 2], dk[4 * i + 3]);
-          if (there0 && 8 * i < valueDim) *(float2*)(dv_part + 8 * i) = make_float2(dv[4 * i], dv[4 * i + 1]);
-          if (there1 && 8 * i < valueDim) *(float2*)(dv_part + below * valueDim + 8 * i) = make_float2(dv[4 * i + 2], dv[4 * i + 3]);
+          const bool of_keys = 8 * i < KEY_COLUMNS && 8 * i < keyDim, of_values = 8 * i < VALUE_COLUMNS && 8 * i < valueDim;
+          if (there0 && of_keys) *(float2*)(dk_part + 8 * i) = make_float2(dk[4 * i], dk[4 * i + 1]);
+          if (there1 && of_keys) *(float2*)(dk_part + below * keyDim + 8 * i) = make_float2(dk[4 * i + 2], dk[4 * i + 3]);
+          if (there0 && of_values) *(float2*)(dv_part + 8 * i) = make_float2(dv[4 * i], dv[4 * i + 1]);
+          if (there1 && of_values) *(float2*)(dv_part + below * valueDim + 8 * i) = make_float2(dv[4 * i + 2], dv[4 * i + 3]);
         }
         continue;
       }
@@ -483,9 +494,9 @@ extern "C" __global__ void __launch_bounds__(384, 1) attention_grad_wgmma(const 
       for (int k = 0; k < HEAD / 16; k++) {
         const int n = 8 * k;
         const u32 at = out + (k >> 2) * 2048 + (lane & 15) * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (lane & 7)) << 4);
-        store_fragment(at, pair(dk[n] * out_scale, dk[n + 1] * out_scale), pair(dk[n + 2] * out_scale, dk[n + 3] * out_scale),
+        if (16 * k < KEY_COLUMNS) store_fragment(at, pair(dk[n] * out_scale, dk[n + 1] * out_scale), pair(dk[n + 2] * out_scale, dk[n + 3] * out_scale),
           pair(dk[n + 4] * out_scale, dk[n + 5] * out_scale), pair(dk[n + 6] * out_scale, dk[n + 7] * out_scale));
-        store_fragment(at + PANELS * 2048, pair(dv[n], dv[n + 1]), pair(dv[n + 2], dv[n + 3]), pair(dv[n + 4], dv[n + 5]), pair(dv[n + 6], dv[n + 7]));
+        if (16 * k < VALUE_COLUMNS) store_fragment(at + PANELS * 2048, pair(dv[n], dv[n + 1]), pair(dv[n + 2], dv[n + 3]), pair(dv[n + 4], dv[n + 5]), pair(dv[n + 6], dv[n + 7]));
       }
       asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
       __syncwarp();

@@ -1,8 +1,8 @@
 // Before and after the gradient on sm_90: rows of log-sum-exp and delta padded to whole blocks of queries, a cleared scratch; then dq out
 // of the scratch, which lies in the order of fragments; and the parts of dk and dv summed.
 //
-// Defined before: E, HEAD, QUERIES, LENGTHS (whether sequences have lengths of their own), WHOLE (whether blocks bring the dq that they see into
-// place themselves), the word indices w_*, WORDS.
+// Defined before: E, KEY_COLUMNS and DQ_COLUMNS (of a row of the scratch, and those of one side), QUERIES, LENGTHS (whether sequences have lengths of
+// their own), WHOLE (whether blocks bring the dq that they see into place themselves), the word indices w_*, WORDS.
 
 /** Queries of the sequence that row `row` of heads belongs to. */
 __device__ __forceinline__ int queries_of(const Words<WORDS>& w, i64 row) {
@@ -54,9 +54,9 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_start(const __g
   // Queries of one tile of keys need no scratch.
   if (!pointer<float>(w, w_scratch)) return;
   if (LENGTHS) __syncthreads();
-  float4* const scratch = (float4*)pointer<float>(w, w_scratch) + first * (HEAD / 4);
-  for (int k = threadIdx.x; k < (int)here * (HEAD / 4); k += 256)
-    if (!LENGTHS || wanted[k / (HEAD / 4)]) scratch[k] = make_float4(0.f, 0.f, 0.f, 0.f);
+  float4* const scratch = (float4*)pointer<float>(w, w_scratch) + first * (KEY_COLUMNS / 4);
+  for (int k = threadIdx.x; k < (int)here * (KEY_COLUMNS / 4); k += 256)
+    if (!LENGTHS || wanted[k / (KEY_COLUMNS / 4)]) scratch[k] = make_float4(0.f, 0.f, 0.f, 0.f);
 }
 
 extern "C" __global__ void __launch_bounds__(256) attention_grad_finish(const __grid_constant__ Words<WORDS> w) {
@@ -67,8 +67,8 @@ extern "C" __global__ void __launch_bounds__(256) attention_grad_finish(const __
   if (row >= wide(w, w_rows)) return;
   const int chunk = (int)(id - at * chunks), two = (int)(at % (QUERIES / 2)), r = (two >> 3) * 16 + (two & 7), top = (int)(tile - row * blocks) * QUERIES, i = top + r;
   const i64 b = row / heads, stride = (i64)heads * keyDim;
-  const int side = chunk / (HEAD / 16), group = chunk % (HEAD / 16), thread = (two >> 3) * 32 + (two & 7) * 4;
-  const float4* const p = (const float4*)(pointer<const float>(w, w_scratch) + tile * (QUERIES * HEAD) + side * (QUERIES * HEAD / 2) + group * 512 + thread * 4);
+  const int side = chunk / (DQ_COLUMNS / 8), group = chunk % (DQ_COLUMNS / 8), thread = (two >> 3) * 32 + (two & 7) * 4;
+  const float4* const p = (const float4*)(pointer<const float>(w, w_scratch) + tile * (QUERIES * KEY_COLUMNS) + side * (QUERIES * DQ_COLUMNS) + group * 512 + thread * 4);
   E* const to = pointer<E>(w, w_dq) + (b * queries + i) * stride + (row - b * heads) * keyDim + chunk * 8;
   const float scale = number(w, w_scale);
   // Nothing was added to blocks of padding.

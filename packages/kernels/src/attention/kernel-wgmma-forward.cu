@@ -133,8 +133,8 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
     asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" :: "n"(PRODUCT_REGISTERS));
     const int lane = thread & 31, q = lane & 3, in_group = (thread & 127) >> 5;
     const float scale = number(w, w_scoreScale);
-    float o[HEAD / 2], s[BLOCK / 2];
-    u32 p[BLOCK / 4], q_held[HELD ? HEAD / 4 : 1];
+    float o[VALUE_COLUMNS / 2], s[BLOCK / 2];
+    u32 p[BLOCK / 4], q_held[HELD ? KEY_COLUMNS / 4 : 1];
     int qs = 0, ks = 0, vs = 0;
     u32 k_parity = 0, v_parity = 0, q_parity = 0;
     auto take_turn = [&]() { if constexpr (GROUPS > 1) meet(1 + group, 256); };
@@ -158,7 +158,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
       if (++qs == Q_STAGES) { qs = 0; q_parity ^= 1; }
       if constexpr (HELD) {
         #pragma unroll
-        for (int k = 0; k < HEAD / 16; k++) {
+        for (int k = 0; k < KEY_COLUMNS / 16; k++) {
           const int at = group * 64 + in_group * 16 + (lane & 15);
           load_fragment(q_held + 4 * k, at_q + (k >> 2) * OWN * 128 + at * 128 + ((((k & 3) * 2 + (lane >> 4)) ^ (at & 7)) << 4));
         }
@@ -173,7 +173,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
 #endif
       float m0 = -1e30f, m1 = -1e30f, l0 = 0.f, l1 = 0.f, c0, c1;
       #pragma unroll
-      for (int i = 0; i < HEAD / 2; i++) o[i] = 0.f;
+      for (int i = 0; i < VALUE_COLUMNS / 2; i++) o[i] = 0.f;
 
       auto free_k = [&]() { if (lane == 0) barrier_arrive(k_free + 8 * ks); if (++ks == STAGES) { ks = 0; k_parity ^= 1; } };
       auto free_v = [&]() { if (lane == 0) barrier_arrive(v_free + 8 * vs); if (++vs == STAGES) { vs = 0; v_parity ^= 1; } };
@@ -192,7 +192,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         products_begin();
         const u32 k_rows = uniform((at_k + ks * KV_BYTES) >> 4);
         #pragma unroll
-        for (int k = 0; k < HEAD / 16; k++) {
+        for (int k = 0; k < KEY_COLUMNS / 16; k++) {
           const u64 right = descriptor(k_rows, columns16<BLOCK>(k), 16);
           if constexpr (HELD) Product<BLOCK>::template registers<0>(s, q_held[4 * k], q_held[4 * k + 1], q_held[4 * k + 2], q_held[4 * k + 3], right, k > 0);
           else Product<BLOCK>::template shared<0, 0>(s, descriptor(q_rows, columns16<OWN>(k), 16), right, k > 0);
@@ -212,7 +212,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         const u32 v_rows = uniform((at_v + vs * KV_BYTES) >> 4);
         #pragma unroll
         for (int k = 0; k < BLOCK / 16; k++)
-          Product<HEAD>::template registers<1>(o, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], descriptor(v_rows, k * 2048, BLOCK * 128), 1);
+          Product<VALUE_COLUMNS>::template registers<1>(o, p[4 * k], p[4 * k + 1], p[4 * k + 2], p[4 * k + 3], descriptor(v_rows, k * 2048, BLOCK * 128), 1);
         products_commit();
       };
       auto softmax = [&](int k0, int end) {
@@ -298,7 +298,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         pin(p);
         free_v();
         #pragma unroll
-        for (int i = 0; i < HEAD / 8; i++) { o[4 * i] *= c0; o[4 * i + 1] *= c0; o[4 * i + 2] *= c1; o[4 * i + 3] *= c1; }
+        for (int i = 0; i < VALUE_COLUMNS / 8; i++) { o[4 * i] *= c0; o[4 * i + 1] *= c0; o[4 * i + 2] *= c1; o[4 * i + 3] *= c1; }
         round_weights();
       };
       auto last_values = [&](int v0, int v_end) {
@@ -357,7 +357,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         const i64 at = ((i64)x.part * integer(w, w_rows) + x.b * integer(w, w_heads) + x.h) * queries + row;
         float* const y = pointer<float>(w, w_y) + at * valueDim + 2 * q;
         #pragma unroll
-        for (int i = 0; i < HEAD / 8; i++) {
+        for (int i = 0; i < VALUE_COLUMNS / 8; i++) {
           if (8 * i >= valueDim) break;
           if (there0) *(float2*)(y + 8 * i) = live0 ? make_float2(o[4 * i] * i0, o[4 * i + 1] * i0) : make_float2(0.f, 0.f);
           if (there1) *(float2*)(y + 8 * valueDim + 8 * i) = live1 ? make_float2(o[4 * i + 2] * i1, o[4 * i + 3] * i1) : make_float2(0.f, 0.f);
@@ -372,7 +372,7 @@ extern "C" __global__ void __launch_bounds__((GROUPS + 1) * 128, RESIDENT) atten
         if (lane == 0) stores_read();
         __syncwarp();
         #pragma unroll
-        for (int k = 0; k < HEAD / 16; k++) {
+        for (int k = 0; k < VALUE_COLUMNS / 16; k++) {
           u32 r[4];
           #pragma unroll
           for (int e = 0; e < 4; e++) {

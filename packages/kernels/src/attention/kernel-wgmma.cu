@@ -2,7 +2,10 @@
 // tiles. Tiles lie in shared memory as panels of 64 columns, [panel][row][128 bytes], in the copy engine's 128-byte swizzle:
 // byte = row * 128 + ((chunk ^ (row & 7)) << 4).
 //
-// Defined before: E, MMA, HEAD (64 or 128), LENGTHS (whether sequences have lengths of their own), the word indices w_*, WORDS, and Product<N> (see cuda-wgmma.ts).
+// Products take the columns that heads have, to a multiple of 16: columns beyond a head's own arrive as zeros.
+//
+// Defined before: E, MMA, HEAD (64 or 128: columns of a tile), KEY_COLUMNS and VALUE_COLUMNS (of those, what products take of queries and keys, and of
+// values), LENGTHS (whether sequences have lengths of their own), the word indices w_*, WORDS, and Product<N> (see cuda-wgmma.ts).
 
 constexpr float LN2 = 0.693147180559945f, LOG2E = 1.442695040888963f;
 constexpr int PANELS = HEAD / 64;

@@ -163,6 +163,23 @@ checkOp(attentionOp, {
       ],
       params: { ...causal, left: 70, scale: 0.125, inputs: qkv },
     },
+    // columns that fill neither one panel of a tile nor two
+    {
+      inputs: [
+        [1, 135, 1, 80],
+        [1, 135, 1, 80],
+        [1, 135, 1, 40],
+      ],
+      params: { ...causal, scale: 0.11, inputs: qkv },
+    },
+    {
+      inputs: [
+        [1, 67, 2, 40],
+        [1, 140, 1, 40],
+        [1, 140, 1, 104],
+      ],
+      params: { ...free, scale: 0.16, inputs: qkv },
+    },
   ],
   dtypes: ["f16", "bf16"],
   batch: false,
