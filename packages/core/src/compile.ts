@@ -147,7 +147,8 @@ function describe(args: Argument, leaves: Tensor[]): { text: string; shapes: str
       hint: "Close over it instead.",
     });
   }
-  return { text: `${typeof args}:${String(args)}`, shapes: typeof args };
+  const text = Object.is(args, -0) ? "-0" : String(args);
+  return { text: `${typeof args}:${text}`, shapes: typeof args };
 }
 
 /** Puts tensors into a tree in the order they were found. */

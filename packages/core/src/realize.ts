@@ -20,6 +20,18 @@ function idOf(o: object): number {
   return id;
 }
 
+/** Text of parameters, with every number that JSON does not tell; graphs, ops and arrays are told by who they are. */
+function textOf(value: unknown, key?: string): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  if (typeof value === "number") return Object.is(value, -0) ? "-0" : String(value);
+  if (typeof value !== "object" || value === null) return String(value);
+  if (key === "body" || key === "def" || key === "data") return `#${idOf(value)}`;
+  if (Array.isArray(value)) return `[${value.map((v) => textOf(v)).join()}]`;
+  let text = "{";
+  for (const [k, v] of Object.entries(value)) text += `${k}:${textOf(v, k)},`;
+  return `${text}}`;
+}
+
 /** Text that is equal for graphs that compute the same; also lists the graph's realised inputs. */
 function fingerprint(outputs: readonly Tensor[], device: Device): { key: string; inputs: Tensor[] } {
   const inputs: Tensor[] = [];
@@ -38,12 +50,7 @@ function fingerprint(outputs: readonly Tensor[], device: Device): { key: string;
     const { operation } = node;
     node.outputs.forEach((_, i) => names.set(`${node.id}.${i}`, `n${n}.${i}`));
     const args = node.inputs.map(nameOf).join();
-    const params = JSON.stringify(operation.params, (key, value: unknown) => {
-      if (typeof value === "number" && !Number.isFinite(value)) return String(value);
-      if (value !== null && typeof value === "object" && (key === "body" || key === "def" || key === "data"))
-        return `#${idOf(value)}`;
-      return value;
-    });
+    const params = textOf(operation.params);
     const types = node.outputs.map((t) => `${t.dtype}${t.shape.join("x")}`).join();
     parts.push(`${operation.name}${params}(${args})${types}`);
   });
