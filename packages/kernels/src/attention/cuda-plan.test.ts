@@ -77,6 +77,9 @@ test("gradients of shared keys are cut by heads where tiles differ in length", (
   const shared = { batch: 4, heads: 32, keyHeads: 4, queries: 2048, keyDim: 128 };
   expect(gradientParts(CAUSAL, sizes(shared), H100, {})).toEqual({ heads: 4, steps: 1, whole: false });
   expect(gradientParts(FULL, sizes(shared), H100, {})).toEqual({ heads: 1, steps: 1, whole: false });
+  // As many parts as were estimated, whatever the heads: three parts of 64 tiles would be a second round.
+  const threes = { batch: 4, heads: 12, keyHeads: 4, queries: 512, keyDim: 128 };
+  expect(gradientParts(FULL, sizes(threes), H100, {})).toEqual({ heads: 1, steps: 2, whole: false });
   // A divisor of the heads that share.
   const three = { heads: 12, keyHeads: 1, queries: 4096 };
   const { heads } = gradientParts(CAUSAL, sizes(three), H100, {});

@@ -226,8 +226,10 @@ export function gradientParts(
     LAUNCH + (batch * keys * keyHeads * (keyDim + valueDim) * 8 * n) / BYTES;
   const { parts } = bestParts({ ...work, cost: GRADIENT[wide] }, extra);
   const even = steps.every((n) => n === steps[0]);
-  let ofHeads = Math.min(share, Math.max(parts, even ? 1 : Math.ceil(share / HEADS_IN_STEP)));
-  while (share % ofHeads !== 0) ofHeads++;
+  // As many parts as were estimated where tiles are alike: more would be another round.
+  let ofHeads = even ? share : Math.min(share, Math.max(parts, Math.ceil(share / HEADS_IN_STEP)));
+  if (even) while (share % ofHeads !== 0 || parts % ofHeads !== 0) ofHeads--;
+  else while (share % ofHeads !== 0) ofHeads++;
   const cut = { heads: ofHeads, steps: Math.ceil(parts / ofHeads), whole: false };
   if (keys <= KEYS_OF_TILE) return cut;
   const tile = TILE_OF_WHOLE[wide];
