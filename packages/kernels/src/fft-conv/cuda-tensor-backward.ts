@@ -5,16 +5,14 @@ import { sizesOf, type FilterViews, type InputView } from "./cuda-call.ts";
 import { RowMaker, type Sequences } from "./cuda-rows.ts";
 import {
   columnBackStep,
-  columnStep,
   fromChannel,
   further,
   longParts,
-  peakBytes,
-  peakSteps,
   rowBytes,
   rowsIn,
   type LongCall,
 } from "./cuda-tensor-long.ts";
+import { peakBytes, toRowSteps } from "./cuda-tensor-measured.ts";
 import {
   backwardStep,
   clusterSteps,
@@ -77,10 +75,8 @@ function longSteps(call: RowCall, plan: TensorPlan, target: CudaTarget, temps: n
       of ? [columnBackStep(long, { rows, peaks, gains }, { of: here(of), gate }, round)] : [];
     const before = ofOne.filter((r) => r.first < first).reduce((n, r) => n + partsOf(r.count), 0);
     return [
-      ...peakSteps(long, uGated, uPeaks, round),
-      ...peakSteps(long, dyGated, dyPeaks, round),
-      columnStep(long, uGated, uPeaks, uRows, round, { peaks: dyPeaks, exponents }),
-      columnStep(long, dyGated, dyPeaks, dyRows, round),
+      ...toRowSteps(long, dyGated, dyPeaks, dyRows, round, target),
+      ...toRowSteps(long, uGated, uPeaks, uRows, round, target, { peaks: dyPeaks, exponents }),
       backwardStep(
         {
           ...call,

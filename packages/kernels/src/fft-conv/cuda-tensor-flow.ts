@@ -131,6 +131,7 @@ export function flowSteps(
     "tensor-sequences",
     "tensor-teams",
     "tensor-long",
+    "tickets",
     "tensor-flow",
   ];
   return [

@@ -88,9 +88,6 @@ const flagsOf = ({ dtype }: LongCall, gate: Sequences | undefined): { BRAIN: num
   PRE: gate ? 1 : 0,
 });
 
-/** Bytes of the peaks of rows of some channels. */
-export const peakBytes = (batch: number, { channels }: LongPart): number => 128 * batch * channels;
-
 /** Peaks of the rows of a round. */
 export function peakSteps(
   call: LongCall,
@@ -110,14 +107,20 @@ export function peakSteps(
   }));
 }
 
-/** Sequences to rows. `partner`: the peaks of what the rows' spectra will be multiplied by, and where exponents of units go. */
+/** The peaks of what the rows' spectra will be multiplied by, and where exponents of units go. */
+export interface Partner {
+  readonly peaks: CudaWord;
+  readonly exponents: CudaWord;
+}
+
+/** Sequences to rows. */
 export function columnStep(
   call: LongCall,
   { of, gate }: GatedSequences,
   peaks: CudaWord,
   rows: CudaWord,
   { first, count }: LongPart,
-  partner?: { readonly peaks: CudaWord; readonly exponents: CudaWord },
+  partner?: Partner,
 ): CudaStep {
   const { plan, batch, channels, length } = call;
   const other = gate ?? nowhere;

@@ -29,7 +29,18 @@ export interface TensorPlan {
   /** Two sequences are one complex transform. Otherwise one is a transform modulo x^N - i, and circular filters reach back over their period. */
   readonly paired: boolean;
   readonly points: number;
+  /** Parts of the float32 transforms that filters and their gradients are made by, row for row. */
+  readonly residues: number;
 }
+
+/** Parts of at most {@link POINTS} points; twice as many where rows are long and shared memory holds them. */
+function residuesOf(factor: number, split: number, { sharedLimit }: CudaTarget): number {
+  const most = split > 1 && singleBytes(2 * POINTS) + 1024 <= sharedLimit ? 2 * POINTS : POINTS;
+  return Math.max(1, (256 * factor) / most);
+}
+
+/** Shared memory of a float32 transform (transform.cu). */
+const singleBytes = (points: number): number => 8 * (points + points / 16);
 
 /** The transform of the backward pass, whose blocks hold two sequences and their products: the same as forward where it fits. */
 export function planTensorBackward(length: number, paired: boolean, target: CudaTarget): TensorPlan | string {
@@ -38,7 +49,7 @@ export function planTensorBackward(length: number, paired: boolean, target: Cuda
   let points = Math.max(1024, 2 ** Math.ceil(Math.log2(length)));
   const clusters = CLUSTERS[points];
   if (clusters && target.arch === CLUSTERED)
-    return { ...clusters, cluster: true, paired: paired && length === points, points };
+    return { ...clusters, cluster: true, paired: paired && length === points, points, residues: 1 };
   // A split transform has at least 16 rows of 2048.
   if (points < 32_768 && !fits(points / 256)) points = 32_768;
   const whole = points / 256;
@@ -46,7 +57,8 @@ export function planTensorBackward(length: number, paired: boolean, target: Cuda
   const factor = whole / split;
   if (!fits(factor))
     return `a transform of ${points} points needs ${backwardBytes(factor)} bytes of shared memory, the GPU has ${target.sharedLimit}`;
-  return { factor, split, cluster: false, paired: paired && length === points, points };
+  const residues = residuesOf(factor, split, target);
+  return { factor, split, cluster: false, paired: paired && length === points, points, residues };
 }
 
 /** Shared memory of the backward pass: two pairs of planes and the sums; of one warp a transform, the sums of four. */
@@ -98,15 +110,22 @@ export function planTensor(length: number, circular: boolean, target: CudaTarget
   const clusters = CLUSTERS[points];
   // A real sequence of 32,768 points is faster in one block.
   if (clusters && (paired || points > 32_768) && target.arch === CLUSTERED)
-    return { ...clusters, cluster: true, paired, points };
+    return { ...clusters, cluster: true, paired, points, residues: 1 };
   if (whole <= 128 && planeBytes(whole) + 1024 <= target.sharedLimit)
-    return { factor: whole, split: 1, cluster: false, paired, points };
+    return {
+      factor: whole,
+      split: 1,
+      cluster: false,
+      paired,
+      points,
+      residues: residuesOf(whole, 1, target),
+    };
   // Rows of 8192 are the fastest; 16 to 256 of them.
   const split = Math.max(16, Math.min(256, whole / 32));
   const factor = whole / split;
   if (planeBytes(factor) + 1024 > target.sharedLimit)
     return `a transform of ${points} points needs rows of ${256 * factor}: ${planeBytes(factor)} bytes of shared memory, the GPU has ${target.sharedLimit}`;
-  return { factor, split, cluster: false, paired, points };
+  return { factor, split, cluster: false, paired, points, residues: residuesOf(factor, split, target) };
 }
 
 /** What kernels of clusters begin with. */
@@ -137,12 +156,6 @@ export const tensorKernel = (
     ].join("\n"),
 });
 
-/** Points and parts of the float32 transforms of rows of 256 `factor` points. A GPU with clusters has shared memory for twice as many. */
-const partsOf = ({ factor, cluster }: TensorPlan): { readonly points: number; readonly residues: number } => {
-  const points = Math.min(cluster ? 2 * POINTS : POINTS, 256 * factor);
-  return { points, residues: (256 * factor) / points };
-};
-
 /** The launches that transform filters; `temps` are lengthened by what they need. */
 export function spectrumSteps(
   { filter, circular, length }: SpectrumCall,
@@ -151,8 +164,8 @@ export function spectrumSteps(
   plan: TensorPlan,
   temps: number[],
 ): CudaStep[] {
-  const { factor, split, paired, cluster } = plan;
-  const { points, residues } = partsOf(plan);
+  const { factor, split, paired, cluster, residues } = plan;
+  const points = (256 * factor) / residues;
   const flags = {
     FACTOR: factor,
     TWISTED: paired ? 0 : 1,
@@ -167,7 +180,7 @@ export function spectrumSteps(
   const rows: Pick<CudaStep, "grid" | "block" | "sharedBytes"> = {
     grid: cluster || split === 1 ? [residues * made, channels, 1] : [residues, made, channels],
     block: [points / 16, 1, 1],
-    sharedBytes: 8 * (points + points / 16),
+    sharedBytes: singleBytes(points),
   };
   const { k, channel, tap, taps, origin, skip } = filterWords(filter);
   // In a twisted transform a circular filter is one of two sides: the tap of lag l stands at lag l - length too.
@@ -178,14 +191,15 @@ export function spectrumSteps(
     return [{ kernel: tensorKernel("spectrum_half", flags, files), args, ...rows }];
   }
   const columns = { temp: temps.push(8 * channels * plan.points) - 1 };
-  const sums = { temp: temps.push(128 * channels) - 1 };
+  const grid = columnGrid(plan, channels, 1);
+  const [parts] = grid.grid;
+  const sums = { temp: temps.push(4 * parts * channels) - 1 };
   const args = [k, skip[0], columns, ...lags, sums];
   return [
-    { kernel: longKernel("filter_sums", plan), args, grid: [32, channels, 1], block: [256, 1, 1] },
-    { kernel: longKernel("columns_of_filter", plan), args, ...columnGrid(plan, channels, 1) },
+    { kernel: longFilterKernel("columns_of_filter", plan), args, ...grid },
     {
       kernel: tensorKernel("spectrum_rows", flags, files),
-      args: [columns, to.spectrum, to.gains, sums, split],
+      args: [columns, to.spectrum, to.gains, sums, split, parts],
       ...rows,
     },
   ];
@@ -199,10 +213,10 @@ export function gradientSteps(
   plan: TensorPlan,
   temps: number[],
 ): CudaStep[] {
-  const { factor, split, paired, cluster } = plan;
-  const { points, residues } = partsOf(plan);
+  const { factor, split, paired, cluster, residues } = plan;
+  const points = (256 * factor) / residues;
   // Gradients of two circular filters are the parts of one transform.
-  const packed = cluster && paired;
+  const packed = paired && split > 1 && residues === 1;
   const flags = {
     FACTOR: factor,
     TWISTED: paired ? 0 : 1,
@@ -216,7 +230,7 @@ export function gradientSteps(
   const rows = {
     grid: [transforms * split, 1, 1],
     block: [points / 16, 1, 1],
-    sharedBytes: 8 * (points + points / 16),
+    sharedBytes: singleBytes(points),
   } as const;
   const { k, channel, tap, taps, origin, adjoint, period } = to;
   const sums = [from.sums, from.exponents];
@@ -228,15 +242,19 @@ export function gradientSteps(
   const columns = { temp: temps.push(8 * transforms * plan.points) - 1 };
   const second = plan.points - period;
   const few = { FACTOR: factor, SPLIT: split, TWISTED: paired ? 0 : 1, PACKED: packed ? 1 : 0 };
+  const filter = [k, channel, tap, taps, origin];
   const back = (add: boolean): CudaStep => ({
-    args: [columns, k, channel, tap, taps, origin, second, add ? 1 : 0, ...(cluster ? [channels] : [])],
+    args: [columns, ...filter, second, add ? 1 : 0, channels, from.exponents, from.parts],
     ...(cluster
       ? {
-          kernel: tensorKernel("gradient_columns", few, ["butterflies", "filter-columns"]),
+          kernel: tensorKernel("gradient_columns", few, ["butterflies", "filter-units", "filter-columns"]),
           grid: [factor, transforms, 1],
           block: [256, 1, 1],
         }
-      : { kernel: longKernel("columns_of_gradient", plan), ...columnGrid(plan, channels, 1) }),
+      : {
+          kernel: longFilterKernel("columns_of_gradient", plan, packed),
+          ...columnGrid(plan, transforms, 1),
+        }),
   });
   return [
     {
@@ -255,30 +273,47 @@ const columnsOf = (split: number): 32 | 64 => (split > 128 ? 32 : 64);
 /** or of so many times as many. */
 const sideOf = (split: number): number => Math.max(1, 128 / split);
 
+/** What kernels of tensor-long.cu are told. */
+export const longFlags = (
+  { factor, split, paired }: TensorPlan,
+  flags: Readonly<Partial<Record<"BRAIN" | "PRE" | "POST" | "PARTNER" | "PACKED", number>>> = {},
+): Readonly<Record<string, number>> => ({
+  FACTOR: factor,
+  PARTS: split / 16,
+  SIDE: sideOf(split),
+  COLUMNS: columnsOf(split),
+  CREWS: 1,
+  TWISTED: paired ? 0 : 1,
+  BRAIN: 0,
+  PRE: 0,
+  POST: 0,
+  PARTNER: 0,
+  ...flags,
+  SCALED: 1,
+});
+
+/** What they are made of. */
+export const LONG_SOURCES: readonly string[] = [
+  "butterflies",
+  "tensor-instructions",
+  "tensor-sequences",
+  "tensor-long",
+];
+
 /** A kernel of tensor-long.cu. */
 export const longKernel = (
   entry: string,
-  { factor, split, paired }: TensorPlan,
-  flags: Readonly<Partial<Record<"BRAIN" | "PRE" | "POST" | "PARTNER", number>>> = {},
-): CudaStep["kernel"] =>
-  tensorKernel(
-    entry,
-    {
-      FACTOR: factor,
-      PARTS: split / 16,
-      SIDE: sideOf(split),
-      COLUMNS: columnsOf(split),
-      CREWS: 1,
-      TWISTED: paired ? 0 : 1,
-      BRAIN: 0,
-      PRE: 0,
-      POST: 0,
-      PARTNER: 0,
-      ...flags,
-      SCALED: 1,
-    },
-    ["butterflies", "tensor-instructions", "tensor-sequences", "tensor-long"],
-  );
+  plan: TensorPlan,
+  flags?: Parameters<typeof longFlags>[1],
+): CudaStep["kernel"] => tensorKernel(entry, longFlags(plan, flags), LONG_SOURCES);
+
+/** A kernel of tensor-long-filters.cu. */
+const longFilterKernel = (entry: string, plan: TensorPlan, packed = false): CudaStep["kernel"] =>
+  tensorKernel(entry, longFlags(plan, { PACKED: packed ? 1 : 0 }), [
+    ...LONG_SOURCES,
+    "filter-units",
+    "tensor-long-filters",
+  ]);
 
 /** Blocks of a kernel of tensor-long.cu that goes over all columns of `count` transforms of every channel. */
 export const columnGrid = (

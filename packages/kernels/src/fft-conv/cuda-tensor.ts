@@ -6,18 +6,16 @@ import { RowMaker, type Sequences } from "./cuda-rows.ts";
 import { flowSteps } from "./cuda-tensor-flow.ts";
 import {
   columnBackStep,
-  columnStep,
   fromChannel,
   further,
   longParts,
   nowhere,
-  peakBytes,
-  peakSteps,
   rowBytes,
   rowsIn,
   stridesOf,
   type LongCall,
 } from "./cuda-tensor-long.ts";
+import { peakBytes, toRowSteps } from "./cuda-tensor-measured.ts";
 import type { Slice } from "./cuda-slices.ts";
 import {
   CLUSTER_SOURCES,
@@ -173,8 +171,7 @@ function longSteps(call: ConvolveCall, plan: TensorPlan, target: CudaTarget, tem
     const to = { of: fromChannel(call.y, channel), gate: fromChannel(call.postGate, channel) };
     const gains = further(call.gains, 4 * channel);
     return [
-      ...peakSteps(long, from, peaks, part),
-      columnStep(long, from, peaks, rows, part),
+      ...toRowSteps(long, from, peaks, rows, part, target),
       convolveStep(
         {
           ...call,

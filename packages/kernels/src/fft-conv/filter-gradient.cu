@@ -5,13 +5,19 @@
 constexpr float SCALE = M == 4 ? 256.f : 4096.f;
 
 struct Sums { const uint2* at; const int* exponents; int parts, adjoint; };
-// A line of one part of the batch, and what its values have to be multiplied by: two factors, as the exponent may be beyond what one can hold.
+// The exponent of the largest unit of a line's parts.
+__device__ __forceinline__ int unit_of(const Sums& sums, i64 line) {
+  int least = sums.exponents[line * sums.parts];
+  for (int part = 1; part < sums.parts; part++) least = min_(least, sums.exponents[line * sums.parts + part]);
+  return least;
+}
+// A line of one part of the batch, and what its values have to be multiplied by, beside 2^-unit: two factors, as the exponent may be beyond what one can hold.
 struct Line {
   const uint2* at;
   float one, two;
-  __device__ __forceinline__ Line(const Sums& sums, i64 line, int part) {
+  __device__ __forceinline__ Line(const Sums& sums, i64 line, int part, int unit) {
     const i64 which = line * sums.parts + part;
-    const int e = -sums.exponents[which], half = e / 2;
+    const int e = unit - sums.exponents[which], half = e / 2;
     at = sums.at + which * (WHOLE / 2);
     one = ldexpf(1.f, half); two = ldexpf(1.f, e - half);
   }
@@ -49,9 +55,10 @@ template <bool CONJUGATED> __device__ __forceinline__ void read_lines(const Line
 
 // Of the transform of a channel (or of a row of it) the values n = p N + t + i T, N times as large. PACKED: of two channels `next` lines apart, the second
 // being there or not, from real sums, which are the real and the imaginary part of what comes back twice as large; `mirror` is the line with the conjugates
-// of theirs, backwards, `first` whether the first coefficient of either is its own.
+// of theirs, backwards, `first` whether the first coefficient of either is its own. Either keeps its `unit`, which the last step takes away: a small channel would be lost in the
+// roundings of a large one.
 static_assert(!PACKED || RESIDUES == 1, "a mirror image is of a whole line");
-struct Lines { i64 line, mirror, next; bool both, first; };
+struct Lines { i64 line, mirror, next; bool both, first; int unit, next_unit; };
 __device__ __forceinline__ void transform_back(float (&re)[RESIDUES][16], float (&im)[RESIDUES][16], const Sums& sums, const Lines& from, float root, float* cells, int t) {
   #pragma unroll
   for (int p = 0; p < RESIDUES; p++)
@@ -61,13 +68,13 @@ __device__ __forceinline__ void transform_back(float (&re)[RESIDUES][16], float 
   for (int j = 0; j < RESIDUES; j++) {
     __syncthreads();
     for (int part = 0; part < sums.parts; part++) {
-      const Line a(sums, from.line, part), b(sums, from.both ? from.line + from.next : from.line, part);
+      const Line a(sums, from.line, part, from.unit), b(sums, from.both ? from.line + from.next : from.line, part, from.next_unit);
       read_lines<false>(a, b, PACKED && from.both, sums.adjoint, part > 0, false, cells, j, t);
     }
     if constexpr (PACKED) {
       __syncthreads();
       for (int part = 0; part < sums.parts; part++) {
-        const Line a(sums, from.mirror, part), b(sums, from.both ? from.mirror + from.next : from.mirror, part);
+        const Line a(sums, from.mirror, part, from.unit), b(sums, from.both ? from.mirror + from.next : from.mirror, part, from.next_unit);
         read_lines<true>(a, b, from.both, sums.adjoint, true, from.first, cells, j, t);
       }
     }
@@ -121,7 +128,7 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) filter_g
 }
 #endif
 
-// The same for rows of a longer transform, into complex rows (columns_of_gradient in tensor-long.cu, filter-columns.cu). Words: sums, exponents, rows, parts,
+// The same for rows of a longer transform, into complex rows (columns_of_gradient in tensor-long-filters.cu, filter-columns.cu). Words: sums, exponents, rows, parts,
 // adjoint, split, channels.
 #ifdef ONLY_gradient_rows
 extern "C" __global__ void __launch_bounds__(T, WHOLE >= 16384 ? 1 : 16384 / WHOLE) gradient_rows(const __grid_constant__ Words<7> w) {
@@ -133,7 +140,9 @@ extern "C" __global__ void __launch_bounds__(T, WHOLE >= 16384 ? 1 : 16384 / WHO
   // The lines of the first channel of a pair; row 0 is its own mirror image.
   const i64 first = PACKED ? line + of * split : line;
   float re[RESIDUES][16], im[RESIDUES][16];
-  transform_back(re, im, sums, {first, first - row + (split - row) % split, split, 2 * of + 1 < channels, row == 0}, (row + (TWISTED ? 0.25f : 0.f)) / split, cells, t);
+  const bool both = 2 * of + 1 < channels;
+  const int unit = PACKED ? unit_of(sums, first - row) : 0, next_unit = PACKED && both ? unit_of(sums, first - row + split) : unit;
+  transform_back(re, im, sums, {first, first - row + (split - row) % split, split, both, row == 0, unit, next_unit}, (row + (TWISTED ? 0.25f : 0.f)) / split, cells, t);
   constexpr float BY = (PACKED ? 0.5f : 1.f) * SCALE / WHOLE;
   float2* out = pointer<float2>(w, 2) + line * WHOLE;
   #pragma unroll

@@ -109,12 +109,12 @@ extern "C" __global__ void __launch_bounds__(T, T >= 1024 ? 1 : T >= 512 ? 2 : 5
 }
 #endif
 
-// The same for rows of a longer transform (columns_of_filter in tensor-long.cu): block (j, row, d) makes the coefficients of a row with
-// root (row + shift) / split. Words: rows, spectra, gains, parts of the sums of magnitudes (32 a filter), split.
+// The same for rows of a longer transform (columns_of_filter in tensor-long-filters.cu): block (j, row, d) makes the coefficients of a row with
+// root (row + shift) / split. Words: rows, spectra, gains, parts of the sums of magnitudes, split, parts of a filter.
 #ifdef ONLY_spectrum_rows
-extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum_rows(const __grid_constant__ Words<5> w) {
+extern "C" __global__ void __launch_bounds__(T, T < 512 ? 512 / T : T < 1024 && RESIDUES == 1 ? 2 : 1) spectrum_rows(const __grid_constant__ Words<6> w) {
   extern __shared__ float cells[];
-  const int t = threadIdx.x, j = blockIdx.x, row = blockIdx.y, split = integer(w, 4);
+  const int t = threadIdx.x, j = blockIdx.x, row = blockIdx.y, split = integer(w, 4), parts = integer(w, 5);
   const i64 d = blockIdx.z, line = d * split + row;
   const float2* x = pointer<const float2>(w, 0) + line * WHOLE;
   const float shift = j + (row + (TWISTED ? 0.25f : 0.f)) / split;
@@ -132,7 +132,9 @@ extern "C" __global__ void __launch_bounds__(T, T >= 512 ? 1 : 512 / T) spectrum
     }
   }
   twist_rows(re, im, t, shift);
-  const float unit = unit_of(warp_sum(pointer<const float>(w, 3)[d * 32 + (t & 31)]));
+  float sum = 0.f;
+  for (int i = t & 31; i < parts; i += 32) sum += pointer<const float>(w, 3)[d * parts + i];
+  const float unit = unit_of(warp_sum(sum));
   const float by = unit > 0.f ? 16.f / M / unit : 0.f;
   if (t == 0 && j == 0 && row == 0) pointer<float>(w, 2)[d] = unit;
   transform<1>(re, im, cells, t);

@@ -1,6 +1,6 @@
 // Convolutions whose transform spans many blocks, in one launch whose intermediate results stay in the second-level cache. In front:
 // butterflies.cu, tensor-instructions.cu, tensor-256.cu, tensor-sequences.cu, what tensor-teams.cu needs with PAIRED 1, tensor-teams.cu, what
-// tensor-long.cu needs, tensor-long.cu.
+// tensor-long.cu needs, tensor-long.cu, tickets.cu.
 //
 // A transform goes through four stages: peaks of its sequences, columns, rows, columns back (tensor-long.cu). Its rows lie in one of some slots, which
 // transforms take in turn. Work comes in tickets, which blocks draw one after the other: in step s the peaks of transform s, the columns of transform
@@ -9,12 +9,6 @@
 
 constexpr int TEAM_THREADS = 4 * M, TEAM_WARPS = M / 8, TEAMS = WIDTH / TEAM_THREADS;
 constexpr int PEAK_TICKETS = 32 * SEQUENCES, COLUMN_TICKETS = R / (COLUMNS * SIDE), ROW_TICKETS = S / TEAMS, TICKETS = PEAK_TICKETS + COLUMN_TICKETS + ROW_TICKETS;
-
-// Counters in device memory: adding makes all that the block has written seen by those who find the sum.
-__device__ __forceinline__ u32 counted(const u32* p) { u32 v; asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory"); return v; }
-__device__ __forceinline__ void count(u32* p) { asm volatile("fence.acq_rel.gpu;\n\tred.relaxed.gpu.global.add.u32 [%0], 1;" :: "l"(p) : "memory"); }
-__device__ __forceinline__ u32 draw(u32* p) { u32 v; asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], 1;" : "=r"(v) : "l"(p) : "memory"); return v; }
-__device__ __forceinline__ void wait_until(const u32* p, u32 sum) { while (counted(p) < sum) asm volatile("nanosleep.u32 40;"); }
 
 // Convolves a row, its real parts at `re`, its imaginary ones `apart` further on, in place, by the team that meets at barrier `team`. Calls `midway` when half
 // of the work is done.
@@ -154,10 +148,7 @@ extern "C" __global__ void __launch_bounds__(WIDTH * CREWS, 1) convolve_flow(con
           if (crew.tid == 0) wait_until(measured + t, PEAK_TICKETS);
           crew.meet_all();
         }
-        float lower[SEQUENCES];
-        #pragma unroll
-        for (int r = 0; r < SEQUENCES; r++) lower[r] = 1.f;
-        columns_to_rows(lines(u, pre, t), peaks, lower, rows, S * R, crew, at, roots, (float*)own);
+        columns_to_rows(lines(u, pre, t), peaks, {}, rows, S * R, crew, at, roots, (float*)own);
         done = spread + t;
       }
     } else {

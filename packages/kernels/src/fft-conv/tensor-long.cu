@@ -88,8 +88,11 @@ __device__ __forceinline__ void turn_columns(float (&re)[2][16], float (&im)[2][
   }
 }
 
-// From x[p1] to rows. Not `turned`: without the factors W_N^((j + d) n).
-__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Crew& crew, const Place& at, bool turned, const float4* roots, float* cells) {
+// From x[p1] to rows. Not `turned`: without the factors W_N^((j + d) n). Calls `between` when it holds nothing in registers, where there are parts, and
+// `after` when all threads of the crew have come out of that.
+struct Nothing { __device__ __forceinline__ void operator()() const {} };
+template <typename F = Nothing, typename G = Nothing>
+__device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[2][16], const Crew& crew, const Place& at, bool turned, const float4* roots, float* cells, F between = F(), G after = G()) {
   #pragma unroll
   for (int x = 0; x < 2; x++) {
     #pragma unroll
@@ -101,7 +104,9 @@ __device__ __forceinline__ void columns_forward(float (&re)[2][16], float (&im)[
     crew.meet_all();
     #pragma unroll
     for (int j = 0; j < 16; j++) *cell(cells, at, at.q, j) = make_float4(re[0][j], im[0][j], re[1][j], im[1][j]);
+    between();
     crew.meet_all();
+    after();
     #pragma unroll
     for (int i = 0; i < 16; i++) {
       const float4 v = *cell(cells, at, i / (16 / PARTS), at.q * (16 / PARTS) + i % (16 / PARTS));
@@ -233,31 +238,65 @@ struct Lines {
   __device__ __forceinline__ const u16* line(int r) const { return of.at + (b(r) < batch ? b(r) : 0) * of.batch + d * of.channel; }
   __device__ __forceinline__ const u16* gates(int r) const { return gate.at + (b(r) < batch ? b(r) : 0) * gate.batch + d * gate.channel; }
 };
-// Their columns to rows: real parts at `out`, imaginary ones `apart` further on; rows are multiplied by powers of two `lower` beside their own scale.
-__device__ __forceinline__ void columns_to_rows(const Lines& u, const u32* peaks, const float (&lower)[SEQUENCES], u16* out, i64 apart, const Crew& crew, const Place& at, const float4* roots, float* cells) {
+// By what they are multiplied; and with PARTNER the exponent of the unit that they have then.
+//
+// PARTNER: what comes of the rows is multiplied by what comes of others. The two rows of a pair then must have one unit together with their
+// partners, the smaller one.
+__device__ __forceinline__ int scales_of(const Lines& u, const u32* peaks, const u32* partners, float (&scale)[SEQUENCES]) {
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) scale[r] = row_scale(peaks, u.row(r));
+  if constexpr (!PARTNER) return 0;
+  int exponents[SEQUENCES], least = 4096;
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) {
+    exponents[r] = exponent(scale[r]) + exponent(row_scale(partners, u.row(r)));
+    if (u.b(r) < u.batch) least = min_(least, exponents[r]);
+  }
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) scale[r] *= power(min_(least - exponents[r], 0));
+  return least;
+}
+// What multiplies them in turn, and where the exponents of units go (PARTNER).
+struct Partners { const u32* peaks; int* exponent; };
+// Their columns to rows: real parts at `out`, imaginary ones `apart` further on.
+template <typename F = Nothing, typename G = Nothing>
+__device__ __forceinline__ void columns_to_rows(const Lines& u, const u32* peaks, const Partners& partners, u16* out, i64 apart, const Crew& crew, const Place& at, const float4* roots, float* cells, F between = F(), G after = G()) {
   const bool whole = even(u.of, u.length), gate_whole = PRE && even(u.gate, u.length);
+  u32 v[SEQUENCES][16], gate[SEQUENCES][16];
+  auto load = [&](int r) {
+    const int length = u.b(r) < u.batch ? u.length : 0;
+    load_columns(v[r], u.line(r), at, length, whole);
+    if constexpr (PRE) load_columns(gate[r], u.gates(r), at, length, gate_whole);
+  };
+  // Loads are under way before peaks are waited for, but gated ones of several crews, which have no registers for that.
+  constexpr bool AT_ONCE = !PRE || CREWS == 1;
+  if constexpr (AT_ONCE)
+    #pragma unroll
+    for (int r = 0; r < SEQUENCES; r++) load(r);
+  float scale[SEQUENCES];
+  const int unit = scales_of(u, peaks, partners.peaks, scale);
+  if (PARTNER && at.n == 0 && at.q == 0) *partners.exponent = unit;
   float re[2][16], im[2][16];
   #pragma unroll
   for (int r = 0; r < SEQUENCES; r++) {
-    const bool inside = u.b(r) < u.batch;
-    const float scale = FORWARD * row_scale(peaks, u.row(r)) * lower[r];
-    u32 v[16], gate[16];
-    load_columns(v, u.line(r), at, inside ? u.length : 0, whole);
-    if constexpr (PRE) load_columns(gate, u.gates(r), at, inside ? u.length : 0, gate_whole);
+    if constexpr (!AT_ONCE) load(r);
+    const float by = FORWARD * scale[r];
     #pragma unroll
     for (int p = 0; p < 16; p++) {
-      float a = first(v[p]) * scale, c = second(v[p]) * scale;
-      if constexpr (PRE) { a *= first(gate[p]); c *= second(gate[p]); }
+      float a = first(v[r][p]) * by, c = second(v[r][p]) * by;
+      if constexpr (PRE) { a *= first(gate[r][p]); c *= second(gate[r][p]); }
       if (r == 0) { re[0][p] = a; re[1][p] = c; im[0][p] = im[1][p] = 0.f; } else { im[0][p] = a; im[1][p] = c; }
     }
   }
-  columns_forward(re, im, crew, at, true, roots, cells);
+  columns_forward(re, im, crew, at, true, roots, cells, between, after);
   out += at.n + at.q * (16 / PARTS) * R;
   u16* imaginary = out + apart;
   #pragma unroll
   for (int i = 0; i < 16; i++) {
-    *(u32*)(out + row_of(i) * R) = packed(re[0][i], re[1][i]);
-    *(u32*)(imaginary + row_of(i) * R) = packed(im[0][i], im[1][i]);
+    const u32 a = packed(re[0][i], re[1][i]), b = packed(im[0][i], im[1][i]);
+    // In passes of their own nobody reads them soon.
+    if constexpr (CREWS == 1) { __stcs((u32*)(out + row_of(i) * R), a); __stcs((u32*)(imaginary + row_of(i) * R), b); }
+    else { *(u32*)(out + row_of(i) * R) = a; *(u32*)(imaginary + row_of(i) * R) = b; }
   }
 }
 // And back, times `gain` and a gate.
@@ -271,11 +310,14 @@ __device__ __forceinline__ void rows_to_columns(const u16* in, i64 apart, const 
     const u32 a = *(const u32*)(in + row_of(i) * R), b = *(const u32*)(imaginary + row_of(i) * R);
     re[0][i] = low_half(a); re[1][i] = high_half(a); im[0][i] = low_half(b); im[1][i] = high_half(b);
   }
+  float scale[SEQUENCES];
+  #pragma unroll
+  for (int r = 0; r < SEQUENCES; r++) scale[r] = row_scale(peaks, y.row(r));
   columns_inverse(re, im, crew, at, true, roots, cells);
   #pragma unroll
   for (int r = 0; r < SEQUENCES; r++) {
     if (y.b(r) >= y.batch) break;
-    const float factor = gain / (FORWARD * S * row_scale(peaks, y.row(r)));
+    const float factor = gain / (FORWARD * S * scale[r]);
     u32 v[16], gate[16];
     if constexpr (POST) load_columns(gate, y.gates(r), at, y.length, gate_whole);
     #pragma unroll
@@ -289,29 +331,13 @@ __device__ __forceinline__ void rows_to_columns(const u16* in, i64 apart, const 
 }
 
 // Words: u, pre, peaks, rows; strides of u, pre; batch, length, first row; the peaks of partners, exponents (PARTNER).
-//
-// PARTNER: what comes of the rows is multiplied by what comes of others. The two rows of a pair then must have one unit together with their
-// partners, the smaller one, whose exponent is written down.
 #ifdef ONLY_columns_half
 extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_half(const __grid_constant__ Words<13> w) {
   extern __shared__ float cells[];
   const i64 channels = gridDim.y;
   const Lines u = {rows_of(w, 0, 4), rows_of(w, 1, 6), integer(w, 8), integer(w, 9), wide(w, 10) + (i64)blockIdx.z * SEQUENCES, blockIdx.y, channels};
-  float lower[SEQUENCES];
-  #pragma unroll
-  for (int r = 0; r < SEQUENCES; r++) lower[r] = 1.f;
-  if constexpr (PARTNER) {
-    int exponents[SEQUENCES], least = 4096;
-    #pragma unroll
-    for (int r = 0; r < SEQUENCES; r++) {
-      exponents[r] = exponent(row_scale(pointer<const u32>(w, 2), u.row(r))) + exponent(row_scale(pointer<const u32>(w, 11), u.row(r)));
-      if (u.b(r) < u.batch) least = min_(least, exponents[r]);
-    }
-    #pragma unroll
-    for (int r = 0; r < SEQUENCES; r++) lower[r] = power(min_(least - exponents[r], 0));
-    if (blockIdx.x == 0 && threadIdx.x == 0) pointer<int>(w, 12)[blockIdx.z * channels + u.d] = least;
-  }
-  columns_to_rows(u, pointer<const u32>(w, 2), lower, pointer<u16>(w, 3) + (2 * (i64)blockIdx.z * channels + u.d) * S * R, channels * S * R, Crew(), place_of(Crew(), blockIdx.x), make_roots(), cells);
+  const Partners partners = {pointer<const u32>(w, 11), pointer<int>(w, 12) + blockIdx.z * channels + u.d};
+  columns_to_rows(u, pointer<const u32>(w, 2), partners, pointer<u16>(w, 3) + (2 * (i64)blockIdx.z * channels + u.d) * S * R, channels * S * R, Crew(), place_of(Crew(), blockIdx.x), make_roots(), cells);
 }
 #endif
 
@@ -322,93 +348,5 @@ extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_back_ha
   const i64 channels = gridDim.y;
   const Lines y = {rows_of(w, 4, 7), rows_of(w, 3, 5), integer(w, 9), integer(w, 10), wide(w, 11) + (i64)blockIdx.z * SEQUENCES, blockIdx.y, channels};
   rows_to_columns(pointer<const u16>(w, 0) + (2 * (i64)blockIdx.z * channels + y.d) * S * R, channels * S * R, y, pointer<const u32>(w, 1), pointer<const float>(w, 2)[y.d], Crew(), place_of(Crew(), blockIdx.x), make_roots(), cells);
-}
-#endif
-
-// The value of a filter at point n: the lag n, and the lag n - N, which carries the factor i when twisted.
-struct Filter { const float* at; i64 step; int taps, origin, reach, circular; float skip; };
-__device__ __forceinline__ float2 tap(const Filter& k, i64 n) {
-  const i64 ahead = k.origin + n, behind = k.reach + n - (i64)S * R;
-  // Loaded in any case, so that many loads are under way at once.
-  float a = k.at[(ahead < k.taps ? ahead : 0) * k.step], b = 0.f;
-  if (ahead >= k.taps) a = 0.f;
-  if (k.reach > 0 && behind >= k.circular && behind < (k.circular ? k.taps : k.origin)) b = k.at[behind * k.step];
-  if (n == 0) a += k.skip;
-  return make_float2(a, b);
-}
-// Words k, skip, out; channel stride, tap stride, taps, origin, reach, circular, skip stride, whether there is a skip; sums.
-__device__ __forceinline__ Filter filter_of(const Words<12>& w) {
-  const i64 d = blockIdx.y;
-  return {pointer<const float>(w, 0) + d * wide(w, 3), wide(w, 4), integer(w, 5), integer(w, 6), integer(w, 7), integer(w, 8),
-          integer(w, 10) ? pointer<const float>(w, 1)[d * wide(w, 9)] : 0.f};
-}
-// Sums of magnitudes of 32 parts of every filter.
-#ifdef ONLY_filter_sums
-extern "C" __global__ void __launch_bounds__(256) filter_sums(const __grid_constant__ Words<12> w) {
-  __shared__ float sums[32];
-  const Filter k = filter_of(w);
-  constexpr int PER = S * R / 32;
-  float sum = 0.f;
-  for (int i = threadIdx.x; i < PER; i += 256) { const float2 v = tap(k, (i64)blockIdx.x * PER + i); sum += fabsf(v.x) + fabsf(v.y); }
-  sum = block_sum(sum, sums);
-  if (threadIdx.x == 0) pointer<float>(w, 11)[blockIdx.y * 32 + blockIdx.x] = sum;
-}
-#endif
-#ifdef ONLY_columns_of_filter
-extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_filter(const __grid_constant__ Words<12> w) {
-  extern __shared__ float cells[];
-  const Crew crew;
-  const Place at = place_of(crew, blockIdx.x);
-  const float4* roots = make_roots();
-  const Filter k = filter_of(w);
-  float re[2][16], im[2][16];
-  #pragma unroll
-  for (int p = 0; p < 16; p++)
-    #pragma unroll
-    for (int x = 0; x < 2; x++) {
-      const float2 v = tap(k, at.n + x + (i64)(p * PARTS + at.q) * R);
-      re[x][p] = TWISTED ? v.x : v.x + v.y;
-      im[x][p] = TWISTED ? v.y : 0.f;
-    }
-  columns_forward(re, im, crew, at, false, roots, cells);
-  float2* out = pointer<float2>(w, 2) + (i64)blockIdx.y * S * R + at.n;
-  // Of a real cyclic sequence the first half of the rows is enough (spectrum-half.cu).
-  #pragma unroll
-  for (int i = 0; i < 16; i++) if (TWISTED || row_at(at, i) <= S / 2) *(float4*)(out + (i64)row_at(at, i) * R) = make_float4(re[0][i], im[0][i], re[1][i], im[1][i]);
-}
-#endif
-
-// Words: rows, dk, channel stride, tap stride, taps, origin, where the second period of a circular filter in a twisted transform begins (else N),
-// whether to add that.
-#ifdef ONLY_columns_of_gradient
-extern "C" __global__ void __launch_bounds__(WIDTH, 512 / WIDTH) columns_of_gradient(const __grid_constant__ Words<8> w) {
-  extern __shared__ float cells[];
-  const Crew crew;
-  const Place at = place_of(crew, blockIdx.x);
-  const float4* roots = make_roots();
-  const int taps = integer(w, 4), origin = integer(w, 5), second = integer(w, 6), add = integer(w, 7);
-  const i64 step = wide(w, 3);
-  const float2* in = pointer<const float2>(w, 0) + (i64)blockIdx.y * S * R + at.n;
-  float* dk = pointer<float>(w, 1) + blockIdx.y * wide(w, 2);
-  float re[2][16], im[2][16];
-  #pragma unroll
-  for (int i = 0; i < 16; i++) {
-    const float4 v = *(const float4*)(in + (i64)row_at(at, i) * R);
-    re[0][i] = v.x; im[0][i] = v.y; re[1][i] = v.z; im[1][i] = v.w;
-  }
-  columns_inverse(re, im, crew, at, false, roots, cells);
-  constexpr float BY = 1.f / (FORWARD * FORWARD * S);
-  #pragma unroll
-  for (int p = 0; p < 16; p++)
-    #pragma unroll
-    for (int x = 0; x < 2; x++) {
-      const int n = at.n + x + (p * PARTS + at.q) * R, ahead = origin + n, behind = ahead - S * R;
-      if (add) {
-        if (n >= second && n - second < taps) dk[(n - second) * step] += im[x][p] * BY;
-        continue;
-      }
-      if (ahead < taps) dk[ahead * step] = re[x][p] * BY;
-      if (behind >= 0 && behind < origin) dk[behind * step] = (TWISTED ? im[x][p] : re[x][p]) * BY;
-    }
 }
 #endif
