@@ -110,8 +110,9 @@ export class CudaDevice implements Device, Runtime {
       sharedLimit: driver.attribute(ordinal, ATTRIBUTE.sharedPerBlockOptin),
       cacheBytes: driver.attribute(ordinal, ATTRIBUTE.cacheBytes),
     };
-    // Hopper's kernels can; graphs know it from CUDA 12.3 on.
-    const overlaps = arch >= 90 && driver.version >= 12030;
+    this.kernels = new KernelCache(driver, arch);
+    // Asked now, so that a missing compiler is said here rather than in the middle of a run. Graphs know it from CUDA 12.3 on.
+    const overlaps = this.kernels.waitInside && driver.version >= 12030;
     this.engine = { driver, stream, beside: { streams: [], events: [] }, overlaps, launches: 0 };
     this.pool = new MemoryPool(driver, stream, memoryLimit);
     this.owners = new Owners((held) => held.release());
@@ -121,9 +122,6 @@ export class CudaDevice implements Device, Runtime {
       give: (block) => this.pool.free(block),
     });
     this.transfers = new Transfers(driver, stream);
-    this.kernels = new KernelCache(driver, arch);
-    // Said now rather than in the middle of a run.
-    void this.kernels.origin;
     this.library = Cublas.open(driver, stream);
   }
 

@@ -68,6 +68,19 @@ test("without NVRTC the package's kernels are loaded, and it is said once that o
   );
 });
 
+test("the package's machine code for Hopper waits for the kernel in front, PTX for older GPUs does not", () => {
+  vi.spyOn(console, "warn").mockImplementation(() => {});
+  for (const target of ["sm_80", "compute_80"] as const)
+    writeFileSync(embeddedFile(target, folder), pack(["first"]));
+  expect([80, 90, 100, 120].map((arch) => cacheFor(arch, folder).cache.waitInside)).toEqual([
+    false,
+    true,
+    false,
+    false,
+  ]);
+  for (const target of ["sm_80", "compute_80"] as const) rmSync(embeddedFile(target, folder));
+});
+
 test("without NVRTC and without kernels of its own the device says what to install", () => {
   const { cache } = cacheFor(80, folder);
   expect(() => cache.origin).toThrow(

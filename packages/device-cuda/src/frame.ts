@@ -13,7 +13,7 @@ export interface Engine {
   readonly stream: Handle;
   /** Streams of work that runs beside that of `stream`, and marks of what is over; made when first used. */
   readonly beside: { readonly streams: Handle[]; readonly events: Handle[] };
-  /** Whether kernels may be launched beside the end of those in front of them. */
+  /** Whether kernels may be launched beside the end of those in front of them, for which they wait by themselves. */
   readonly overlaps: boolean;
   launches: number;
 }

@@ -55,6 +55,15 @@ export class KernelCache {
     return (this.opened ??= this.open());
   }
 
+  /**
+   * Whether kernels wait for the one in front by themselves, so that they may be launched beside its end: those compiled for compute capability
+   * 9.0 or newer, not PTX for older GPUs that the driver compiles for this one.
+   */
+  get waitInside(): boolean {
+    const { origin } = this;
+    return this.arch >= 90 && (origin instanceof Nvrtc || origin.target === "sm_90a");
+  }
+
   private open(): Nvrtc | EmbeddedKernels {
     try {
       return Nvrtc.open({ driver: this.driver.version, arch: this.arch });

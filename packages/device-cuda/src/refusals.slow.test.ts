@@ -166,4 +166,35 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
       /refused DeviceError \[cuda\] step 0 \(loop add\) cannot be launched: got .*CUDA_ERROR_ILLEGAL_ADDRESS.*EVERLONG_DEBUG=kernels.* Grid 1 x 1 x 1/,
     );
   });
+
+  // A kernel that is launched beside the end of the one in front has to wait for it, which PTX for GPUs before Hopper does not.
+  test.each([
+    ["NVRTC's kernels on Hopper", "9", false, /^launched beside$/],
+    ["the package's kernels for Hopper", "9", true, /^launched beside$/],
+    ["the package's PTX on a newer GPU", "10", true, /^launched$/],
+  ])("%s", (_, major, embedded, second) => {
+    const program = `
+      import { mkdirSync, writeFileSync } from "node:fs";
+      import { EmbeddedKernels, embeddedFile, embeddedTarget, packKernels, sourcesDigest } from "./src/embedded-kernels.ts";
+      const folder = "${machine.folder}";
+      writeFileSync(embeddedFile(embeddedTarget(${major}0), folder), packKernels(new Map(), "none", sourcesDigest()));
+      const { open } = EmbeddedKernels;
+      EmbeddedKernels.open = (arch) => open.call(EmbeddedKernels, arch, folder);
+      EmbeddedKernels.prototype.find = () => new Uint8Array(8);
+      const x = tensor(new Float32Array(3000), [3, 1000], { device: cudaDevice() });
+      await say(() => compile((t) => t.cumsum(0).mul(t).sum(1))(x).data().then((d) => d.length));`;
+    const text = printed(program, {
+      PRETEND_TELLS: "1",
+      PRETEND_MAJOR: major,
+      ...(embedded ? { EVERLONG_NVRTC: "/nowhere/libnvrtc.so" } : {}),
+    });
+    expect(text).toMatch(/^said 3$/m);
+    expect(text.includes("Without it only")).toBe(embedded);
+    const launches = [...text.matchAll(/^(beside the one in front:\n)?launched$/gm)].map(([, beside]) =>
+      beside ? "launched beside" : "launched",
+    );
+    expect(launches[0]).toBe("launched");
+    expect(launches.length).toBeGreaterThan(1);
+    for (const how of launches.slice(1)) expect(how).toMatch(second);
+  });
 });
