@@ -459,6 +459,34 @@ describe("half precision as it is stored", () => {
         const exact = (await valuesOf(u))[0]! * 0.375;
         expect(relativeError(y, new Float64Array(length).fill(exact))).toBeLessThan(limit);
       });
+
+      // Direct sums of so many lags would take minutes.
+      test.skipIf(!present || name === "reference")(
+        `${name} ${dtype}: small channels beside large ones have gradients as exact`,
+        async () => {
+          const [channels, length] = [3, 32_768];
+          const on = device(name);
+          const random = new Random();
+          const scales = [1, 2 ** -11, 2 ** 4];
+          const rows = scales.map((scale) => random.normals(2 * length).map((x) => x * scale));
+          const filters = scales.map(() => random.normals(length));
+          const gradientOf = (ids: readonly number[]): Promise<Float64Array> => {
+            const part = (of: readonly ArrayLike<number>[], at: number): number[] =>
+              ids.flatMap((i) => Array.from(of[i]!).slice(at * length, (at + 1) * length));
+            const shape = [1, ids.length, length];
+            const [u, dy] = [0, 1].map((at) => tensor(part(rows, at), shape, { dtype, device: on }));
+            const k = tensor(part(filters, 0), [ids.length, length], { dtype: "f32", device: on });
+            const y = fftConv(u!, k, { mode: "circular" });
+            return valuesOf(gradients([y], [k], [dy!])[0]!);
+          };
+          const together = await strictly(on, true, () => gradientOf([0, 1, 2]));
+          for (let i = 0; i < channels; i++)
+            expect(
+              relativeError(together.slice(i * length, (i + 1) * length), await gradientOf([i])),
+              `channel ${i}`,
+            ).toBeLessThan(limit);
+        },
+      );
     }
   }
 
