@@ -1,7 +1,10 @@
 import { expect, test } from "vitest";
-import { TILE_MAP_WORDS, type CudaTileMap } from "@everlong/kernels/cuda";
-import { Frame, FrameBuilder, type Engine } from "./frame.ts";
+import { TILE_MAP_WORDS, type CudaProduct, type CudaTileMap } from "@everlong/kernels/cuda";
+import { Random } from "@everlong/testing";
+import type { Cublas } from "./cublas.ts";
+import { Frame, FrameBuilder, type Engine, type Launch } from "./frame.ts";
 import type { Kernel } from "./kernel-cache.ts";
+import { RecordedStreams } from "./recorded-streams.ts";
 import { koffi } from "./shared-library.ts";
 
 const map: CudaTileMap = { dtype: "bf16", sizes: [64, 100], strides: [128], box: [64, 64] };
@@ -120,3 +123,128 @@ test.each(["the same", "the one before"])(
     expect(launched.at(-1)).toEqual(expected([moved, ...at.slice(1)]));
   },
 );
+
+/** A frame of launches of all kinds on four lanes, each behind some that went before on others. */
+function branchedFrame(
+  seed: number,
+  count: number,
+): {
+  frame: Frame;
+  streams: RecordedStreams;
+  engine: Engine;
+  early: boolean[];
+  fail: (launch: number) => void;
+} {
+  const random = new Random(seed);
+  const pick = (n: number): number => Math.floor(random.uniform() * n);
+  const streams = new RecordedStreams();
+  const early: boolean[] = [];
+  let failing = -1;
+  const stream = streams.createStream();
+  const driver = Object.assign(streams, {
+    launch: (...given: readonly unknown[]) => {
+      if (streams.behind.length === failing) return 700;
+      early[streams.work(given[4] as number)] = given[6] as boolean;
+      return 0;
+    },
+    failure: () => new Error("the driver's"),
+  });
+  const engine = {
+    driver,
+    stream,
+    beside: { streams: [], events: [] },
+    overlaps: true,
+    launches: 0,
+  } as unknown as Engine;
+  const builder = new FrameBuilder();
+  const word = { buffer: 0, offset: 0 };
+  // The library and scans know the device's stream only.
+  const library = { multiply: () => void streams.work(stream) } as unknown as Cublas;
+  const run = (): void => void streams.work(stream);
+  for (let i = 0; i < count; i++) {
+    const lane = pick(4);
+    const about = { step: i, name: `step ${i}` };
+    const kind = lane === 0 ? pick(3) : 0;
+    const given: Launch =
+      kind === 0
+        ? {
+            kind: "kernel",
+            kernel: { name: "probe", handle: 1 } as Kernel,
+            grid: [1, 1, 1],
+            block: [32, 1, 1],
+            sharedBytes: 0,
+            at: builder.block([i]),
+            ...about,
+          }
+        : kind === 1
+          ? {
+              kind: "product",
+              product: {} as CudaProduct,
+              library,
+              a: word,
+              b: word,
+              c: word,
+              bias: undefined,
+              added: undefined,
+              ...about,
+            }
+          : { kind: "host", run, ...about };
+    builder.launches.push(given);
+    const others = builder.launches.flatMap((l, at) => (at < i && (l.lane ?? 0) !== lane ? [at] : []));
+    const waits =
+      others.length === 0 ? [] : Array.from({ length: pick(3) }, () => others[pick(others.length)]!);
+    builder.order(i, lane, waits);
+  }
+  return { frame: new Frame(engine, builder, 1), streams, engine, early, fail: (i) => (failing = i) };
+}
+
+const numbers = (from: number, to: number): number[] => Array.from({ length: to - from }, (_, i) => from + i);
+
+test.each([1, 2, 3])("streams follow lanes, and events what is waited for (seed %i)", (seed) => {
+  const count = 60;
+  const { frame, streams, engine, early } = branchedFrame(seed, count);
+  const { launches } = frame;
+  const wanted = launches.map((): Set<number> => new Set());
+  launches.forEach(({ lane, waits }, i) => {
+    const before = launches.findLastIndex((l, k) => k < i && l.lane === lane);
+    for (const p of [...waits!, ...(before < 0 ? [] : [before])])
+      for (const q of [p, ...wanted[p]!]) wanted[i]!.add(q);
+  });
+  expect(new Set(launches.map((l) => l.lane)).size).toBe(4);
+  let first = streams.work(engine.stream) + 1;
+  for (let run = 0; run < 3; run++) {
+    frame.run();
+    launches.forEach(({ lane, waits }, i) => {
+      // All that was there before the run, and no more of the run than what was asked for.
+      const expected = [...numbers(0, first), ...[...wanted[i]!].map((p) => first + p)];
+      expect([...streams.behind[first + i]!].toSorted((a, b) => a - b)).toEqual(
+        expected.toSorted((a, b) => a - b),
+      );
+      const same = launches.findLastIndex((l, k) => k < i && l.lane === lane);
+      if (waits!.length > 0 || launches[same]?.kind !== "kernel") expect(!!early[first + i]).toBe(false);
+    });
+    // What comes behind on the device's stream is behind all of it.
+    const last = streams.work(engine.stream);
+    expect(last).toBe(first + count);
+    expect(streams.behind[last]!.size).toBe(last);
+    first = last + 1;
+  }
+  expect(early.filter(Boolean).length).toBeGreaterThan(10);
+});
+
+test("what comes behind a run that failed is behind all that it launched", () => {
+  const { frame, streams, engine, fail } = branchedFrame(7, 60);
+  const at = frame.launches.findLastIndex(({ kind }) => kind === "kernel");
+  fail(at);
+  expect(() => frame.run()).toThrow(new RegExp(`step ${at} .*cannot be launched`));
+  expect(streams.behind[streams.work(engine.stream)]!.size).toBe(at);
+});
+
+test("a run that is watched goes to one stream, and says when a step is under way", () => {
+  const { frame, streams, engine, early } = branchedFrame(5, 40);
+  const told: (readonly [number, number])[] = [];
+  frame.run((step) => told.push([step, streams.behind.length]));
+  expect(told).toEqual(numbers(0, 40).map((i) => [i, i + 1]));
+  expect(new Set(streams.streamOf)).toEqual(new Set([engine.stream]));
+  expect(early.some(Boolean)).toBe(false);
+});

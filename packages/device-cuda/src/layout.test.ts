@@ -20,6 +20,7 @@ import { joinedSteps } from "./join-launches.ts";
 import { layOut } from "./layout.ts";
 import { H100, LoweringDevice } from "./lowering-device.ts";
 import { lower } from "./lowering.ts";
+import { RecordedStreams } from "./recorded-streams.ts";
 import type { Runtime } from "./runtime.ts";
 
 class Recorder extends LoweringDevice {
@@ -70,13 +71,19 @@ interface Touched {
 const ARENA = 2 ** 40;
 const OTHERS = 2 ** 41;
 
-test("launches that meet in memory are ordered by their lanes and what they wait for", () => {
+test("launches that meet in memory are ordered by their streams and the events they wait for", () => {
   const program = trainingProgram();
   expect(program.steps.length).toBeGreaterThan(30);
   let next = OTHERS;
-  const library = { fuses: () => true, has: () => true };
+  const streams = new RecordedStreams();
+  const stream = streams.createStream();
+  // The library knows the device's stream only.
+  const library = { fuses: () => true, has: () => true, multiply: () => void streams.work(stream) };
+  const driver = Object.assign(streams, {
+    launch: (...given: readonly unknown[]) => (streams.work(given[4] as number), 0),
+  });
   const device = {
-    engine: { driver: {}, stream: 0, beside: { streams: [], events: [] }, overlaps: true, launches: 0 },
+    engine: { driver, stream, beside: { streams: [], events: [] }, overlaps: true, launches: 0 },
     pool: { allocate: (bytes: number) => ({ address: (next += 2 ** 30), bytes }) },
     kernels: { prepare: () => {}, get: ({ entry }: { entry: string }) => ({ name: entry, handle: 0 }) },
     transfers: { upload: () => {} },
@@ -117,15 +124,14 @@ test("launches that meet in memory are ordered by their lanes and what they wait
       return { from, to: from + (own ? bytes : 1), written: !own || written.has(buffer) };
     });
   });
-  const over = frame.launches.map((): Set<number> => new Set());
-  frame.launches.forEach(({ lane = 0, waits = [] }, i) => {
-    const previous = frame.launches.findLastIndex((l, k) => k < i && (l.lane ?? 0) === lane);
-    for (const p of [...waits, ...(previous < 0 ? [] : [previous])]) {
-      expect(p).toBeLessThan(i);
-      over[i]!.add(p);
-      for (const q of over[p]!) over[i]!.add(q);
-    }
-  });
+  // By what the driver is told.
+  const before = streams.work(stream);
+  expect(before).toBe(0);
+  frame.run();
+  const over = frame.launches.map((_, i) => new Set([...streams.behind[i + 1]!].map((p) => p - 1)));
+  expect(streams.behind.length).toBe(1 + frame.launches.length);
+  for (const earlier of over) expect(earlier.has(-1)).toBe(true);
+  expect(streams.behind[streams.work(stream)]!.size).toBe(1 + frame.launches.length);
   let pairs = 0;
   let apart = 0;
   touched.forEach((b, j) =>
