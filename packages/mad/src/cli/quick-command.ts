@@ -1,7 +1,7 @@
 // The `mad quick` command: runs, live curves in the terminal, a table, a page.
 
 import { rmSync } from "node:fs";
-import { availableParallelism, cpus } from "node:os";
+import { cpus } from "node:os";
 import { join } from "node:path";
 import { ConfigError } from "@everlong/core";
 import { writeWhole } from "@everlong/data";
@@ -13,7 +13,9 @@ import type { CurvePoint, RunRecord } from "../run-record.ts";
 import { runAll } from "../train/pool.ts";
 import { quickConfigs } from "../train/quick.ts";
 import type { RunConfig } from "../train/run.ts";
+import { commandLine } from "./command-line.ts";
 import type { MadHost } from "./host.ts";
+import { workersOf } from "./sweep-command.ts";
 
 interface QuickOptions {
   readonly seed: string;
@@ -97,11 +99,13 @@ export function registerQuick(mad: Command, host: MadHost): void {
     .description("train four architectures on three tasks in a few minutes; table and report.html")
     .option("--seed <n>", "seed of data, parameters and order", "12345")
     .option("--out <folder>", "where report.html and runs.json go", ".")
-    .option("--workers <n>", "runs side by side (default: one per core)")
+    .option("--workers <n>", "runs side by side (default: one per core; on a GPU 1)")
     .option("--json", "print the records as JSON instead of the table")
     .action(async (options: QuickOptions) => {
       const configs = quickConfigs(wholeNumber("seed", options.seed, 0));
-      const workers = options.workers ? wholeNumber("workers", options.workers, 1) : availableParallelism();
+      const workers = workersOf(
+        options.workers ? { workers: wholeNumber("workers", options.workers, 1) } : {},
+      );
       // before minutes of training, not after them
       const probe = join(options.out, `.everlong-${process.pid}`);
       writeWhole(probe, "");
@@ -116,11 +120,12 @@ export function registerQuick(mad: Command, host: MadHost): void {
         onRecord: (i, r) => live.record(i, r),
       });
       const seconds = (performance.now() - began) / 1000;
+      const environment = host.environment();
       const page = reportPage(records, {
         title: "MAD quick: four architectures on three tasks",
-        command: `everlong mad quick --seed ${options.seed}`,
+        command: commandLine(["quick", "--seed", options.seed], environment),
         environment: {
-          ...host.environment(),
+          ...environment,
           cores: `${cpus().length} x ${cpus()[0]?.model.trim() ?? "unknown"}`,
           workers: `${Math.min(workers, configs.length)}`,
           time: duration(seconds),
