@@ -99,7 +99,7 @@ export function findSuite(name: string): Suite {
 
 /**
  * Settings whose id matches one of the patterns, where `*` stands for anything and a task's shorthand for its name:
- * `CR`, `CR/vocabSize=*`, `memorization*`.
+ * `CR`, `CR/vocabSize=*`, `memorization*`. A task alone is its baseline, or all its settings where the suite has none.
  * @throws ConfigError for a pattern that matches nothing
  */
 export function selectSettings<S extends { readonly id: string }>(
@@ -114,7 +114,9 @@ export function selectSettings<S extends { readonly id: string }>(
     const task = (TASKS.find((t) => t.shorthand === word)?.name ?? word) + star;
     const text = [task, ...rest].join("/").replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`);
     const wanted = new RegExp(`^${text.replaceAll(String.raw`\*`, ".*")}$`);
-    const found = settings.filter((s) => wanted.test(s.id));
+    const exact = settings.filter((s) => wanted.test(s.id));
+    // A suite without the task's baseline has other settings of it.
+    const found = exact.length > 0 ? exact : settings.filter((s) => s.id.startsWith(`${task}/`));
     if (found.length === 0) {
       const ids = settings.map((s) => s.id);
       const near = nearest([task, ...rest].join("/"), ids);

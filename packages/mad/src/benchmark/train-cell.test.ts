@@ -228,6 +228,9 @@ describe("suites", () => {
     expect(settings.length).toBe(66);
     expect(selectSettings(settings, ["CR"]).map((s) => s.id)).toEqual(["in-context-recall"]);
     expect(selectSettings(settings, ["CR/vocabSize=*"]).length).toBe(3);
+    const small = findSuite("reduced").settings;
+    expect(selectSettings(small, ["CR", "M"])).toEqual([small[0], small[3]]);
+    expect(() => selectSettings(small, ["in-context"])).toThrow(/no setting matches/);
     expect(selectSettings(settings, ["CR*", "M/*"]).length).toBe(16);
     expect(() => selectSettings(settings, ["in-context-recal"])).toThrow(/Did you mean "in-context-recall"/);
     expect(() => findSuite("ful")).toThrow(/Did you mean "full"/);
