@@ -88,3 +88,12 @@ test("memory is let go of before peers are prepared and behind every case, and a
   const whole = ["let go", "peer", "peer closed", "closed", "let go"];
   expect(told).toEqual(["begin", ...whole, "closed", "let go", ...whole]);
 });
+
+test("a name that no case has is answered with the kinds of cases, not with all of them", async () => {
+  const names = ["copy [3, 4] f16", "copy [5, 6] f16", "scan with gradients f32, 3 x 4", "s4d and gradients"];
+  const suite = { name: "some", describe: "", cases: () => names.map((n) => benchCase(n, () => {})) };
+  const found = runSuite(suite, { only: "scan with gradient f16" }, () => {});
+  await expect(found).rejects.toThrow(
+    /"scan with gradient f16" in its name. Did you mean "scan with gradients.*"\? Names begin with copy; scan with gradients; s4d and gradients\.$/,
+  );
+});

@@ -1,6 +1,6 @@
 // Runs a suite: correctness first, then interleaved timings of ours and the peers.
 
-import { ConfigError, defaultDevice, EverlongError, setStrict, withDevice } from "@everlong/core";
+import { ConfigError, defaultDevice, EverlongError, nearest, setStrict, withDevice } from "@everlong/core";
 import { calibrate } from "./calibrate.ts";
 import { isCheck, type BenchCase, type CheckCase, type Machine, type PeerRun, type Suite } from "./suite.ts";
 
@@ -114,6 +114,17 @@ async function reported(suite: Suite, c: BenchCase | CheckCase, machine: Machine
   }
 }
 
+/** Names the nearest case and the kinds there are: suites have many cases. */
+function noCase(suite: Suite, only: string): ConfigError {
+  const names = suite.cases().map((c) => c.name);
+  // Up to the first word with a size in it.
+  const kinds = [...new Set(names.map((n) => /^[^\s,]+(?:[ -][^\d\s,[(=]+(?=[\s,]|$))*/.exec(n)![0]))];
+  const near = nearest(only, [...kinds, ...names]);
+  return new ConfigError("bench", `no case of suite ${suite.name} has "${only}" in its name`, {
+    hint: `${near ? `Did you mean "${near}"? ` : ""}Names begin with ${kinds.join("; ")}.`,
+  });
+}
+
 /** Runs the cases of a suite in order on its device; `report` is called after each. Strict: a missing kernel is an error. */
 export async function runSuite(
   suite: Suite,
@@ -122,14 +133,7 @@ export async function runSuite(
 ): Promise<Machine> {
   const { only } = options;
   const cases = suite.cases().filter((c) => !only || c.name.includes(only));
-  if (cases.length === 0) {
-    throw new ConfigError("bench", `no case of suite ${suite.name} has "${only}" in its name`, {
-      expected: suite
-        .cases()
-        .map((c) => c.name)
-        .join(", "),
-    });
-  }
+  if (cases.length === 0) throw noCase(suite, only!);
   return withDevice(suite.device ?? defaultDevice(), async () => {
     suite.begin?.();
     const machine = await calibrate();
