@@ -7,7 +7,7 @@
 
 import { parseArgs } from "node:util";
 import { setDefaultDevice } from "@everlong/core";
-import "@everlong/device-cuda";
+import { cudaAvailable } from "@everlong/device-cuda";
 import { cpu, mad } from "everlong";
 
 const { values } = parseArgs({
@@ -57,6 +57,11 @@ const RATES: Readonly<Record<string, number>> = {
 
 const steps = Number(values.steps);
 const seqLen = Number(values.length);
+const absent = values.device === "cuda" ? cudaAvailable() : true;
+if (absent !== true) {
+  console.error(absent);
+  process.exit(1);
+}
 if (values.device === "cpu") cpu.enableWide();
 else setDefaultDevice(values.device);
 
