@@ -11,7 +11,6 @@ const DRIVER_SIGNATURES = {
   cuInit: "int cuInit(unsigned int)",
   cuDriverGetVersion: "int cuDriverGetVersion(void *)",
   cuDeviceGetCount: "int cuDeviceGetCount(void *)",
-  cuDeviceGet: "int cuDeviceGet(void *, int)",
   cuDeviceGetName: "int cuDeviceGetName(void *, int, int)",
   cuDeviceGetAttribute: "int cuDeviceGetAttribute(void *, int, int)",
   cuDevicePrimaryCtxRetain: "int cuDevicePrimaryCtxRetain(void *, int)",
