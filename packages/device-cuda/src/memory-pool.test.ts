@@ -4,9 +4,11 @@ import { MemoryPool, roundSize, type Block } from "./memory-pool.ts";
 
 const MIB = 2 ** 20;
 
-/** A driver that counts what it has given out. */
+/** A driver that counts what it has given out, and takes nothing back while work is under way that may use it. */
 class CountingDriver {
   given = 0;
+  /** Whether work was launched since somebody last waited. */
+  busy = false;
   private readonly sizes = new Map<Handle, number>();
   private readonly capacity: number;
   private next = 1;
@@ -23,6 +25,7 @@ class CountingDriver {
   }
 
   free(address: Handle): void {
+    if (this.busy) throw new Error("freed under work");
     this.given -= this.sizes.get(address)!;
     this.sizes.delete(address);
   }
@@ -31,7 +34,9 @@ class CountingDriver {
     return { free: this.capacity - this.given, total: this.capacity };
   }
 
-  synchronize(): void {}
+  synchronize(): void {
+    this.busy = false;
+  }
 }
 
 function poolOf(capacity: number, limit?: number): { driver: CountingDriver; pool: MemoryPool } {
@@ -88,6 +93,33 @@ test("blocks of forgotten owners are asked for before much more is taken, and be
   forgotten.push(pool.allocate(3000 * MIB, "d"));
   held.push(pool.allocate(4000 * MIB, "e"));
   expect(asked).toBe(1);
+});
+
+test("blocks go back to the driver only when the work that used them is over", () => {
+  const { driver, pool } = poolOf(64 * MIB);
+  const use = (size: number): void => {
+    const block = pool.allocate(size * MIB, "a");
+    driver.busy = true;
+    pool.free(block);
+  };
+  // When asked for, where kept blocks of other sizes are in the way, and beyond what is kept.
+  use(3);
+  pool.trim();
+  expect([driver.given, driver.busy]).toEqual([0, false]);
+  for (const size of [40, 30, 50, 61, 7]) use(size);
+  expect(driver.given).toBeLessThanOrEqual(64 * MIB);
+  const wide = poolOf(16_000 * MIB);
+  for (let size = 100; size < 900; size += 50) {
+    const block = wide.pool.allocate(size * MIB, "b");
+    wide.driver.busy = true;
+    wide.pool.free(block);
+  }
+  expect(wide.driver.given).toBeLessThan(2000 * MIB);
+  // Nothing to give back, nothing to wait for.
+  pool.trim();
+  driver.busy = true;
+  pool.trim();
+  expect(driver.busy).toBe(true);
 });
 
 test("the limit counts blocks that are kept", () => {
