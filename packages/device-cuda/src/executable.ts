@@ -6,6 +6,7 @@ import {
   DeviceError,
   doesNotFit,
   invariant,
+  peakBytes,
   RunProfile,
   shapeOf,
   showBytes,
@@ -17,7 +18,7 @@ import {
 import type { Held } from "./buffer.ts";
 import type { Handle } from "./driver.ts";
 import { layOut } from "./layout.ts";
-import type { Block } from "./memory-pool.ts";
+import { roundSize, type Block } from "./memory-pool.ts";
 import { checkFinite } from "./nan-check.ts";
 import type { Layout, Runtime } from "./runtime.ts";
 
@@ -76,6 +77,8 @@ export class CudaExecutable implements Executable {
   private readonly smallInputs: readonly boolean[];
   private readonly smallOutputs: readonly boolean[];
   private readonly seen = new Set<string>();
+  /** Memory for the outputs of the run that began last. */
+  private taken: readonly (Block | undefined)[] = [];
   private last: Recording | undefined;
   private readonly lastInputs: (Handle | undefined)[] = [];
   /** Inputs whose address changes from run to run. */
@@ -155,7 +158,20 @@ export class CudaExecutable implements Executable {
     return results;
   }
 
-  private readonly refusal = (free: number): Error => doesNotFit("cuda", this.program, free);
+  /** The error of a run that gets no memory, where `free` bytes are free. */
+  private readonly refusal = (free: number): Error => {
+    const { device, program, layout, outputs } = this;
+    const arenaBytes = layout.arenaBytes === 0 ? 0 : roundSize(layout.arenaBytes);
+    const peak = peakBytes(program, layout.arenaBytes, roundSize);
+    // All but the outputs that are still to come and, where it is not taken, the arena.
+    let missing = Math.max(0, arenaBytes - device.arena.bytes);
+    outputs.forEach((buffer, i) => {
+      if (program.donated[i] === undefined && !this.taken[i])
+        missing += roundSize(program.buffers[buffer]!.bytes);
+    });
+    const scratch = layout.steps.flatMap(({ name, scratch: bytes }) => (bytes > 0 ? { name, bytes } : []));
+    return doesNotFit("cuda", program, free + peak - missing, { peak, scratch });
+  };
 
   private bind(arena: Handle, inputs: readonly Handle[], outputs: readonly Handle[]): void {
     const { layout } = this;
@@ -312,6 +328,7 @@ export class CudaExecutable implements Executable {
   private freshOutputs(): (Block | undefined)[] {
     const { device, program } = this;
     const fresh: (Block | undefined)[] = this.outputs.map(() => undefined);
+    this.taken = fresh;
     try {
       this.outputs.forEach((index, i) => {
         if (program.donated[i] === undefined)

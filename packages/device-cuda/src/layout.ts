@@ -34,7 +34,7 @@ export function layOut(
   const placements: Placement[] = [];
   const constants: { readonly buffer: number; readonly block: Block }[] = [];
   const bodies: Layout[] = [];
-  const infos = program.steps.map(() => ({ name: "", flops: 0 }));
+  const infos = program.steps.map(() => ({ name: "", flops: 0, scratch: 0 }));
   const later: ((frame: Frame) => void)[] = [];
   let buffers = program.buffers.length;
   let recordable = true;
@@ -55,12 +55,12 @@ export function layOut(
   const groups = debugged ? [] : joinedSteps(program, lowerings);
   const joined = new Set(groups.flat());
   const groupEnding = new Map(groups.map((steps) => [steps.at(-1)!, steps]));
-  lowerings.forEach((l, i) => {
-    if (l && typeof l !== "string") infos[i] = { name: l.name, flops: l.flops };
-  });
   const tempBytes = lowerings.map((l) =>
     l && typeof l !== "string" ? l.temps.reduce((sum, bytes) => sum + aligned(bytes), 0) : 0,
   );
+  lowerings.forEach((l, i) => {
+    if (l && typeof l !== "string") infos[i] = { name: l.name, flops: l.flops, scratch: tempBytes[i]! };
+  });
   const units = program.steps.flatMap((_, i): Unit[] => {
     if (joined.has(i) && !groupEnding.has(i)) return [];
     const steps = groupEnding.get(i) ?? [i];
@@ -109,7 +109,11 @@ export function layOut(
       bodies.push(scan.body);
       recordable &&= scan.body.recordable;
       nested += step.length * scan.body.launches + step.carries;
-      infos[index] = { name: `scan x${step.length} of ${step.body.steps.length} steps`, flops: scan.flops };
+      infos[index] = {
+        name: `scan x${step.length} of ${step.body.steps.length} steps`,
+        flops: scan.flops,
+        scratch: scan.arenaBytes,
+      };
       later.push((frame) => scan.attach(frame));
       builder.launches.push({ kind: "host", run: () => scan.run(), step: index, name: "scan" });
       return true;
@@ -118,7 +122,7 @@ export function layOut(
     if (typeof lowered !== "string") return false;
     const work = referenceWork(device, step, lowered);
     recordable = false;
-    infos[index] = { name: `${work.name} (reference)`, flops: 0 };
+    infos[index] = { name: `${work.name} (reference)`, flops: 0, scratch: 0 };
     later.push((frame) => work.attach(frame));
     builder.launches.push({ kind: "host", run: work.run, step: index, name: work.name });
     return true;

@@ -135,11 +135,52 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
       /^refused DeviceError \[cuda\] out of memory for f32\[7000000\]: expected at most .* MiB in all, .* held by this process's tensors and programs\), got 26.70 MiB. Use a smaller batch/,
     );
     expect(lines[3]).toMatch(
-      /^refused DeviceError \[cuda\] the program does not fit the device's memory: expected at most .*, got a peak of 7\.45 GiB; largest: temp f32\[1000, 1000, 1000\] 3.73 GiB.* recompute\(\)/,
+      /^refused DeviceError \[cuda\] the program does not fit the device's memory: expected at most .*, got a peak of 7\.50 GiB; largest: temp f32\[1000, 1000, 1000\] 3.73 GiB.* recompute\(\)/,
     );
     // What nobody holds any more made room for this one, and what is there still works.
     expect(lines[2]).toBe("said 1000000");
     expect(lines[4]).toBe("said 1000000");
+  });
+
+  test("a program that is refused needs more than there is, and names the steps whose kernels need much", () => {
+    const program = `
+      import { scan } from "@everlong/core";
+      const device = cudaDevice();
+      const u = zeros([1, 8, 1_048_576], { dtype: "f16", device });
+      const k = zeros([8, 1_048_576], { device });
+      await Promise.all([u, k].map((x) => x.data()));
+      await say(() => compile((x, y) => fftConv(x, y))(u, k).data());
+      const wide = zeros([4096, 1024], { device });
+      await wide.data();
+      await say(() => compile((x) => [x.add(1), x.add(2), x.add(3), x.add(4)])(wide));
+      const held = [];
+      const sums = compile((x) => [x.cumsum(0).mul(x).cumsum(1), x.add(1)]);
+      const part = zeros([1280, 1024], { device });
+      await say(() => { for (;;) held.push(sums(part)); });
+      await say(() => held.length);
+      for (const x of [u, k, ...held.flat()]) x[Symbol.dispose]();
+      const bodies = compile((x) => scan((c, y) => [c.add(matmul(y, y)), c.sum()], x, x.reshape([1, ...x.shape]))[1]);
+      await say(() => bodies(zeros([2600, 2600], { device })).data());`;
+    const text = printed(program, { PRETEND_BYTES: "115000000" });
+    const refused = [
+      ...text.matchAll(
+        /^refused DeviceError \[cuda\] the program does not fit the device's memory: expected at most ([\d.]+) MiB, got a peak of ([\d.]+) MiB; largest: (.*)\. Use a smaller batch/gm,
+      ),
+    ].map(([, most, peak, largest]) => ({ most: Number(most), peak: Number(peak), largest }));
+    expect(refused.map(({ largest }) => largest)).toEqual([
+      "scratch of fft-conv 128.01 MiB, input 1 f32[8388608] 32.00 MiB, input 0 f16[8388608] 16.00 MiB",
+      "input 0 f32[4194304] 16.00 MiB, output 0 f32[4096, 1024] 16.00 MiB, output 1 f32[4096, 1024] 16.00 MiB",
+      expect.stringMatching(/^input 0 f32.1310720. 5.00 MiB, (temp|output \d) .* 5.00 MiB$/),
+      expect.stringMatching(/^scratch of scan x1 of \d+ steps/),
+    ]);
+    for (const { most, peak } of refused) expect(peak).toBeGreaterThan(most);
+    // All that there is but for tables and others' tensors: inputs, outputs and temporaries that have their memory already count.
+    const all = 115e6 / 2 ** 20 - 0.04;
+    const runs = Number(/^said (\d+)$/m.exec(text)![1]);
+    expect(runs).toBeGreaterThan(1);
+    expect(refused[0]!.most).toBeCloseTo(all, 1);
+    expect(refused[1]!.most).toBeCloseTo(all - 48, 1);
+    expect(refused[2]!.most).toBeCloseTo(all - 48 - 16 - 10 * runs, 1);
   });
 
   test("strict mode has no silent fallback, and otherwise it is said once", () => {

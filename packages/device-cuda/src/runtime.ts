@@ -28,11 +28,19 @@ export interface Runtime {
   adopt(block: Block, bytes: number): CudaBuffer;
 }
 
+/** What is said of a step. */
+interface StepInfo {
+  readonly name: string;
+  readonly flops: number;
+  /** Bytes that its kernels need besides the program's buffers; those of other steps may lie there too. */
+  readonly scratch: number;
+}
+
 /** A program laid out: its launches, and what it needs while it runs. */
 export interface Layout {
   readonly frame: Frame;
   readonly arenaBytes: number;
-  readonly steps: readonly { readonly name: string; readonly flops: number }[];
+  readonly steps: readonly StepInfo[];
   /** Whether a run only launches, so that it can be recorded. */
   readonly recordable: boolean;
   /** Launches of one run. */

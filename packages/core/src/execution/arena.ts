@@ -29,6 +29,11 @@ export class Arena<Block extends ArenaBlock = ArenaBlock> {
     this.memory = memory;
   }
 
+  /** Bytes of the region; 0 where it is not taken. */
+  get bytes(): number {
+    return this.block?.bytes ?? 0;
+  }
+
   /** Registers a user; memory is taken at the first run. */
   reserve(user: ArenaUser): void {
     if (user.arena === 0) return;
