@@ -7,7 +7,7 @@ import { DeviceError } from "@everlong/core";
 import { DiskCache } from "./disk-cache.ts";
 import type { Driver, Handle } from "./driver.ts";
 import { EmbeddedKernels } from "./embedded-kernels.ts";
-import { Nvrtc, NVRTC_PACKAGES } from "./nvrtc.ts";
+import { installNvrtc, Nvrtc } from "./nvrtc.ts";
 
 /** A kernel that can be launched. */
 export interface Kernel {
@@ -154,7 +154,7 @@ export class KernelCache {
       throw new DeviceError(
         "cuda",
         `kernel ${kernel.entry} is not among the ${origin.count} that the package brings for ${origin.target}, and there is no NVRTC to compile it`,
-        { hint: `For all kernels ${NVRTC_PACKAGES}.` },
+        { hint: `For all kernels ${installNvrtc(this.driver.version)}.` },
       );
     }
     const key = this.diskKey(origin, source);

@@ -14,11 +14,24 @@ import { libraryCandidates } from "./search-libraries.ts";
 const NAMES = ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"];
 /** The first major version that compiles what the kernels are written in. */
 const OLDEST = 12;
+/** Ends the reason against a version that updating the driver would make fit. */
+const NEWER = ", newer than the driver";
 
-/** What to do where there is no NVRTC. */
-export const NVRTC_PACKAGES: string =
-  'install the CUDA toolkit (Debian/Ubuntu: cuda-nvrtc-13-0), "pip install nvidia-cuda-nvrtc", or "conda install cuda-nvrtc"; ' +
-  "or name the file in EVERLONG_NVRTC";
+const cudaOf = (driver: number): readonly [major: number, minor: number] => [
+  Math.floor(driver / 1000),
+  (driver % 1000) / 10,
+];
+
+/** What to do where there is no NVRTC for a driver of this CUDA version, times 1000. */
+export function installNvrtc(driver: number): string {
+  const [major, minor] = cudaOf(driver);
+  // From CUDA 13 on the package for Python has no version in its name.
+  const pip = major < 13 ? `nvidia-cuda-nvrtc-cu${major}` : `nvidia-cuda-nvrtc~=${major}.0`;
+  return (
+    `install the CUDA toolkit (Debian/Ubuntu: cuda-nvrtc-${major}-${minor}), "pip install ${pip}", or "conda install cuda-nvrtc=${major}.${minor}"; ` +
+    "or name the file in EVERLONG_NVRTC"
+  );
+}
 
 /** What the compiler's output must run on. */
 export interface CompileFor {
@@ -36,7 +49,7 @@ function unfit(
 ): string | undefined {
   const major = Number(version.split(".")[0]);
   // Machine code of a newer major version than the driver's does not load.
-  if (major > Math.floor(driver / 1000)) return `${version}, newer than the driver`;
+  if (major > Math.floor(driver / 1000)) return `${version}${NEWER}`;
   if (major < OLDEST) return `${version}, older than ${OLDEST}.0`;
   return architectures.includes(arch)
     ? undefined
@@ -73,17 +86,20 @@ export class Nvrtc {
         cause = error;
       }
     }
-    const cuda = `CUDA ${Math.floor(target.driver / 1000)}.${(target.driver % 1000) / 10}`;
+    const [major, minor] = cudaOf(target.driver);
+    const install = installNvrtc(target.driver);
     if (unfitting.size > 0)
       throw new DeviceError("cuda", "no run-time compiler NVRTC that was found fits", {
-        expected: `${OLDEST}.0 to ${Math.floor(target.driver / 1000)}.x for this driver (${cuda}) and compute capability ${(target.arch / 10).toFixed(1)}`,
+        expected: `${OLDEST}.0 to ${major}.x for this driver (CUDA ${major}.${minor}) and compute capability ${(target.arch / 10).toFixed(1)}`,
         got: [...unfitting].join("; "),
-        hint: `Update the driver, or ${NVRTC_PACKAGES}.`,
+        hint: [...unfitting].some((reason) => reason.endsWith(NEWER))
+          ? `Update the driver, or ${install}.`
+          : `${install[0]!.toUpperCase()}${install.slice(1)}.`,
       });
     throw new DeviceError("cuda", "the run-time compiler NVRTC was not found", {
       expected: NAMES.slice(0, 2).join(" or "),
       ...(given ? { got: `EVERLONG_NVRTC=${given}` } : {}),
-      hint: `It is not part of the driver: ${NVRTC_PACKAGES}.`,
+      hint: `It is not part of the driver: ${install}.`,
       cause,
     });
   }

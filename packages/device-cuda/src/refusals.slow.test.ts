@@ -43,15 +43,19 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
     ],
     [
       "no NVRTC",
-      { EVERLONG_NVRTC: "/nowhere/libnvrtc.so" },
-      /NVRTC was not found: .*pip install nvidia-cuda-nvrtc/,
+      { EVERLONG_NVRTC: "/nowhere/libnvrtc.so", PRETEND_VERSION: "12080" },
+      /NVRTC was not found: .* \(Debian\/Ubuntu: cuda-nvrtc-12-8\), "pip install nvidia-cuda-nvrtc-cu12", or "conda install cuda-nvrtc=12.8"/,
     ],
     [
       "an NVRTC newer than the driver",
       { PRETEND_VERSION: "12040" },
-      /NVRTC that was found fits: expected 12.0 to 12.x for this driver \(CUDA 12.4\) and compute capability 9.0, got 13.0, newer than the driver. Update the driver/,
+      /NVRTC that was found fits: expected 12.0 to 12.x for this driver \(CUDA 12.4\) and compute capability 9.0, got 13.0, newer than the driver. Update the driver, or install the CUDA toolkit \(Debian\/Ubuntu: cuda-nvrtc-12-4\), "pip install nvidia-cuda-nvrtc-cu12", or "conda install cuda-nvrtc=12.4"; or/,
     ],
-    ["an old NVRTC", { PRETEND_NVRTC: "11" }, /NVRTC that was found fits: .* got 11.0, older than 12.0/],
+    [
+      "an old NVRTC",
+      { PRETEND_NVRTC: "11" },
+      /NVRTC that was found fits: .* got 11.0, older than 12.0. Install the CUDA toolkit \(Debian\/Ubuntu: cuda-nvrtc-13-0\), "pip install nvidia-cuda-nvrtc~=13.0", or "conda install cuda-nvrtc=13.0"; or/,
+    ],
     [
       "a GPU that NVRTC does not know",
       { PRETEND_MAJOR: "12" },
