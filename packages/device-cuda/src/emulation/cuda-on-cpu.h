@@ -206,6 +206,8 @@ static inline float sinpif(float x) { return (float)std::sin(M_PI * (double)x); 
 static inline float cospif(float x) { return (float)std::cos(M_PI * (double)x); }
 static inline void sincospif(float x, float* s, float* c) { *s = sinpif(x), *c = cospif(x); }
 static inline uint32_t __umulhi(uint32_t a, uint32_t b) { return (uint64_t)a * b >> 32; }
+using std::max;
+using std::min;
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
 static inline int __popc(uint32_t x) { return __builtin_popcount(x); }
@@ -213,6 +215,11 @@ static inline uint32_t __brev(uint32_t x) {
   uint32_t y = 0;
   for (int i = 0; i < 32; i++) y |= (x >> i & 1) << (31 - i);
   return y;
+}
+static inline uint32_t atomicOr(uint32_t* at, uint32_t bits) {
+  const uint32_t before = *at;
+  *at |= bits;
+  return before;
 }
 template <typename T> T __ldg(const T* p) { return *p; }
 template <typename T> T __ldcs(const T* p) { return *p; }

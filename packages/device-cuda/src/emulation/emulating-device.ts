@@ -34,9 +34,29 @@ const CONVERSIONS: readonly (readonly [RegExp, string])[] = [
   [/asm\("cvt\.rzi\.s32\.f32 .*?\(x\)\);/g, "y = emulation::to_int(x);"],
 ];
 
-/** A source whose assembly is only the prelude's, without it. */
-export const withoutAssembly = (source: string): string =>
-  CONVERSIONS.reduce((text, [assembly, call]) => text.replace(assembly, call), source);
+/** The assembly of attention's products beyond what tensor-cores.cu has too, and the one function that both have. */
+const PRODUCTS: readonly (readonly [RegExp, string])[] = [
+  [/__device__ __forceinline__ u32 pair\(float low, float high\) \{[^}]*\}/, ""],
+  [/asm\("cvt\.rna\.tf32\.f32 %0, %1;" : "=r"\((\w+)\) : "f"\((.+)\)\);/g, "$1 = emulation::to_tf32($2);"],
+  [
+    /asm volatile\("mma\.sync\.aligned\.m16n8k16[^;]*;"[^;]*;/,
+    "emulation::multiply<16>(c, {{a.high[0], a.high[1], a.high[2], a.high[3]}, {b0, b1}});",
+  ],
+  [
+    /asm volatile\("mma\.sync\.aligned\.m16n8k8[^;]*;"[^;]*"\+f"[^;]*;/,
+    "emulation::multiply_tf32(c, a, b0, b1);",
+  ],
+  [
+    /asm volatile\("mma\.sync\.aligned\.m16n8k8[^;]*;"[^;]*"=f"[^;]*;/,
+    "c[0] = c[1] = c[2] = c[3] = 0.f;\n  emulation::multiply_tf32(c, a, b0, b1);",
+  ],
+  [/asm volatile\("ldmatrix\.sync\.aligned\.m8n8\.x4\.shared[^;]*;"[^;]*;/, "load4(r, p);"],
+  [/asm volatile\("ldmatrix\.sync\.aligned\.m8n8\.x4\.trans[^;]*;"[^;]*;/, "load_turned4(r, p);"],
+];
+
+/** A source without the assembly of the prelude and of `more`. */
+export const withoutAssembly = (source: string, more: typeof CONVERSIONS = []): string =>
+  [...CONVERSIONS, ...more].reduce((text, [assembly, call]) => text.replace(assembly, call), source);
 
 type Launch = (words: DataView, sizes: Uint32Array, sharedBytes: number, stacks: Uint8Array) => number;
 interface Koffi {
@@ -131,7 +151,11 @@ export class EmulatingDevice extends LoweringDevice {
   }
 
   private compile(kernel: CudaStep["kernel"], args: readonly CudaWord[]): Launch | undefined {
-    let source = withoutAssembly(wholeSource(kernel).replace(TENSOR_CORES_ON_GPU, () => TENSOR_CORES));
+    const whole = wholeSource(kernel);
+    let source = withoutAssembly(
+      whole.replace(TENSOR_CORES_ON_GPU, () => TENSOR_CORES),
+      PRODUCTS,
+    );
     if (/\basm\b/.test(source)) return undefined;
     source = source.replace(
       /extern __shared__ (?:__align__\(\d+\) )?([\w ]+?)\s*(\w+)\[\];/g,

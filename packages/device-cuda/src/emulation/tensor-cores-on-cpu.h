@@ -32,6 +32,26 @@ template <int TERMS> void multiply(float (&c)[4], const Factors& own) {
   });
 }
 
+/** Rounded to the 10 bits of a TF32 number's fraction, away from zero between two. */
+static u32 to_tf32(float x) {
+  const u32 raw = reinterpreted<u32>(x);
+  return (raw & 0x7f800000) == 0x7f800000 ? raw : (raw + 0x1000) & ~0x1fffu;
+}
+
+/** c += a b of 16 x 8 and 8 x 8 TF32 numbers. */
+static void multiply_tf32(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  lay_open(Factors{{a[0], a[1], a[2], a[3]}, {b0, b1}}, [&](const Factors* of) {
+    const int g = lane() >> 2, t = lane() & 3;
+    for (int e = 0; e < 4; e++) {
+      const int row = e >> 1, column = 2 * t + (e & 1);
+      double sum = c[e];
+      for (int k = 0; k < 8; k++)
+        sum += (double)reinterpreted<float>(of[4 * g + k % 4].a[row + 2 * (k / 4)]) * reinterpreted<float>(of[4 * column + k % 4].b[k / 4]);
+      c[e] = (float)sum;
+    }
+  });
+}
+
 template <int BLOCKS> void load(u32* r, const void* p, bool turns) {
   lay_open(p, [&](const void* const* of) {
     const int g = lane() >> 2, t = lane() & 3;

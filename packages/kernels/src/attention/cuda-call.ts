@@ -227,6 +227,8 @@ export function fitTiles(
     [largest, 1],
     [32, 2],
     [32, 1],
+    // Gradients in float32 with heads of 128 and 99 KiB of shared memory.
+    [16, 1],
   ] as const) {
     least = 64 * rows * (kept[0] * kRow + kept[1] * vRow) + stages * block * (kRow + vRow + 8);
     if (least <= target.sharedLimit) return { block, stages, sharedBytes: least };

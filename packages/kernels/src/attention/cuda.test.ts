@@ -242,6 +242,39 @@ test("lists of blocks go to wgmma where blocks of queries are its own, and no wo
   expect(entries(of([32, 64]))[0]).toBe("attention_query_grad");
 });
 
+test("gradients of wide heads in float32 keep their tiles on GPUs with 99 KiB of shared memory a block", () => {
+  const tiles = (sharedLimit: number, size: number): number[][] => {
+    const lowered = attentionGradCuda.lower(backward({ dtype: "f32", size }), {
+      ...A100,
+      arch: 86,
+      sharedLimit,
+    });
+    expect(entries(lowered)).toEqual(["attention_query_grad", "attention_key_grad"]);
+    return (lowered as CudaLowering).steps.map((s, i) => {
+      const { BLOCK, STAGES } = choices(lowered as CudaLowering, i);
+      return [BLOCK!, STAGES!, (s as CudaStep).sharedBytes!];
+    });
+  };
+  // 64 rows of k and v and 16 of q and dy, of 132 floats each with what pads them, and two floats for each of the latter.
+  for (const size of [128, 121]) {
+    const bytes = (64 + 16) * 2 * 132 * 4 + 16 * 8;
+    expect(tiles(101_376, size)).toEqual([
+      [16, 1, bytes],
+      [16, 1, bytes],
+    ]);
+  }
+  expect(tiles(101_376, 120).map(([block, stages]) => [block, stages])).toEqual([
+    [32, 1],
+    [32, 1],
+  ]);
+  expect(tiles(166_912, 128)[0]).toEqual([32, 2, (64 + 2 * 32) * 2 * 132 * 4 + 2 * 32 * 8]);
+  const none = attentionGradCuda.lower(backward({ dtype: "f32", size: 128 }), {
+    ...A100,
+    sharedLimit: 49_152,
+  });
+  expect(none).toMatch(/^needs 84608 bytes of shared memory a block, the GPU has 49152$/);
+});
+
 test("the gradient keeps an order of sums where it is asked for", () => {
   const source = (params: Partial<AttentionParams>): string => {
     const lowered = attentionGradCuda.lower(backward({ params }), H100) as CudaLowering;
