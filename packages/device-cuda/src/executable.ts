@@ -17,6 +17,7 @@ import {
 } from "@everlong/core";
 import type { Held } from "./buffer.ts";
 import type { Handle } from "./driver.ts";
+import { launchedName } from "./frame.ts";
 import { layOut } from "./layout.ts";
 import { roundSize, type Block } from "./memory-pool.ts";
 import { checkFinite } from "./nan-check.ts";
@@ -303,24 +304,36 @@ export class CudaExecutable implements Executable {
     launch();
   }
 
-  /** Waits after every step: names the one that fails or makes a NaN, and prints times. */
+  /** Waits after every launch, and names the one that fails, and the step that makes a NaN; prints times. */
   private runWatched(nan: boolean): void {
     const { device, program, layout } = this;
-    const { driver, stream } = device.engine;
+    const { engine } = device;
+    const { driver, stream } = engine;
     const profile = debugFlag("kernels") ? new RunProfile() : undefined;
     driver.synchronize(stream);
-    layout.frame.run((step) => {
+    engine.watch = (frame, launch, endsStep) => {
+      const { step } = launch;
+      const isOwn = frame === layout.frame;
       try {
         driver.synchronize(stream);
       } catch (cause) {
-        throw new DeviceError("cuda", `step ${step} (${layout.steps[step]!.name}) failed on the device`, {
+        const name = isOwn
+          ? `step ${step} (${layout.steps[step]!.name})`
+          : `step ${step} (${launch.name}) of a scan's body`;
+        throw new DeviceError("cuda", `${name} failed on the device in ${launchedName(launch)}`, {
           got: (cause as Error).message,
           cause,
         });
       }
+      if (!isOwn || !endsStep) return;
       profile?.mark(step);
       if (nan) checkFinite(device.transfers, layout, program, step);
-    });
+    };
+    try {
+      layout.frame.run();
+    } finally {
+      engine.watch = undefined;
+    }
     if (profile) console.error(profile.report(program, layout.steps));
   }
 
@@ -350,9 +363,7 @@ export class CudaExecutable implements Executable {
     const lines = program.steps.map((step, i) => {
       const launches = layout.frame.launches.filter((l) => l.step === i);
       const info = layout.steps[i]!;
-      const kernels = launches
-        .map((l) => (l.kind === "kernel" ? l.kernel.name : l.kind === "product" ? "cublas" : "host"))
-        .join("+");
+      const kernels = launches.map(launchedName).join("+");
       const flops = info.flops > 0 ? `, ${showCount(info.flops)} flop` : "";
       return `${String(i).padStart(3)} ${info.name} ${shapeOf(step)}: ${kernels || "nothing"}, ${showBytes(bytesMoved(step))}${flops}`;
     });

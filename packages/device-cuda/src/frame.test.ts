@@ -240,10 +240,14 @@ test("what comes behind a run that failed is behind all that it launched", () =>
   expect(streams.behind[streams.work(engine.stream)]!.size).toBe(at);
 });
 
-test("a run that is watched goes to one stream, and says when a step is under way", () => {
+test("a run that is watched goes to one stream, and says when a launch is under way", () => {
   const { frame, streams, engine, early } = branchedFrame(5, 40);
   const told: (readonly [number, number])[] = [];
-  frame.run((step) => told.push([step, streams.behind.length]));
+  engine.watch = (of, { step }, endsStep) => {
+    expect([of, endsStep]).toEqual([frame, true]);
+    told.push([step, streams.behind.length]);
+  };
+  frame.run();
   expect(told).toEqual(numbers(0, 40).map((i) => [i, i + 1]));
   expect(new Set(streams.streamOf)).toEqual(new Set([engine.stream]));
   expect(early.some(Boolean)).toBe(false);

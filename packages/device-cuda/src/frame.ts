@@ -16,7 +16,12 @@ export interface Engine {
   /** Whether kernels may be launched beside the end of those in front of them, for which they wait by themselves. */
   readonly overlaps: boolean;
   launches: number;
+  /** While set, everything goes to the one stream, and every launch that is under way is told, those of scans' bodies too. */
+  watch?: LaunchWatch | undefined;
 }
+
+/** @param endsStep whether the launch is the last of its step */
+export type LaunchWatch = (frame: Frame, launch: Launch, endsStep: boolean) => void;
 
 /** A word that waits for the address of a buffer. */
 export interface BufferWord {
@@ -254,12 +259,12 @@ export class Frame {
     this.addresses[buffer] = address;
   }
 
-  /** Launches everything; with `after`, which is called when the last launch of a step is under way, on one stream. */
-  run(after?: (step: number) => void): void {
-    const order = after ? undefined : this.order;
+  /** Launches everything. */
+  run(): void {
+    const order = this.engine.watch ? undefined : this.order;
     order?.begin();
     try {
-      this.launchAll(order, after);
+      this.launchAll(order);
     } catch (error) {
       // What was launched on other streams may still use memory that is given out again.
       order?.endAfterFailure();
@@ -268,9 +273,9 @@ export class Frame {
     order?.end();
   }
 
-  private launchAll(order: LaunchOrder | undefined, after: ((step: number) => void) | undefined): void {
+  private launchAll(order: LaunchOrder | undefined): void {
     const { engine, launches } = this;
-    const { driver } = engine;
+    const { driver, watch } = engine;
     for (let i = 0; i < launches.length; i++) {
       const l = launches[i]!;
       const stream = order?.enter(i) ?? engine.stream;
@@ -282,27 +287,42 @@ export class Frame {
           l.sharedBytes,
           stream,
           this.parameters[i]!,
-          !after && this.early[i],
+          !watch && this.early[i],
         );
         if (code !== 0) throw this.failed(l, driver.failure("cuLaunchKernel", code));
         engine.launches++;
       } else if (l.kind === "product") {
-        const at = (w: BufferWord): Handle => this.addresses[w.buffer]! + w.offset;
-        l.library.multiply(l.product, at(l.a), at(l.b), at(l.c), {
-          bias: l.bias && at(l.bias),
-          added: l.added && at(l.added),
-        });
+        try {
+          this.multiply(l);
+        } catch (cause) {
+          throw this.failed(l, cause as DeviceError);
+        }
         engine.launches++;
       } else l.run();
       order?.leave(i);
-      if (after && launches[i + 1]?.step !== l.step) after(l.step);
+      watch?.(this, l, launches[i + 1]?.step !== l.step);
     }
   }
 
-  private failed(l: KernelLaunch, cause: DeviceError): DeviceError {
+  private multiply({ library, product, a, b, c, bias, added }: ProductLaunch): void {
+    const at = (w: BufferWord): Handle => this.addresses[w.buffer]! + w.offset;
+    library.multiply(product, at(a), at(b), at(c), { bias: bias && at(bias), added: added && at(added) });
+  }
+
+  private failed(l: KernelLaunch | ProductLaunch, cause: DeviceError): DeviceError {
+    const extent =
+      l.kind === "kernel"
+        ? ` Grid ${l.grid.join(" x ")}, block ${l.block.join(" x ")}, ${l.sharedBytes} bytes shared`
+        : "";
     return new DeviceError("cuda", `step ${l.step} (${l.name}) cannot be launched`, {
-      got: `${cause.message} Grid ${l.grid.join(" x ")}, block ${l.block.join(" x ")}, ${l.sharedBytes} bytes shared`,
+      got: `${cause.message}${extent}`,
       cause,
     });
   }
+}
+
+/** What a launch runs, for people. */
+export function launchedName(l: Launch): string {
+  if (l.kind === "kernel") return l.kernel.name;
+  return l.kind === "product" ? "cublas" : "host";
 }

@@ -1,7 +1,7 @@
 // A driver and a compiler that pretend, for tests on machines without a GPU: memory is the host's, copies are real and stay within what was allocated,
 // launches do nothing.
 // PRETEND_GRAPH and PRETEND_REPLAY (what making and launching a graph answer), PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error), PRETEND_WORDS (words of a launch's parameter that are told too).
+// (what launches return), PRETEND_BREAKS (the launch from which on waiting for work fails, counted from 1), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error), PRETEND_WORDS (words of a launch's parameter that are told too).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -34,7 +34,9 @@ int cuDevicePrimaryCtxRetain(uint64_t *to, int d) { *to = handles++; return 0; }
 int cuCtxSetCurrent(uint64_t c) { return 0; }
 int cuStreamCreate(uint64_t *to, unsigned int f) { *to = handles++; return 0; }
 int cuStreamDestroy_v2(uint64_t s) { return tell("dropped a stream"); }
-int cuStreamSynchronize(uint64_t s) { return 0; }
+static uint64_t launches;
+static int broken(void) { return setting("PRETEND_BREAKS", 0) && launches >= setting("PRETEND_BREAKS", 0) ? ILLEGAL : 0; }
+int cuStreamSynchronize(uint64_t s) { return broken(); }
 int cuStreamWaitEvent(uint64_t s, uint64_t e, unsigned int f) { return 0; }
 int cuMemAlloc_v2(uint64_t *to, uint64_t bytes) {
   if (used + bytes > setting("PRETEND_BYTES", 1 << 30)) return OUT_OF_MEMORY;
@@ -92,6 +94,7 @@ int cuModuleGetFunction(uint64_t *to, uint64_t m, const char *name) { *to = hand
 int cuFuncSetAttribute(uint64_t f, int which, int value) { return 0; }
 static int launched(void **p) {
   uint64_t words = setting("PRETEND_WORDS", 0);
+  launches++;
   tell("launched");
   if (words) fprintf(stderr, "words");
   for (uint64_t i = 0; i < words; i++) fprintf(stderr, " %llu", ((unsigned long long *)p[0])[i]);

@@ -212,6 +212,49 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
     );
   });
 
+  test("under debugging the launch that fails is named, whichever of its step or of a scan's body it is", () => {
+    const program = `
+      import { scan } from "@everlong/core";
+      const device = cudaDevice();
+      const x = tensor(new Float32Array(3000), [3, 1000], { device });
+      await x.data();
+      await say(() => compile((t) => fftConv(t.reshape([1, 3, 1000]), t).sum())(x).data());
+      await say(() => compile((t) => scan((c, y) => [c.add(y).cumsum(0), c], t.sum(0), t)[0])(x).data());`;
+    const at = (launch: number): (string | undefined)[] => {
+      const debugged = { EVERLONG_DEBUG: "kernels", PRETEND_BREAKS: `${launch}` };
+      const lines = [...printed(program, debugged).matchAll(/^(?:refused \w+ \[cuda\] (.*?): got|said)/gm)];
+      return lines.map(([, what]) => what);
+    };
+    // Of the convolution two launches, of the next one's scan two steps.
+    const [first, second] = [1, 2].map((n) => at(n)[0]);
+    const [fifth, sixth] = [5, 6].map((n) => at(n)[1]);
+    for (const name of [first, second])
+      expect(name).toMatch(/^step 0 \(fft-conv\) failed on the device in \w+$/);
+    expect(first).not.toBe(second);
+    expect(fifth).toBe("step 0 (loop add) of a scan's body failed on the device in loop");
+    expect(sixth).toBe("step 1 (cumulative) of a scan's body failed on the device in cumulative");
+  });
+
+  test("a product of the library that fails names its step", () => {
+    const folder = mkdtempSync(join(tmpdir(), "everlong-failing-"));
+    const source = join(folder, "failing.c");
+    const names = ["cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"];
+    const functions = [
+      ...names.map((n) => `int ${n}() { return 0; }`),
+      "int cublasGemmStridedBatchedEx() { return 13; }",
+    ];
+    writeFileSync(source, functions.join("\n"));
+    execFileSync("cc", ["-shared", "-fPIC", "-w", "-o", join(folder, "libcublas.so.13"), source]);
+    const program = `
+      const x = tensor(new Float32Array(9), [3, 3], { device: cudaDevice() });
+      await say(() => compile((t) => matmul(t.exp(), t).add(1))(x).data());`;
+    const text = printed(program, { EVERLONG_CUBLAS: "on", LD_LIBRARY_PATH: `${machine.folder}:${folder}` });
+    rmSync(folder, { recursive: true });
+    expect(text).toMatch(
+      /^refused DeviceError \[cuda\] step 1 \(matmul\) cannot be launched: got .*cublasGemmStridedBatchedEx failed: got CUBLAS_STATUS_EXECUTION_FAILED/m,
+    );
+  });
+
   // A kernel that is launched beside the end of the one in front has to wait for it, which PTX for GPUs before Hopper does not.
   test.each([
     ["NVRTC's kernels on Hopper", "9", false, /^launched beside$/],
