@@ -58,7 +58,10 @@ export interface CudaState {
   };
 }
 
-/** The device `cuda`. Runs launch work on one stream and return; downloads wait without blocking the event loop. */
+/**
+ * The device `cuda`. Runs launch work and return: on the device's stream, and on others beside it that begin behind it and that it waits for. Downloads wait
+ * without blocking the event loop.
+ */
 export class CudaDevice implements Device, Runtime {
   readonly name: string;
   readonly defaultFloat = "f32";
@@ -135,6 +138,7 @@ export class CudaDevice implements Device, Runtime {
   }
 
   state(): CudaState {
+    this.assertOpen();
     const { driver } = this.engine;
     const { origin } = this.kernels;
     return {
@@ -152,6 +156,7 @@ export class CudaDevice implements Device, Runtime {
    * programs let go, and keeps no freed memory. What runs next takes memory anew. Returns the bytes by which the GPU has more free.
    */
   releaseMemory(): number {
+    this.assertOpen();
     const { driver, stream } = this.engine;
     driver.synchronize(stream);
     const before = driver.memoryInfo().free;
@@ -243,8 +248,9 @@ export class CudaDevice implements Device, Runtime {
   }
 
   /** Resolves when all work launched so far is done. */
-  settled(): Promise<void> {
-    return this.transfers.settled();
+  async settled(): Promise<void> {
+    this.assertOpen();
+    await this.transfers.settled();
   }
 
   adopt(block: Block, bytes: number): CudaBuffer {
