@@ -1,4 +1,4 @@
-// Device memory. Freed blocks are kept by size and given out again at once: all work runs on one stream, so what comes later on it
+// Device memory. Freed blocks are kept by size and given out again at once: every run begins and ends on one stream, so what comes later on it
 // also runs later. The collector of garbage does not see this memory, so that it is asked to look before the process takes much more; blocks
 // that nobody wanted for longest go back to the driver when more is kept than was ever in use, and all of them before anyone is refused.
 
