@@ -64,6 +64,13 @@ test("a peer that fails has no figure, the others and ours have", async () => {
   const [found] = await reports({ cases: () => [{ ...benchCase("runs", () => {}), repeats: 5, peers }] });
   expect(found!.ours).toBeGreaterThan(0);
   expect(found!.peers).toEqual({ failing: "it ended", other: 40 });
+  expect(found!.most).toBeUndefined();
+});
+
+test("a peer that does less work says how much of it ours should be at most", async () => {
+  const peer = { name: "a part", most: 2.5, prepare: async () => ({ run: async () => 40, close: () => {} }) };
+  const [found] = await reports({ cases: () => [{ ...benchCase("runs", () => {}), peers: [peer] }] });
+  expect(found!.most).toEqual({ "a part": 2.5 });
 });
 
 test("memory is let go of before peers are prepared and behind every case, and all is closed whatever fails", async () => {

@@ -13,6 +13,8 @@ export interface BenchReport {
   readonly ours: number | null;
   /** Median per peer, or why it is missing. */
   readonly peers: Readonly<Record<string, number | string>>;
+  /** How many times a peer's figure ours should be at most, where it is not the same work. */
+  readonly most?: Readonly<Record<string, number>>;
   readonly limit: number | null;
   /** Relative error of our result. */
   readonly error: number;
@@ -61,7 +63,9 @@ async function runCase(suite: Suite, c: BenchCase, machine: Machine): Promise<Be
     const toUnit = c.toUnit ?? ((ms: number): number => ms);
     const limit = c.limit?.(machine) ?? null;
     const error = await measureError();
-    const base = { suite: suite.name, case: c.name, unit: c.unit, limit, error };
+    const bars = c.peers.flatMap((p) => (p.most === undefined ? [] : [[p.name, p.most] as const]));
+    const most = bars.length > 0 ? { most: Object.fromEntries(bars) } : {};
+    const base = { suite: suite.name, case: c.name, unit: c.unit, ...most, limit, error };
     if (!(error <= c.tolerance)) return { ...base, ours: null, peers: {} };
     suite.letGo?.();
     const peers: Record<string, number | string> = {};

@@ -6,6 +6,8 @@ export type Timed = () => void | Promise<void>;
 /** Somebody else's implementation of the same work. */
 export interface Peer {
   readonly name: string;
+  /** How many times its figure ours should be at most, where it is not the same work. */
+  readonly most?: number;
   /** Gets ready; returns a function that runs once and gives the milliseconds it measured itself, or why it cannot. */
   readonly prepare: () => Promise<PeerRun | string>;
 }

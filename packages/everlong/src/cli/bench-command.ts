@@ -34,14 +34,19 @@ function ratio(unit: string, ours: number, peer: number): string {
   return `${better.toFixed(2)}x`;
 }
 
-function line(r: BenchReport): string {
+/** The line of a case. */
+export function line(r: BenchReport): string {
   const head = r.case.padEnd(38);
   if (r.failed !== undefined) return `${head} FAILED: ${r.failed}`;
   if (r.ours === null) return `${head} WRONG: relative error ${r.error.toExponential(1)}, no figures`;
+  const beside = (name: string, v: number): string => {
+    const most = r.most?.[name];
+    return most === undefined
+      ? ratio(r.unit, r.ours!, v)
+      : `ours is ${(r.ours! / v).toFixed(2)} of it, to be at most ${most}`;
+  };
   const peers = Object.entries(r.peers).map(([name, v]) =>
-    typeof v === "number"
-      ? `${name} ${figure(v)} (${ratio(r.unit, r.ours!, v)})`
-      : `${name}: peer missing (${v})`,
+    typeof v === "number" ? `${name} ${figure(v)} (${beside(name, v)})` : `${name}: peer missing (${v})`,
   );
   const limit = r.limit === null ? [] : [`limit ${figure(r.limit)}`];
   return `${head} ${figure(r.ours).padStart(7)} ${r.unit}  ${[...limit, ...peers].join(" · ")}`;
