@@ -1,16 +1,14 @@
-// Long convolutions on the GPU and their gradients, f16 in and out, beside PyTorch, FlashFFTConv where it is installed, what it took elsewhere, and
-// a copy of as many bytes as a call has to read and write.
+// Long convolutions on the GPU and their gradients, most of them f16 in and out, beside PyTorch, FlashFFTConv where it is installed, what it took
+// elsewhere, and a copy of as many bytes as a call has to read and write.
 
 import {
   cast,
   compile,
-  concat,
   device,
+  DTYPES,
   gradients,
   mul,
   narrow,
-  random,
-  sizeOf,
   type DType,
   type Tensor,
 } from "@everlong/core";
@@ -18,10 +16,11 @@ import type { CudaDevice } from "@everlong/device-cuda";
 import { fftConv, fftConvFilter, type FftConvFilter } from "@everlong/kernels";
 import { convolveExactly } from "./exact-convolution.ts";
 import { cudaTorchPeer, finish } from "./cuda-torch.ts";
+import { drawn, drop } from "./cuda-work.ts";
 import type { BenchCase, Peer } from "./suite.ts";
 
-/** Calls in a row that one measurement covers. */
-const CALLS = 20;
+/** Calls in a row that one measurement covers; fewer in float32, where some take many passes. */
+const callsOf = ({ dtype }: Setting): number => (dtype === "f32" ? 5 : 20);
 
 interface Setting {
   readonly length: number;
@@ -36,21 +35,27 @@ interface Setting {
   readonly backward?: boolean;
 }
 
-/**
- * Milliseconds of FlashFFTConv on an H100: circular f16 convolutions of the sizes below, measured, and gated ones from its README (which are
- * given for 64 x 768 rows).
- */
-const ELSEWHERE: Readonly<Record<"plain" | "gated", Readonly<Record<number, number>>>> = {
+/** Milliseconds of FlashFFTConv on other H100s: circular f16 convolutions of the sizes below. */
+const ELSEWHERE: Readonly<
+  Record<"plain" | "gated", { readonly label: string; readonly ms: Readonly<Record<number, number>> }>
+> = {
   plain: {
-    1024: 0.227,
-    4096: 1.34,
-    8192: 3.16,
-    32_768: 5.46,
-    131_072: 8.55,
-    1_048_576: 10.9,
-    4_194_304: 19.6,
+    label: "FlashFFTConv, measured on another H100",
+    ms: {
+      1024: 0.227,
+      4096: 1.34,
+      8192: 3.16,
+      32_768: 5.46,
+      131_072: 8.55,
+      1_048_576: 10.9,
+      4_194_304: 19.6,
+    },
   },
-  gated: { 1024: 0.29, 4096: 1.43, 8192: 3.58, 32_768: 26.3 / 4, 1_048_576: 1768.9 / 128 },
+  // Its README gives them for 64 x 768 rows.
+  gated: {
+    label: "FlashFFTConv, published",
+    ms: { 1024: 0.29, 4096: 1.43, 8192: 3.58, 32_768: 26.3 / 4, 1_048_576: 1768.9 / 128 },
+  },
 };
 
 /** Sequences that a call reads and writes. */
@@ -66,24 +71,7 @@ const nameOf = ({ length, batch, channels, mode, dtype = "f16", gated, kept, bac
     ...(backward ? ["gradients"] : []),
   ].join(", ");
 
-/** Normal deviates made on the GPU, in parts: a draw needs twice its size in random words, which must fit in one tensor. */
-function drawn(shape: readonly number[], seed: number, dtype: DType, scale = 1): Tensor {
-  const [first, ...rest] = shape;
-  const parts = sizeOf(shape) > 2 ** 28 ? first! : 1;
-  const make = compile(() =>
-    concat(
-      random
-        .splitKey(random.key(seed, device("cuda")), parts)
-        .map((k) => cast(mul(random.normal(k, [first! / parts, ...rest]), scale), dtype)),
-      0,
-    ),
-  );
-  const out = make() as Tensor;
-  make.dispose();
-  return out;
-}
-
-function copyPeer(bytes: number): Peer {
+function copyPeer(bytes: number, calls: number): Peer {
   return {
     name: "copy",
     prepare: async () => {
@@ -92,7 +80,7 @@ function copyPeer(bytes: number): Peer {
       return {
         run: () => {
           const began = performance.now();
-          for (let i = 0; i < CALLS; i++)
+          for (let i = 0; i < calls; i++)
             engine.driver.copyOnDevice(
               places[i % 3]!.address,
               places[(i + 1) % 3]!.address,
@@ -109,9 +97,9 @@ function copyPeer(bytes: number): Peer {
 }
 
 /** What a call took on another machine. */
-const publishedPeer = (ms: number): Peer => ({
-  name: "FlashFFTConv, published",
-  prepare: () => Promise.resolve({ run: () => Promise.resolve(ms * CALLS), close: () => {} }),
+const elsewherePeer = (name: string, ms: number): Peer => ({
+  name,
+  prepare: () => Promise.resolve({ run: () => Promise.resolve(ms), close: () => {} }),
 });
 
 const relative = (off: number, size: number): number => Math.sqrt(off / size);
@@ -260,23 +248,28 @@ function convolutionCase(setting: Setting): BenchCase {
     backward = false,
   } = setting;
   const shape = [batch, channels, length];
-  const bytes = 2 * batch * channels * length;
+  const calls = callsOf(setting);
+  const bytes = DTYPES[dtype].bytes * batch * channels * length;
   const kind = gated ? "gated" : "plain";
+  const wide = dtype === "f32";
   const work = (peer: string): string =>
-    `${backward ? "fftconv-gradients" : "fftconv"} ${peer} ${mode} ${kind} ${length} ${batch} ${channels}`;
-  const published = mode === "circular" && !backward ? ELSEWHERE[kind][length] : undefined;
+    `${backward ? "fftconv-gradients" : "fftconv"} ${peer} ${mode} ${kind} ${length} ${batch} ${channels} ${wide ? "f32" : "f16"}`;
+  const { label, ms } = ELSEWHERE[kind];
+  const elsewhere = mode === "circular" && !backward && !wide ? ms[length] : undefined;
   return {
     name: nameOf(setting),
     unit: "ms",
-    toUnit: (ms) => ms / CALLS,
-    tolerance: dtype === "bf16" ? 3e-3 : 1.5e-3,
+    toUnit: (total) => total / calls,
+    tolerance: wide ? 1e-5 : dtype === "bf16" ? 3e-3 : 1.5e-3,
     repeats: 5,
+    ...(wide ? { warm: 1 } : {}),
     peers: [
-      copyPeer((bytes * streamsOf(setting)) / 2),
+      copyPeer((bytes * streamsOf(setting)) / 2, calls),
       // Neither keeps a filter's spectrum: PyTorch stands in the row of the same size.
-      ...(kept ? [] : [cudaTorchPeer("torch", work("torch"), CALLS)]),
-      cudaTorchPeer("FlashFFTConv", work("flash"), CALLS),
-      ...(published === undefined ? [] : [publishedPeer(published)]),
+      ...(kept ? [] : [cudaTorchPeer("torch", work("torch"), calls)]),
+      // It has no float32.
+      ...(wide ? [] : [cudaTorchPeer("FlashFFTConv", work("flash"), calls)]),
+      ...(elsewhere === undefined ? [] : [elsewherePeer(label, elsewhere * calls)]),
     ],
     prepare: async () => {
       const sets = bytes < 1e8 ? 3 : bytes < 5e8 ? 2 : 1;
@@ -295,12 +288,11 @@ function convolutionCase(setting: Setting): BenchCase {
         const y = ready ? fftConv(u, ready, gates) : fftConv(u, k, { mode, ...gates });
         return backward ? gradients([y], [u, k, ...g], [dy]) : [y];
       });
-      const drop = (tensors: readonly Tensor[]): void => tensors.forEach((t) => t[Symbol.dispose]());
       const once = (i: number): Tensor[] =>
         fn(inputs.u[i % sets]!, operand, inputs.dy, ...inputs.gates) as Tensor[];
       return {
         run: () => {
-          for (let i = 0; i < CALLS; i++) drop(once(i));
+          for (let i = 0; i < calls; i++) drop(once(i));
           finish();
         },
         error: async () => {
@@ -358,4 +350,8 @@ export const cudaConvolutionCases = (): BenchCase[] =>
     { length: 1536, batch: 63, channels: 768, mode: "causal" } as const,
     { length: 6000, batch: 63, channels: 768, mode: "causal" } as const,
     { length: 12_000, batch: 31, channels: 768, mode: "causal" } as const,
+    ...SIZES.filter(([length]) => length <= 131_072).flatMap(([length, batch, channels]): Setting[] => {
+      const full = { length, batch, channels, mode: "causal", dtype: "f32" } as const;
+      return [full, { ...full, backward: true }];
+    }),
   ].map(convolutionCase);

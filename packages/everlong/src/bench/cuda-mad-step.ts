@@ -4,6 +4,7 @@ import { device, tensor, withDevice } from "@everlong/core";
 import { crossEntropy } from "@everlong/kernels";
 import { AdamW, trainStep, type Precision, type StepFunction } from "@everlong/train";
 import { cudaTorchPeer, finish } from "./cuda-torch.ts";
+import { BYTES_PER_MS } from "./cuda-work.ts";
 import { madModel, tokens, type MixerKind } from "./mad-step.ts";
 import { selfPeer } from "./peers.ts";
 import type { BenchCase } from "./suite.ts";
@@ -14,8 +15,7 @@ const STEPS = 10;
 /** Steps and rows of the comparison with the CPU's losses. */
 const [CHECKED, ROWS] = [10, 8];
 
-/** What an H100 moves and multiplies at most (memory; dense tensor cores, or its own units for f32). */
-const BYTES_PER_MS = 3.35e9;
+/** What an H100 multiplies at most: dense tensor cores, or its own units for f32. */
 const FLOPS_PER_MS: Readonly<Record<Precision, number>> = { f32: 67e9, bf16: 989e9 };
 
 /**
