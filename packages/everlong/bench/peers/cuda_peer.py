@@ -13,8 +13,19 @@ WORK is one of
       a training step of the model of torch_models.py with AdamW; KIND attention or hyena; PRECISION f32, tf32 or bf16 (autocast); MODE eager or compiled
   layer BACKEND BATCH LENGTH WIDTH HEADS DTYPE
       causal attention with the projections to queries, keys and values and the one to the output
-  fftconv KIND MODE GATES LENGTH BATCH CHANNELS, fftconv-gradients ... (without the forward pass)
+  fftconv KIND MODE GATES LENGTH BATCH CHANNELS DTYPE, fftconv-gradients ... (without the forward pass)
       see cuda_convolutions.py
+  norm DTYPE ROWS WIDTH, cross-entropy DTYPE ROWS CLASSES
+      with gradients
+  embedding-gradient DTYPE TOKENS ROWS WIDTH
+  adamw LAYERS WIDTH VOCABULARY POSITIONS
+      the fused update of a transformer's parameters
+
+It needs the Python packages
+  torch 2.5 or newer, built for CUDA, with the triton that comes with it (for torch.compile, which also needs a C compiler); the project's figures: 2.11
+  flashfftconv with its extension monarch_cuda, from the repository HazyResearch/flash-fft-conv (commit b877102), and einops, which it imports:
+      for the figures of FlashFFTConv only
+Without one of them the figures that need it are missing.
 """
 
 import functools
@@ -29,7 +40,7 @@ from torch_models import LENGTH, VOCAB, Model
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BACKENDS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION, "plain": SDPBackend.MATH}
-DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 
 @functools.cache
@@ -134,12 +145,60 @@ def step(kind, precision, mode, batch):
     return run
 
 
+def norm(dtype, rows, width):
+    kind = {"device": "cuda", "dtype": DTYPES[dtype]}
+    x, dy = (torch.randn(int(rows), int(width), **kind) for _ in range(2))
+    wrt = [t.requires_grad_() for t in (x, torch.ones(int(width), **kind), torch.zeros(int(width), **kind))]
+
+    def run():
+        with torch.enable_grad():
+            y = F.layer_norm(x, (int(width),), *wrt[1:])
+        return y, torch.autograd.grad(y, wrt, dy)
+
+    return recorded(run)
+
+
+def cross_entropy(dtype, rows, classes):
+    x = torch.randn(int(rows), int(classes), device="cuda", dtype=DTYPES[dtype], requires_grad=True)
+    targets = torch.randint(0, int(classes), (int(rows),), device="cuda")
+
+    def run():
+        with torch.enable_grad():
+            loss = F.cross_entropy(x, targets)
+        return torch.autograd.grad(loss, x)
+
+    return recorded(run)
+
+
+def embedding_gradient(dtype, tokens, rows, width):
+    dy = torch.randn(int(tokens), int(width), device="cuda", dtype=DTYPES[dtype])
+    # As ours: some rows often, most never.
+    at = torch.arange(int(tokens), device="cuda", dtype=torch.float64) * 0.61803398875 % 1
+    ids = (int(rows) ** at.sqrt()).long() - 1
+    return lambda: torch.ops.aten.embedding_dense_backward(dy, ids, int(rows), -1, False)
+
+
+def adamw(layers, width, vocabulary, positions):
+    d = int(width)
+    block = [(d,), (d,), (d, 3 * d), (3 * d,), (d, d), (d,), (d,), (d,), (d, 4 * d), (4 * d,), (4 * d, d), (d,)]
+    shapes = [(int(vocabulary), d), (int(positions), d), *block * int(layers), (d,), (d,)]
+    parameters = [torch.nn.Parameter(0.02 * torch.randn(s, device="cuda")) for s in shapes]
+    for p in parameters:
+        p.grad = torch.randn_like(p)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.1, fused=True, capturable=True)
+    return recorded(optimizer.step)
+
+
 WORKS = {
     "attention": attention,
     "depthwise": depthwise,
     "copy": copy,
     "layer": layer,
     "step": step,
+    "norm": norm,
+    "cross-entropy": cross_entropy,
+    "embedding-gradient": embedding_gradient,
+    "adamw": adamw,
     "fftconv": cuda_convolutions.forward,
     "fftconv-gradients": cuda_convolutions.gradients,
 }

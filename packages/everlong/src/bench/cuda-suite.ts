@@ -1,11 +1,13 @@
 // `npm run bench -- cuda`: the kernels of the CUDA device.
 
 import { cuda } from "@everlong/device-cuda";
+import { cudaAdamWCase } from "./cuda-adamw.ts";
 import { cudaAttentionCases } from "./cuda-attention.ts";
 import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
 import { cudaHyenaCases } from "./cuda-hyena.ts";
 import { cudaMadStepCases } from "./cuda-mad-step.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
+import { cudaStepPartCases } from "./cuda-step-parts.ts";
 import { startTorch } from "./cuda-torch.ts";
 import { cudaMemoryChecks } from "./flat-memory.ts";
 import type { Suite } from "./suite.ts";
@@ -21,6 +23,8 @@ export const cudaSuite: Suite = {
     ...cudaShortConvCases(),
     ...cudaAttentionCases(),
     ...cudaHyenaCases(),
+    ...cudaStepPartCases(),
+    cudaAdamWCase(),
     ...cudaMadStepCases(),
     ...cudaMemoryChecks(),
   ],
