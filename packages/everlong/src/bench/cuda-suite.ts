@@ -8,6 +8,7 @@ import { cudaHyenaCases } from "./cuda-hyena.ts";
 import { cudaMadStepCases } from "./cuda-mad-step.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
 import { cudaStepPartCases } from "./cuda-step-parts.ts";
+import { cudaSweepCases } from "./cuda-sweep.ts";
 import { startTorch } from "./cuda-torch.ts";
 import { cudaMemoryChecks } from "./flat-memory.ts";
 import type { Suite } from "./suite.ts";
@@ -26,6 +27,7 @@ export const cudaSuite: Suite = {
     ...cudaStepPartCases(),
     cudaAdamWCase(),
     ...cudaMadStepCases(),
+    ...cudaSweepCases(),
     ...cudaMemoryChecks(),
   ],
 };
