@@ -239,6 +239,14 @@ describe("attention", () => {
       expect(() => attention(x, ones([1, 2, 2, 4]), ones([1, 2, 2, 4]))).toThrow(/query heads do not group/);
       expect(() => attention(x, ones([1, 2, 3, 5]), x)).toThrow(/k has the wrong shape/);
       expect(() => attention(x, x, x, { window: [0.5, 1] })).toThrow(/not a window/);
+      for (const window of [3, [1], [1, 2, 3], "ab", { left: 1 }])
+        expect(() => attention(x, x, x, { window } as never)).toThrow(/not a window: expected two integers/);
+      for (const scale of [NaN, Infinity, "a", "2"])
+        expect(() => attention(x, x, x, { scale } as never)).toThrow(
+          `not a scale: expected a finite number, got ${scale}`,
+        );
+      for (const softCap of [-1, NaN, Infinity, "3"])
+        expect(() => attention(x, x, x, { softCap } as never)).toThrow(`or 0 for none, got ${softCap}`);
       expect(() => attention(ones([2, 3]), x, x)).toThrow(/\[B, T, H, K\]/);
     }));
 });

@@ -260,6 +260,9 @@ const OPTIONS = [
   "deterministic",
 ] as const satisfies readonly (keyof AttentionOptions)[];
 
+const isWindow = (x: unknown): x is readonly [number, number] =>
+  Array.isArray(x) && x.length === 2 && x.every((n) => Number.isInteger(n) && n >= -1);
+
 function prepare(
   q: Tensor,
   k: Tensor,
@@ -279,16 +282,22 @@ function prepare(
       });
     }
   }
-  const [left, right] = options.window ?? [-1, -1];
-  if (![left, right].every((n) => Number.isInteger(n) && n >= -1)) {
+  const window: unknown = options.window ?? [-1, -1];
+  if (!isWindow(window)) {
     throw new ConfigError("attention", "not a window", {
       expected: "two integers, -1 or more",
-      got: `[${left}, ${right}]`,
+      got: Array.isArray(window) ? `[${window.join(", ")}]` : String(window),
     });
   }
-  const softCap = options.softCap ?? 0;
-  if (!(softCap >= 0))
-    throw new ConfigError("attention", "softCap must not be negative", { got: `${softCap}` });
+  const [left, right] = window;
+  const { softCap = 0, scale } = options;
+  if (scale !== undefined && !Number.isFinite(scale))
+    throw new ConfigError("attention", "not a scale", { expected: "a finite number", got: `${scale}` });
+  if (!Number.isFinite(softCap) || softCap < 0)
+    throw new ConfigError("attention", "not a soft cap", {
+      expected: "a finite number above 0, or 0 for none",
+      got: `${softCap}`,
+    });
   const dtype = promote(promote(q.dtype, k.dtype), v.dtype);
   const slopes = options.alibiSlopes;
   const compute = dtype === "f32" && slopes ? computeDtype([slopes, q]) : dtype;
@@ -311,7 +320,7 @@ function prepare(
       ...(options.deterministic ? { deterministic: true } : {}),
       left,
       right: options.causal ? (right < 0 ? 0 : Math.min(right, 0)) : right,
-      scale: options.scale ?? 1 / Math.sqrt(q.shape[3]!),
+      scale: scale ?? 1 / Math.sqrt(q.shape[3]!),
       softCap,
     },
   };

@@ -3,6 +3,7 @@
 import {
   ConfigError,
   ShapeError,
+  Tensor,
   add,
   cast,
   checkOptions,
@@ -13,9 +14,8 @@ import {
   show,
   zeros,
   type DType,
-  type Tensor,
 } from "@everlong/core";
-import { computeDtype, inOneDtype, isHalf, present } from "../inputs.ts";
+import { computeDtype, inOneDtype, isHalf, needFloat, present } from "../inputs.ts";
 import { fftConvCachedOp, fftConvSpectrumOp } from "./cached-op.ts";
 import { fftConvOp } from "./op.ts";
 import { axesOf, type Layout } from "./sequences.ts";
@@ -77,7 +77,7 @@ const GATES = ["preGate", "postGate"];
  * Depthwise convolution over time with filters as long as the sequence:
  * `y = postGate * (conv(preGate * u, k) + skip * preGate * u)`.
  *
- * @param u `[B, D, L]`, or `[B, L, D]` with layout `bld`; any length.
+ * @param u `[B, D, L]`, or `[B, L, D]` with layout `bld`; any length, of any float dtype.
  * @param k `[D, J]` (`[J, D]` with layout `bld`), any J: shorter filters are zero beyond, taps that reach no input have
  *   no effect (circular: they wrap around). Or a filter made ready by {@link fftConvFilter}: only gates are options then.
  * @returns the shape and dtype of `u`. Half-precision sequences are computed in f32 and rounded once, or on tensor cores in scaled f16
@@ -87,7 +87,10 @@ const GATES = ["preGate", "postGate"];
 export function fftConv(u: Tensor, k: Tensor, options?: FftConvOptions): Tensor;
 export function fftConv(u: Tensor, k: FftConvFilter, options?: FftConvGates): Tensor;
 export function fftConv(u: Tensor, k: Tensor | FftConvFilter, options: FftConvOptions = {}): Tensor {
-  if ("spectrum" in k) return withFilter(u, k, options);
+  needTensor("fftConv", "u", u);
+  // Sums of integers would be cut off on their way back.
+  needFloat("fftConv", "u", u);
+  if (!(k instanceof Tensor)) return withFilter(u, k, options);
   checkOptions("fftConv", options, [...FILTER_OPTIONS, ...GATES]);
   const layout = layoutOf("fftConv", options);
   if (u.rank !== 3 || k.rank !== 2)
@@ -127,6 +130,7 @@ const storedDtype = (sums: DType, sequences: readonly (Tensor | undefined)[]): D
  * const y = fftConv(u, filter, { postGate });
  */
 export function fftConvFilter(k: Tensor, length: number, options: FftConvCacheOptions = {}): FftConvFilter {
+  needTensor("fftConvFilter", "k", k);
   checkOptions("fftConvFilter", options, [...FILTER_OPTIONS, "dtype"]);
   const layout = layoutOf("fftConvFilter", options);
   if (k.rank !== 2) throw wrongRanks("fftConvFilter", layout, show(k.shape));
@@ -149,7 +153,20 @@ export function fftConvFilter(k: Tensor, length: number, options: FftConvCacheOp
   return { spectrum: spectrum!, channels, length, taps, origin, circular, layout, half };
 }
 
+const kindOf = (x: unknown): string => (Array.isArray(x) ? "array" : x === null ? "null" : typeof x);
+
+function needTensor(op: string, name: string, x: unknown): void {
+  if (x instanceof Tensor) return;
+  throw new ConfigError(op, `${name} is no tensor`, { expected: "a tensor", got: kindOf(x) });
+}
+
 function withFilter(u: Tensor, filter: FftConvFilter, options: FftConvGates): Tensor {
+  if (!((filter as FftConvFilter | undefined)?.spectrum instanceof Tensor)) {
+    throw new ConfigError("fftConv", "k is no filter", {
+      expected: "a tensor, or what fftConvFilter gives",
+      got: kindOf(filter),
+    });
+  }
   checkOptions("fftConv", options, GATES);
   const { spectrum, channels, length, taps, origin, circular, layout, half } = filter;
   const want = layout === "bdl" ? [channels, length] : [length, channels];

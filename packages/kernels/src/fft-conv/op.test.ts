@@ -354,7 +354,23 @@ describe("lags", () => {
         /needs `backward` and `firstBackwardLag`/,
       );
       expect(() => fftConv(row(u), at(k), { backward: at(back) })).toThrow(/needs the two-sided mode/);
-      expect(() => fftConv(row(u).cast("i32"), at(k).cast("f32"))).toThrow(/u has the wrong dtype/);
+      for (const filter of [at(k), at(k).cast("f32"), fftConvFilter(at(k), 6)] as Tensor[])
+        for (const dtype of ["i32", "bool"] as const)
+          expect(() => fftConv(row(u).cast(dtype), filter)).toThrow(
+            `u has the wrong dtype: expected f16, bf16, f32 or f64, got ${dtype}`,
+          );
+      for (const [got, filter] of [
+        ["undefined", undefined],
+        ["null", null],
+        ["number", 3],
+        ["array", [[1]]],
+        ["object", {}],
+      ])
+        expect(() => fftConv(row(u), filter as never)).toThrow(
+          `k is no filter: expected a tensor, or what fftConvFilter gives, got ${got as string}`,
+        );
+      expect(() => fftConv(undefined as never, at(k))).toThrow(/u is no tensor: .*got undefined/);
+      expect(() => fftConvFilter(undefined as never, 6)).toThrow(/k is no tensor: .*got undefined/);
       expect(() => fftConv(row(u), ones([2, 6]))).toThrow(/u and k differ in channels/);
       expect(() => fftConv(row(u), at(k), { skip: ones([2]) })).toThrow(/skip has the wrong shape/);
       expect(() => fftConv(row(u), at(k), { modus: "causal" } as never)).toThrow(/unknown option "modus"/);
