@@ -3,7 +3,7 @@
 import type { CudaStep } from "@everlong/kernels/cuda";
 import { cudaPrelude } from "@everlong/kernels/cuda";
 import { CompileThreads } from "./compile-threads.ts";
-import { DeviceError } from "@everlong/core";
+import { DeviceError, invariant } from "@everlong/core";
 import { DiskCache } from "./disk-cache.ts";
 import type { Driver, Handle } from "./driver.ts";
 import { EmbeddedKernels } from "./embedded-kernels.ts";
@@ -23,9 +23,22 @@ export const compileOptions = (arch: number): string[] => [
   "--std=c++17",
 ];
 
+const ENTRY = /extern "C" __global__ void [^{;]*\{/g;
+
 /** All that a compiler sees of a kernel. Every kernel begins by waiting for the one in front, beside whose end it may be launched. */
-export const wholeSource = (kernel: CudaStep["kernel"]): string =>
-  `${cudaPrelude}\n${kernel.source().replace(/extern "C" __global__ void [^{]*\{/g, "$& wait_for_previous();")}`;
+export function wholeSource(kernel: CudaStep["kernel"]): string {
+  const source = kernel.source();
+  let waiting = 0;
+  const whole = source.replace(ENTRY, (head) => {
+    waiting++;
+    return `${head} wait_for_previous();`;
+  });
+  invariant(
+    waiting === source.split("__global__").length - 1,
+    `kernel ${kernel.key} begins in a way of its own, so that it does not wait for the one in front`,
+  );
+  return `${cudaPrelude}\n${whole}`;
+}
 
 /** Kernels below which starting threads costs more than they save. */
 const FEWEST_SHARED = 3;

@@ -14,8 +14,10 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { gatedUnit, layerNorm, linear, mixedPrecision, shortConv } from "@everlong/kernels";
+import type { CudaStep } from "@everlong/kernels/cuda";
 import { foldSums } from "./fold-sums.ts";
 import type { BufferWord, Frame, Launch } from "./frame.ts";
+import { wholeSource } from "./kernel-cache.ts";
 import { joinedSteps } from "./join-launches.ts";
 import { layOut } from "./layout.ts";
 import { H100, LoweringDevice } from "./lowering-device.ts";
@@ -75,6 +77,7 @@ test("launches that meet in memory are ordered by their streams and the events t
   const program = trainingProgram();
   expect(program.steps.length).toBeGreaterThan(30);
   let next = OTHERS;
+  const kernels = new Map<string, CudaStep["kernel"]>();
   const streams = new RecordedStreams();
   const stream = streams.createStream();
   // The library knows the device's stream only.
@@ -85,7 +88,13 @@ test("launches that meet in memory are ordered by their streams and the events t
   const device = {
     engine: { driver, stream, beside: { streams: [], events: [] }, overlaps: true, launches: 0 },
     pool: { allocate: (bytes: number) => ({ address: (next += 2 ** 30), bytes }) },
-    kernels: { prepare: () => {}, get: ({ entry }: { entry: string }) => ({ name: entry, handle: 0 }) },
+    kernels: {
+      prepare: () => {},
+      get: (kernel: CudaStep["kernel"]) => (
+        kernels.set(kernel.key, kernel),
+        { name: kernel.entry, handle: 0 }
+      ),
+    },
     transfers: { upload: () => {} },
     target: H100,
     library,
@@ -145,6 +154,13 @@ test("launches that meet in memory are ordered by their streams and the events t
   expect(pairs).toBeGreaterThan(frame.launches.length);
   // Something does run side by side.
   expect(apart).toBeGreaterThan(frame.launches.length);
+  // Launched beside the end of the one in front, every kernel waits for it first.
+  expect(kernels.size).toBeGreaterThan(10);
+  for (const kernel of kernels.values()) {
+    const heads = wholeSource(kernel).split("__global__").slice(1);
+    expect(heads.length).toBeGreaterThan(0);
+    for (const head of heads) expect(head).toMatch(/^[^{]*\{ wait_for_previous\(\);/);
+  }
 });
 
 /** The buffers that a launch's words name. */
