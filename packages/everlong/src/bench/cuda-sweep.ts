@@ -95,8 +95,8 @@ export const cudaSweepCase = (kind: MixerKind, batch: number): BenchCase => ({
   name: `six runs as one graph, ${kind} ${PRECISION}, ${batch} x ${LENGTH}`,
   unit: "ms",
   toUnit: (ms) => ms / STEPS,
-  // Roundings of the sums that the runs share.
-  tolerance: 5e-3,
+  // Biased products are rounded to bf16 once more in a sweep, and AdamW's first updates are signs of gradients, also of those near 0.
+  tolerance: 1e-2,
   repeats: 7,
   peers: [
     peerOf("six steps one after the other", () => sweepOf(kind, batch, 1)),
