@@ -448,6 +448,10 @@ describe("devices", () => {
     expect(() => add(other, zeros([2], { dtype: "f32" }))).toThrow(
       "[add] tensors are on different devices: got core-test-small and reference.",
     );
+    const namesake = Object.create(other.device) as Device;
+    expect(() => add(other, full([2], 1, { device: namesake }))).toThrow(
+      "[add] tensors are on different devices: got two that are both called core-test-small.",
+    );
     expect(() => full([2], 1, { device: other.device, dtype: "f64" })).toThrow(
       "[full] device core-test-small has no f64: expected f32, i32, bool.",
     );

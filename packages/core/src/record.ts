@@ -28,7 +28,10 @@ export function record<P extends Primitive>(
         nameOf({ name, params } as unknown as Operation),
         "tensors are on different devices",
         {
-          got: `${device.name} and ${t.device.name}`,
+          got:
+            device.name === t.device.name
+              ? `two that are both called ${device.name}`
+              : `${device.name} and ${t.device.name}`,
         },
       );
     }
