@@ -43,18 +43,21 @@ describe("a wrong command line is answered in a few lines", () => {
   });
 });
 
-test("devices are told, those that cannot be opened with the reason", async () => {
-  const told: string[] = [];
-  vi.spyOn(console, "log").mockImplementation((text: string) => void told.push(text));
-  await refusal("devices", "--json");
-  vi.restoreAllMocks();
-  const found = told.map((line) => JSON.parse(line) as { device: string; opens: boolean; text: string });
-  expect(found.map((f) => f.device)).toEqual(["cpu", "cuda", "reference"]);
-  for (const { device, opens, text } of found) {
-    if (device !== "cuda") expect(opens).toBe(true);
-    expect(text).toMatch(opens ? /\w/ : /^\[cuda\] .*\.$/);
-  }
-});
+test.each(["cpu", "cuda"])(
+  "devices are told, those that cannot be opened with the reason (%s asked for)",
+  async (asked) => {
+    const told: string[] = [];
+    vi.spyOn(console, "log").mockImplementation((text: string) => void told.push(text));
+    expect(await refusal("--device", asked, "devices", "--json")).toBe("");
+    vi.restoreAllMocks();
+    const found = told.map((line) => JSON.parse(line) as { device: string; opens: boolean; text: string });
+    expect(found.map((f) => f.device)).toEqual(["cpu", "cuda", "reference"]);
+    for (const { device, opens, text } of found) {
+      if (device !== "cuda") expect(opens).toBe(true);
+      expect(text).toMatch(opens ? /\w/ : /^\[cuda\] .*\.$/);
+    }
+  },
+);
 
 describe("the entry", () => {
   /** The command in a process of its own, in which `before` ran first. */

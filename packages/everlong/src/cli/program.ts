@@ -54,13 +54,14 @@ export function makeProgram(): Command {
     .option("--threads <n>", "threads of the CPU device (default: all cores)", threadCount)
     .option("--narrow", "leave V8's 256-bit pairing off")
     .showHelpAfterError("Add --help to see what there is.");
-  program.hook("preAction", () => {
+  program.hook("preAction", (_, command) => {
     const { device, threads, narrow } = program.opts<{
       device: string;
       threads?: number;
       narrow?: boolean;
     }>();
-    if (device !== "cpu") setDefaultDevice(device);
+    // That command tells of devices that cannot be opened, this one too.
+    if (device !== "cpu" && command.name() !== "devices") setDefaultDevice(device);
     if (threads !== undefined) cpu.setThreads(threads);
     if (!narrow) cpu.enableWide();
   });
