@@ -1,8 +1,9 @@
-// CUDA source of linear attention's recurrence; its gradient is made of the same recurrence.
+// CUDA source of linear attention's recurrence, in one walk over time or cut into segments; its gradient is made of the same recurrence.
 
 import { cudaFile } from "../cuda-file.ts";
 import { overTwoAxes, type CudaSource, type CudaView, type CudaWord } from "../cuda-step.ts";
 import { named } from "../inputs.ts";
+import { segmentCut, segmentSteps, type ScanSizes } from "./cuda-segments.ts";
 import type { LinearScanParams } from "./op.ts";
 
 /** Rows of the state that the registers of 8 lanes hold; shared memory holds 16 steps of them. */
@@ -10,7 +11,7 @@ const MOST_ROWS = 192;
 const COLUMNS = 32;
 
 export const linearScanCuda: CudaSource<LinearScanParams> = {
-  lower: ({ inputs, params }) => {
+  lower: ({ inputs, params }, target) => {
     const { a, b, g } = named(params.inputs, inputs) as Readonly<Record<string, CudaView>> & {
       a: CudaView;
       b: CudaView;
@@ -30,6 +31,13 @@ export const linearScanCuda: CudaSource<LinearScanParams> = {
       const input = params.inputs.indexOf(name);
       return input < 0 ? 0 : { input };
     };
+    const sizes: ScanSizes = { heads: batch * heads, time, rows, columns, decay: g ? params.decay : "none" };
+    const cut = segmentCut(sizes, target.processors);
+    if (cut) {
+      const [c, initial] = [at("c"), at("initial")];
+      const words = { a: at("a"), b: at("b"), c, g: at("g"), initial, heads, reverse: params.reverse };
+      return segmentSteps(sizes, words, cut);
+    }
     return {
       steps: [
         {

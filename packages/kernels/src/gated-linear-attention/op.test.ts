@@ -48,6 +48,27 @@ checkOp(linearScanOp, {
   tolerance: { f32: { gradient: 2e-5 } },
 });
 
+// Long enough for a GPU to cut time; the gradients take both directions and both sides.
+checkOp(linearScanOp, {
+  cases: [
+    {
+      inputs: [...shapes(1, 333, 1, 40, 33), decay([1, 333, 1, 40]), [1, 1, 40, 33]],
+      params: { reverse: false, decay: "rows", inputs: [...abc, "g", "initial"] },
+    },
+    {
+      inputs: [...shapes(1, 401, 1, 9, 35), decay([1, 401, 1, 35]), [1, 1, 9, 35]],
+      params: { reverse: true, decay: "columns", inputs: [...abc, "g", "initial"] },
+    },
+    {
+      inputs: shapes(1, 350, 2, 16, 21),
+      params: { reverse: true, decay: "rows", inputs: abc },
+    },
+  ],
+  batch: false,
+  gradcheck: 1e-6,
+  tolerance: { f32: { gradient: 2e-5 } },
+});
+
 test("recurrent, chunked and cut in two agree; one decay per head", () =>
   withDevice("reference", async () => {
     const random = new Random();
