@@ -50,6 +50,25 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
     expect(how).toEqual([...each, ...each]);
   });
 
+  test("a graph that makes room for another, or goes with its program, has run before", () => {
+    const program = `
+      const device = cudaDevice();
+      const inputs = Array.from({ length: 17 }, () => tensor(new Float32Array(1_100_000), [1000, 1100], { device }));
+      const sums = compile((t) => [t.sum(0), t.sum(1)]);
+      const run = (x) => { for (const y of sums(x)) y[Symbol.dispose](); };
+      for (let i = 0; i < 200; i++) for (const x of i < 20 ? inputs.slice(0, 16) : [inputs[0]]) run(x);
+      for (let i = 0; i < 3; i++) run(inputs[16]);
+      console.error("here");
+      await say(() => device.settled().then(() => "settled"));
+      run(inputs[16]);
+      sums.dispose();
+      await say(() => device.settled().then(() => "settled"));`;
+    const text = printed(program, { PRETEND_TELLS: "1" });
+    expect(text.match(/^(said|refused) .*/gm)).toEqual(Array.from({ length: 2 }, () => 'said "settled"'));
+    const [before, after] = text.split("here").map((part) => part.match(/^dropped a graph/gm)?.length);
+    expect([before, after]).toEqual([1, 16]);
+  });
+
   test("programs of several streams are recorded whole, and their work is over when results are read", () => {
     const program = `
       const device = cudaDevice();
