@@ -79,6 +79,7 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
         await say(() => Promise.all(results.map((y) => y.data())).then((all) => all.map((d) => d.length)));
         for (const y of results) y[Symbol.dispose]();
       }
+      f(x);
       device.dispose();`;
     const text = printed(program, { PRETEND_TELLS: "1" });
     expect(text.match(/^(said|refused) .*/gm)).toEqual(
@@ -86,7 +87,13 @@ describe.skipIf(!canPretend)("on a machine that pretends", () => {
     );
     expect(text.match(/^dropped a stream/gm)!.length).toBeGreaterThan(2);
     expect(text.match(/^made a graph/gm)).toHaveLength(1);
-    expect(text.match(/^replayed/gm)).toHaveLength(4);
+    expect(text.match(/^replayed/gm)).toHaveLength(5);
+    // A device that is disposed waits for what is under way, and leaves nothing behind on the host either.
+    const count = (what: string): number => text.split(new RegExp(`^${what}$`, "m")).length - 1;
+    expect(count("pinned memory")).toBeGreaterThan(2);
+    expect(count("dropped pinned memory")).toBe(count("pinned memory"));
+    expect(count("made an event")).toBeGreaterThan(4);
+    expect(count("dropped an event")).toBe(count("made an event"));
   });
 
   test.each([

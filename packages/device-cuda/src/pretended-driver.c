@@ -3,7 +3,7 @@
 // memory, kernels and graphs that it needs must still be there, or every later call fails. Addresses are given out once. A recording must have been
 // joined by all streams that took part.
 // PRETEND_GRAPH and PRETEND_REPLAY (what making and launching a graph answer), PRETEND_VERSION (driver, times 1000), PRETEND_INIT (what it answers first), PRETEND_GPUS, PRETEND_MAJOR (compute capability), PRETEND_BYTES (of device memory), PRETEND_LAUNCH
-// (what launches return), PRETEND_COPY (what copies return), PRETEND_BREAKS (the launch from which on work fails, counted from 1), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, streams and kernels that are dropped, are told on the standard error), PRETEND_WORDS (words of a launch's parameter that are told too, and that must not lie in memory that was freed).
+// (what launches return), PRETEND_COPY (what copies return), PRETEND_BREAKS (the launch from which on work fails, counted from 1), PRETEND_MODULE (bytes that loading a kernel needs free), PRETEND_NVRTC (major version of the compiler), PRETEND_TELLS (1: launches, copies, graphs, events and pinned memory, and streams and kernels that are dropped, are told on the standard error), PRETEND_WORDS (words of a launch's parameter that are told too, and that must not lie in memory that was freed).
 
 #include <stdint.h>
 #include <stdio.h>
@@ -83,13 +83,14 @@ int cuMemGetInfo_v2(uint64_t *left, uint64_t *total) {
   return 0;
 }
 int cuMemAllocHost_v2(uint64_t *to, uint64_t bytes) {
+  tell("pinned memory");
   *to = (uint64_t)calloc(1, bytes);
   return enter(pinned, *to, bytes) ? 0 : OUT_OF_MEMORY;
 }
 int cuMemFreeHost(uint64_t at) {
   if (!leave(pinned, at)) return INVALID;
   free((void *)at);
-  return 0;
+  return tell("dropped pinned memory");
 }
 
 typedef enum { UP, DOWN, ACROSS, FILL, LAUNCH, WAIT, REPLAY } Kind;
@@ -159,15 +160,20 @@ static void perform(Stream *s, long upto) {
   s->list.count = 0;
 }
 int cuStreamCreate(uint64_t *to, unsigned int f) { *to = (uint64_t)calloc(1, sizeof(Stream)); return 0; }
-int cuStreamDestroy_v2(uint64_t s) { return tell("dropped a stream"); }
+int cuStreamDestroy_v2(uint64_t stream) {
+  Stream *s = at(stream);
+  perform(s, s->first + s->list.count);
+  tell("dropped a stream");
+  return failed;
+}
 int cuStreamSynchronize(uint64_t stream) {
   Stream *s = at(stream);
   if (s->graph) return IN_CAPTURE;
   perform(s, s->first + s->list.count);
   return failed;
 }
-int cuEventCreate(uint64_t *to, unsigned int f) { *to = (uint64_t)calloc(1, sizeof(Event)); return 0; }
-int cuEventDestroy_v2(uint64_t e) { return 0; }
+int cuEventCreate(uint64_t *to, unsigned int f) { *to = (uint64_t)calloc(1, sizeof(Event)); return tell("made an event"); }
+int cuEventDestroy_v2(uint64_t e) { return tell("dropped an event"); }
 int cuEventRecord(uint64_t event, uint64_t stream) {
   Event *e = (Event *)event;
   Stream *s = at(stream);
