@@ -163,8 +163,8 @@ export class EmulatingDevice extends LoweringDevice {
     );
     const text = `#include "cuda-on-cpu.h"
 ${source}
-extern "C" int run(void* words, unsigned int* sizes, uint64_t shared, void* stacks) {
-  return emulation::launch([&] { ${kernel.entry}(*(Words<${args.length}>*)words); }, sizes, shared, stacks);
+extern "C" int run(void* words, unsigned int* sizes, uint64_t dynamic_bytes, void* stacks) {
+  return emulation::launch([&] { ${kernel.entry}(*(Words<${args.length}>*)words); }, sizes, dynamic_bytes, stacks);
 }
 `;
     const name = join(this.folder, createHash("sha256").update(text).digest("hex").slice(0, 24));

@@ -31,7 +31,10 @@ interface SinglePlan {
   readonly points: number;
   /** Rows of {@link LONGEST} points; 1: all in one block. */
   readonly columns: number;
+  /** Two sequences are one complex transform, of their own length. */
   readonly circular: boolean;
+  /** Of a circular convolution in a transform that is longer; else 0. */
+  readonly period: number;
   /** Threads of one row, and rows of one block. */
   readonly threads: number;
   readonly lines: number;
@@ -43,15 +46,14 @@ function planSingle(length: number, circular: boolean): SinglePlan | string {
   const points = Math.max(SHORTEST, 2 ** Math.ceil(Math.log2(length)));
   if (points > LONGEST * MOST_COLUMNS)
     return `sequences of ${length} need a transform longer than ${LONGEST * MOST_COLUMNS}`;
-  if (circular && points !== length)
-    return `a circular convolution of length ${length} is no power of two from ${SHORTEST}`;
   const row = Math.min(points, LONGEST);
   const threads = row / EACH;
   const lines = Math.max(1, 128 / threads);
   return {
     points,
     columns: points / row,
-    circular,
+    circular: circular && points === length,
+    period: circular && points !== length ? length : 0,
     threads,
     lines,
     sharedBytes: 8 * (row + row / 16) * lines,
@@ -62,7 +64,7 @@ function planSingle(length: number, circular: boolean): SinglePlan | string {
 function singleKernel(
   entry: string,
   { points, columns, circular }: SinglePlan,
-  gates: { readonly pre?: boolean; readonly post?: boolean } = {},
+  gates: { readonly pre?: boolean; readonly post?: boolean; readonly wraps?: boolean } = {},
 ): CudaStep["kernel"] {
   const text = [
     `#define ONLY_${entry}`,
@@ -71,13 +73,19 @@ function singleKernel(
     `#define PRE ${gates.pre ? 1 : 0}`,
     `#define POST ${gates.post ? 1 : 0}`,
     ...(columns > 1 ? [`#define COLUMNS ${columns}`] : []),
+    ...(gates.wraps ? ["#define WRAPS"] : []),
   ].join("\n");
   const files = ["butterflies", "transform", "kernel", ...(columns > 1 ? ["kernel-long"] : [])];
   return {
     key: `fft-conv ${entry} ${text}`,
     entry,
     source: () =>
-      [text, ...files.map((f) => cudaFile(`fft-conv/${f}.cu`)), `#undef ONLY_${entry}`].join("\n"),
+      [
+        text,
+        ...files.map((f) => cudaFile(`fft-conv/${f}.cu`)),
+        `#undef ONLY_${entry}`,
+        ...(gates.wraps ? ["#undef WRAPS"] : []),
+      ].join("\n"),
   };
 }
 
@@ -96,13 +104,16 @@ function spectrumSteps(
   plan: SinglePlan,
 ): CudaStep[] {
   const { k, channel, tap, taps, origin, skip } = filterWords(filter);
-  const { columns, threads, lines, sharedBytes } = plan;
+  const { columns, period, threads, lines, sharedBytes } = plan;
+  const wraps = period > 0;
+  // A circular filter has no taps before lag 0, and is told its period instead.
+  const back = wraps ? period : origin;
   const block = [threads * lines, 1, 1] as const;
   if (columns === 1)
     return [
       {
-        kernel: singleKernel("spectrum", plan),
-        args: [k, spectrum, channel, tap, taps, origin, channels, ...skip],
+        kernel: singleKernel("spectrum", plan, { wraps }),
+        args: [k, spectrum, channel, tap, taps, back, channels, ...skip],
         grid: [blocksFor(channels, lines), 1, 1],
         block,
         sharedBytes,
@@ -110,8 +121,8 @@ function spectrumSteps(
     ];
   return [
     {
-      kernel: singleKernel("filter_columns", plan),
-      args: [k, spectrum, channel, tap, taps, origin, ...skip],
+      kernel: singleKernel("filter_columns", plan, { wraps }),
+      args: [k, spectrum, channel, tap, taps, back, ...skip],
       grid: [plan.points / EACH / 256, channels, 1],
       block: [256, 1, 1],
     },
@@ -180,7 +191,11 @@ export function lowerSingleGradient(call: GradientCall, { strides }: CudaView): 
   return {
     steps: [
       {
-        kernel: singleKernel("filter_gradient", plan, { pre: Boolean(preGate), post: Boolean(postGate) }),
+        kernel: singleKernel("filter_gradient", plan, {
+          pre: Boolean(preGate),
+          post: Boolean(postGate),
+          wraps: plan.period > 0,
+        }),
         args: [
           wordOf(u),
           wordOf(preGate),
@@ -206,9 +221,9 @@ export function lowerSingleGradient(call: GradientCall, { strides }: CudaView): 
 const wordOf = (x: ConvolutionCall["preGate"]): CudaWord => (x ? { input: x.index } : 0);
 
 function blockSteps(call: ConvolutionCall, spectrum: CudaWord, plan: SinglePlan): CudaStep[] {
-  const { u, preGate, postGate, y, layout, adjoint, circular } = call;
+  const { u, preGate, postGate, y, layout, adjoint } = call;
   const [batch, channels, length] = sizesOf(y.shape, layout);
-  const { threads, lines, sharedBytes } = plan;
+  const { circular, threads, lines, sharedBytes } = plan;
   // Sequences of one channel share its spectrum: a block takes some of them one after the other.
   const groups = Math.ceil(batch / (circular ? 2 : 1) / lines);
   const few = Math.max(1, Math.min(8, Math.floor((groups * channels) / 1024)));
@@ -236,9 +251,9 @@ function blockSteps(call: ConvolutionCall, spectrum: CudaWord, plan: SinglePlan)
 }
 
 function longSteps(call: ConvolutionCall, spectrum: CudaWord, plan: SinglePlan, temps: number[]): CudaStep[] {
-  const { u, preGate, postGate, y, layout, adjoint, circular } = call;
+  const { u, preGate, postGate, y, layout, adjoint } = call;
   const [batch, channels, length] = sizesOf(y.shape, layout);
-  const { points, columns, threads, sharedBytes } = plan;
+  const { points, columns, circular, threads, sharedBytes } = plan;
   const across = points / EACH / 256;
   const perRow = circular ? 2 : 1;
   const groups = Math.ceil(batch / perRow);

@@ -37,7 +37,8 @@ __device__ __forceinline__ void columns_forward(float (&re)[16], float (&im)[16]
   for (int i = 0; i < 16; i++) out[t + i * TT] = make_float2(re[i], im[i]);
 }
 
-// Words: k, spectrum, channel stride, tap stride, taps, origin, skip, skip stride, whether there is a skip.
+// Words: k, spectrum, channel stride, tap stride, taps, origin (WRAPS: L, the origin is 0), skip, skip stride,
+// whether there is a skip.
 #ifdef ONLY_filter_columns
 extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_constant__ Words<9> w) {
   const int t = blockIdx.x * 256 + threadIdx.x, taps = integer(w, 4), origin = integer(w, 5);
@@ -46,9 +47,15 @@ extern "C" __global__ void __launch_bounds__(256) filter_columns(const __grid_co
   float re[16], im[16];
   #pragma unroll
   for (int i = 0; i < 16; i++) {
+#ifdef WRAPS
+    const int n = t + i * TT, behind = origin + n - M;
+    re[i] = n < taps ? k[n * step] / (float)M : 0.f;
+    im[i] = behind > 0 && behind < taps ? k[behind * step] / (float)M : 0.f;
+#else
     const int n = t + i * TT, ahead = origin + n, behind = origin + n - M;
     re[i] = ahead < taps ? k[ahead * step] / (float)M : 0.f;
     im[i] = behind >= 0 && behind < origin ? k[behind * step] / (float)M : 0.f;
+#endif
     if (n == 0 && integer(w, 8)) re[i] += pointer<const float>(w, 6)[blockIdx.y * wide(w, 7)] / (float)M;
 #if CIRCULAR
     re[i] += im[i]; im[i] = 0.f;

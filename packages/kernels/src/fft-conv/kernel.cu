@@ -4,7 +4,8 @@
 //
 // Not circular: work modulo x^N - zeta^N with zeta = exp(-i pi / 2N), so that zeta^N = -i. What wraps around is imaginary, and the real
 // part of the product is the linear convolution: no zero padding beyond N >= L. A tap of lag l < 0 stands at l + N with the factor i.
-// Circular: two sequences are the real and the imaginary part of one transform; the filter is real, so they stay apart.
+// Circular: two sequences are the real and the imaginary part of one transform; the filter is real, so they stay apart. Of other lengths than N
+// (`#define WRAPS`): as not circular, with the tap of lag l at lag l - L too.
 
 // zeta^(t + i T) = zeta^t exp(-i pi i / 32); `sign` -1 turns back.
 __device__ __forceinline__ void twist(float (&re)[16], float (&im)[16], int t, float sign) {
@@ -20,8 +21,8 @@ __device__ __forceinline__ void twist(float (&re)[16], float (&im)[16], int t, f
 struct Walk { i64 batch, channel, time; };
 template <int M> __device__ __forceinline__ Walk walk(const Words<M>& w, int i) { return {wide(w, i), wide(w, i + 1), wide(w, i + 2)}; }
 
-// Spectra of the filters, divided by N; a skip is a weight at lag 0. Words: k, spectrum, channel stride, tap stride, taps, origin, channels, skip,
-// skip stride, whether there is a skip.
+// Spectra of the filters, divided by N; a skip is a weight at lag 0. Words: k, spectrum, channel stride, tap stride, taps, origin (WRAPS: L, the
+// origin is 0), channels, skip, skip stride, whether there is a skip.
 #ifdef ONLY_spectrum
 extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __grid_constant__ Words<10> w) {
   extern __shared__ float shared[];
@@ -34,9 +35,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) spectrum(const __g
   float re[16], im[16];
   #pragma unroll
   for (int i = 0; i < 16; i++) {
+#ifdef WRAPS
+    const int n = t + i * T, behind = origin + n - N;
+    re[i] = inside && n < taps ? k[n * step] / (float)N : 0.f;
+    im[i] = inside && behind > 0 && behind < taps ? k[behind * step] / (float)N : 0.f;
+#else
     const int n = t + i * T, ahead = origin + n, behind = origin + n - N;
     re[i] = inside && ahead < taps ? k[ahead * step] / (float)N : 0.f;
     im[i] = inside && behind >= 0 && behind < origin ? k[behind * step] / (float)N : 0.f;
+#endif
     if (n == 0 && inside && integer(w, 9)) re[i] += pointer<const float>(w, 7)[d * wide(w, 8)] / (float)N;
 #if CIRCULAR
     re[i] += im[i]; im[i] = 0.f;
@@ -156,6 +163,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_gradient(co
       for (int i = 0; i < 16; i++) { sum_re[i] += place[t + i * T]; sum_im[i] += place[PITCH + t + i * T]; }
   }
   transform<1>(sum_im, sum_re, cells, t);
+#ifdef WRAPS
+  // A tap has the sums of its lag and of that a period before, which is the imaginary part at another place.
+  twist(sum_re, sum_im, t, -1.f);
+  __syncthreads();
+  #pragma unroll
+  for (int i = 0; i < 16; i++) cells[t + i * T] = sum_im[i];
+  __syncthreads();
+  if (line) return;
+  #pragma unroll
+  for (int i = 0; i < 16; i++) {
+    const int n = t + i * T;
+    if (n < taps) pointer<float>(w, 4)[d * wide(w, 21) + n * wide(w, 22)] = (sum_re[i] + (n ? cells[n + N - length] : 0.f)) / (float)N;
+  }
+#else
   if (line) return;
 #if !CIRCULAR
   twist(sum_re, sum_im, t, -1.f);
@@ -171,5 +192,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) filter_gradient(co
     if (behind >= 0 && behind < origin) dk[behind * wide(w, 22)] = sum_im[i] / (float)N;
 #endif
   }
+#endif
 }
 #endif
