@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { registerDevice } from "@everlong/core";
 import { cudaPrelude } from "@everlong/kernels/cuda";
+import { wholeSource } from "./kernel-cache.ts";
 import { LoweringDevice } from "./lowering-device.ts";
 
 const device = new LoweringDevice();
@@ -46,6 +47,12 @@ function translationUnit(): string {
   });
   return `${cudaPrelude}\n${parts.join("\n")}\n`;
 }
+
+test("every kernel waits for the one in front, whatever it begins with", () => {
+  expect(device.kernels.size).toBeGreaterThan(100);
+  for (const kernel of device.kernels.values())
+    expect(wholeSource(kernel)).toContain("{ wait_for_previous();");
+});
 
 for (const arch of ["sm_80", "sm_90a"]) {
   test.skipIf(!hasNvcc)(`nvcc compiles every kernel for ${arch}`, () => {
