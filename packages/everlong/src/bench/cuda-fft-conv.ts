@@ -350,8 +350,13 @@ export const cudaConvolutionCases = (): BenchCase[] =>
     { length: 1536, batch: 63, channels: 768, mode: "causal" } as const,
     { length: 6000, batch: 63, channels: 768, mode: "causal" } as const,
     { length: 12_000, batch: 31, channels: 768, mode: "causal" } as const,
-    ...SIZES.filter(([length]) => length <= 131_072).flatMap(([length, batch, channels]): Setting[] => {
+  ].map(convolutionCase);
+
+/** The same in float32, to the length that its kernels have. */
+export const cudaFullConvolutionCases = (): BenchCase[] =>
+  SIZES.filter(([length]) => length <= 131_072)
+    .flatMap(([length, batch, channels]): Setting[] => {
       const full = { length, batch, channels, mode: "causal", dtype: "f32" } as const;
       return [full, { ...full, backward: true }];
-    }),
-  ].map(convolutionCase);
+    })
+    .map(convolutionCase);

@@ -3,7 +3,7 @@
 import { cuda } from "@everlong/device-cuda";
 import { cudaAdamWCase } from "./cuda-adamw.ts";
 import { cudaAttentionCases } from "./cuda-attention.ts";
-import { cudaConvolutionCases } from "./cuda-fft-conv.ts";
+import { cudaConvolutionCases, cudaFullConvolutionCases } from "./cuda-fft-conv.ts";
 import { cudaHyenaCases } from "./cuda-hyena.ts";
 import { cudaMadStepCases } from "./cuda-mad-step.ts";
 import { cudaShortConvCases } from "./cuda-short-conv.ts";
@@ -24,10 +24,11 @@ export const cudaSuite: Suite = {
     ...cudaShortConvCases(),
     ...cudaAttentionCases(),
     ...cudaHyenaCases(),
+    ...cudaMadStepCases(),
+    ...cudaMemoryChecks(),
+    ...cudaSweepCases(),
     ...cudaStepPartCases(),
     cudaAdamWCase(),
-    ...cudaMadStepCases(),
-    ...cudaSweepCases(),
-    ...cudaMemoryChecks(),
+    ...cudaFullConvolutionCases(),
   ],
 };
