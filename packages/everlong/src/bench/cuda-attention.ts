@@ -3,6 +3,7 @@
 import { cast, compile, device, mul, permute, random, realize, sum, type Tensor } from "@everlong/core";
 import { attentionGradOp, attentionOp } from "@everlong/kernels";
 import { cudaTorchPeer, finish } from "./cuda-torch.ts";
+import { drop } from "./cuda-work.ts";
 import type { BenchCase, Peer } from "./suite.ts";
 
 interface Shape {
@@ -113,10 +114,6 @@ function relative(got: ArrayLike<number>, want: readonly Float64Array[], places:
   );
   return Math.sqrt(off / size);
 }
-
-const drop = (outputs: readonly Tensor[]): void => {
-  for (const t of outputs) t[Symbol.dispose]();
-};
 
 function attentionCase(shape: Shape, pass: "forward" | "backward", deterministic: boolean): BenchCase {
   const { batch, heads, keyHeads = heads, length, size } = shape;
