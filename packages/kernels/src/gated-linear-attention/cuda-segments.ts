@@ -22,7 +22,8 @@ export interface ScanCut {
 
 /** Steps that a block brings to shared memory at a time, as in the kernels. */
 const STEPS = 16;
-const COLUMNS = 32;
+/** Columns that a block owns where each of its lanes works on one. */
+export const COLUMNS = 32;
 const SEGMENTS = [2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 const FEWEST_STEPS = 64;
 /** Numbers of the state that a lane keeps in registers. */

@@ -3,12 +3,11 @@
 import { cudaFile } from "../cuda-file.ts";
 import { overTwoAxes, type CudaSource, type CudaView, type CudaWord } from "../cuda-step.ts";
 import { named } from "../inputs.ts";
-import { segmentCut, segmentSteps, type ScanSizes } from "./cuda-segments.ts";
+import { COLUMNS, segmentCut, segmentSteps, type ScanSizes } from "./cuda-segments.ts";
 import type { LinearScanParams } from "./op.ts";
 
 /** Rows of the state that the registers of 8 lanes hold; shared memory holds 16 steps of them. */
 const MOST_ROWS = 192;
-const COLUMNS = 32;
 
 export const linearScanCuda: CudaSource<LinearScanParams> = {
   lower: ({ inputs, params }, target) => {
