@@ -19,7 +19,7 @@ import {
   type DType,
   type Tensor,
 } from "@everlong/core";
-import type { CudaTarget } from "@everlong/kernels/cuda";
+import { A100, H100, type CudaTarget } from "@everlong/kernels/cuda";
 import { attention, crossEntropy, fftConv, selectiveScan, shortConv } from "@everlong/kernels";
 import { makeCell, makeSetting, TASKS, trainCell, type MadSetting, type Recipe } from "@everlong/mad";
 import { AdamW, trainStep } from "@everlong/train";
@@ -41,13 +41,13 @@ const gpu = (arch: number, processors: number, sharedLimit: number, cacheMiB: nu
  */
 export const GPUS: Readonly<Record<EmbeddedTarget, Readonly<Record<string, CudaTarget>>>> = {
   sm_80: {
-    A100: gpu(80, 108, 166_912, 40),
+    A100,
     "RTX 3090": gpu(86, 82, 101_376, 6),
     "RTX 4090": gpu(89, 128, 101_376, 72),
   },
   sm_90a: {
-    H100: gpu(90, 132, 232_448, 50),
-    "H100 PCIe": gpu(90, 114, 232_448, 50),
+    H100,
+    "H100 PCIe": { ...H100, processors: 114 },
   },
   compute_80: { B200: gpu(100, 148, 232_448, 126), "RTX 5090": gpu(120, 170, 101_376, 96) },
 };

@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import { contiguousView, type DType, type StepOperand } from "@everlong/core";
-import { cudaSources, type CudaSource, type CudaStep } from "@everlong/kernels/cuda";
+import { H100, cudaSources, type CudaSource, type CudaStep } from "@everlong/kernels/cuda";
 import { lowerCall } from "./call.ts";
-import { H100 } from "./lowering-device.ts";
 
 const operand = (
   buffer: number,

@@ -12,8 +12,9 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { layerNorm } from "@everlong/kernels";
+import { H100 } from "@everlong/kernels/cuda";
 import { foldSums } from "./fold-sums.ts";
-import { H100, LoweringDevice } from "./lowering-device.ts";
+import { LoweringDevice } from "./lowering-device.ts";
 import { lower } from "./lowering.ts";
 
 /** Keeps the programs that it loads. */

@@ -24,9 +24,8 @@ import {
   transferGradOp,
   transferOp,
 } from "@everlong/kernels";
-import type { CudaStep } from "@everlong/kernels/cuda";
+import { H100, type CudaStep } from "@everlong/kernels/cuda";
 import type { Lowered } from "./lowered.ts";
-import { H100 } from "./lowering-device.ts";
 import { lower } from "./lowering.ts";
 
 type Shape = readonly number[];

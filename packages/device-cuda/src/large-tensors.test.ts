@@ -27,10 +27,10 @@ import {
   shortConv,
   shortConvOp,
 } from "@everlong/kernels";
-import type { CudaStep } from "@everlong/kernels/cuda";
+import { H100, type CudaStep } from "@everlong/kernels/cuda";
 import { layOut } from "./layout.ts";
 import type { Lowered } from "./lowered.ts";
-import { H100, LoweringDevice } from "./lowering-device.ts";
+import { LoweringDevice } from "./lowering-device.ts";
 import { lower } from "./lowering.ts";
 import type { Runtime } from "./runtime.ts";
 

@@ -1,8 +1,7 @@
 import { expect, test } from "vitest";
 import { contiguousView, type PrimitiveStep, type StepOperand } from "@everlong/core";
-import type { CudaStep } from "@everlong/kernels/cuda";
+import { H100, type CudaStep } from "@everlong/kernels/cuda";
 import { beyondLimits } from "./launch-limits.ts";
-import { H100 } from "./lowering-device.ts";
 import { lower } from "./lowering.ts";
 
 const launch = (over: Partial<CudaStep>): CudaStep => ({

@@ -14,13 +14,13 @@ import {
   type Tensor,
 } from "@everlong/core";
 import { gatedUnit, layerNorm, linear, mixedPrecision, shortConv } from "@everlong/kernels";
-import type { CudaStep } from "@everlong/kernels/cuda";
+import { H100, type CudaStep } from "@everlong/kernels/cuda";
 import { foldSums } from "./fold-sums.ts";
 import type { BufferWord, Frame, Launch } from "./frame.ts";
 import { wholeSource } from "./kernel-cache.ts";
 import { joinedSteps } from "./join-launches.ts";
 import { layOut } from "./layout.ts";
-import { H100, LoweringDevice } from "./lowering-device.ts";
+import { LoweringDevice } from "./lowering-device.ts";
 import { lower } from "./lowering.ts";
 import { RecordedStreams } from "./recorded-streams.ts";
 import type { Runtime } from "./runtime.ts";

@@ -15,7 +15,7 @@ import {
   type Step,
   type TypedArray,
 } from "@everlong/core";
-import type { CudaProduct, CudaStep, CudaTarget } from "@everlong/kernels/cuda";
+import { H100, type CudaProduct, type CudaStep, type CudaTarget } from "@everlong/kernels/cuda";
 import { foldSums } from "./fold-sums.ts";
 import { joinedKernel } from "./join-launches.ts";
 import { lower } from "./lowering.ts";
@@ -35,14 +35,6 @@ class HostBuffer implements Buffer {
 
   free(): void {}
 }
-
-/** What an H100 offers. */
-export const H100: CudaTarget = {
-  arch: 90,
-  processors: 132,
-  sharedLimit: 232_448,
-  cacheBytes: 50 * 1024 ** 2,
-};
 
 export interface LoweringOptions {
   /** What to lower for. Default: an H100. */

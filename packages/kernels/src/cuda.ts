@@ -46,6 +46,7 @@ import { sineNetworkCuda, sineNetworkGradCuda } from "./sine-network/cuda.ts";
 import { softmaxCuda, softmaxGradCuda } from "./softmax/cuda.ts";
 
 export type * from "./cuda-step.ts";
+export { A100, H100 } from "./cuda-targets.ts";
 export { cudaFilesDigest } from "./cuda-file.ts";
 export { blocksFor, TILE_MAP_WORDS } from "./cuda-step.ts";
 export { cudaPrelude, cudaType } from "./cuda-prelude.ts";

@@ -17,12 +17,13 @@ import {
   type DType,
 } from "@everlong/core";
 import { attention, attentionBlocks, type AttentionOptions } from "@everlong/kernels";
+import { A100 } from "@everlong/kernels/cuda";
 import { normal, Random, relativeError } from "@everlong/testing";
 import { EmulatingDevice } from "./emulating-device.ts";
 
 const GPUS = {
   sm_86: { arch: 86, processors: 82, sharedLimit: 101_376, cacheBytes: 6 * 1024 ** 2 },
-  sm_80: { arch: 80, processors: 108, sharedLimit: 166_912, cacheBytes: 40 * 1024 ** 2 },
+  sm_80: A100,
 };
 
 interface Case {

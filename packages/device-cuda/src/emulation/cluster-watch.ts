@@ -6,6 +6,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
+  H100,
   cudaPrelude,
   cudaSources,
   type CudaLowering,
@@ -14,7 +15,6 @@ import {
   type CudaView,
   type CudaWord,
 } from "@everlong/kernels/cuda";
-import { H100 } from "../lowering-device.ts";
 import { withoutAssembly } from "./emulating-device.ts";
 
 const HERE = fileURLToPath(new URL("./", import.meta.url));

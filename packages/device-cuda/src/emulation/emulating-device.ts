@@ -9,10 +9,10 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { DeviceError, DTYPES, type DType, type Step, type TypedArray } from "@everlong/core";
-import type { CudaStep, CudaTarget, CudaWord } from "@everlong/kernels/cuda";
+import { H100, type CudaStep, type CudaTarget, type CudaWord } from "@everlong/kernels/cuda";
 import { wholeSource } from "../kernel-cache.ts";
 import type { Lowered } from "../lowered.ts";
-import { H100, LoweringDevice } from "../lowering-device.ts";
+import { LoweringDevice } from "../lowering-device.ts";
 import { lower } from "../lowering.ts";
 
 const HEADER = fileURLToPath(new URL("./cuda-on-cpu.h", import.meta.url));

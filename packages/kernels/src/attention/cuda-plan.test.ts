@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
+import { H100 } from "../cuda-targets.ts";
 import type { Sizes } from "./cuda-call.ts";
 import { bestParts, finishTime, type TileWork } from "./cuda-parts.ts";
 import { forwardPlan, gradientParts } from "./cuda-plan.ts";
 
-const H100 = { arch: 90, processors: 132, sharedLimit: 232_448, cacheBytes: 50 * 1024 ** 2 };
 const CAUSAL = { left: -1, right: 0 };
 const FULL = { left: -1, right: -1 };
 const sizes = (given: Partial<Sizes>): Sizes => ({

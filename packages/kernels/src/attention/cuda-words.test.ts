@@ -1,5 +1,4 @@
 import { expect, test } from "vitest";
-import { contiguousView } from "@everlong/core";
 import {
   TILE_MAP_WORDS,
   type CudaCall,
@@ -7,15 +6,12 @@ import {
   type CudaStep,
   type CudaView,
 } from "../cuda-step.ts";
+import { A100, denseView, H100 } from "../cuda-targets.ts";
 import { attentionCuda, attentionGradCuda } from "./cuda.ts";
 import { visiblePairs, type AttentionGradParams, type AttentionParams, type Visibility } from "./op.ts";
 
-const H100 = { arch: 90, processors: 132, sharedLimit: 232_448, cacheBytes: 50 * 1024 ** 2 };
-const A100 = { arch: 80, processors: 108, sharedLimit: 166_912, cacheBytes: 40 * 1024 ** 2 };
-
 const view = (shape: readonly number[], dtype: CudaView["dtype"]): CudaView => ({
-  dtype,
-  ...contiguousView(shape),
+  ...denseView(dtype, ...shape),
   aligned: true,
 });
 

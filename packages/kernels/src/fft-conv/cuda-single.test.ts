@@ -1,10 +1,9 @@
 import { expect, test } from "vitest";
-import { contiguousView } from "@everlong/core";
 import type { CudaLowering, CudaStep, CudaView } from "../cuda-step.ts";
+import { A100, denseView } from "../cuda-targets.ts";
 import { fftConvCuda, fftConvFilterGradCuda } from "./cuda.ts";
 
-const GPU = { arch: 80, processors: 108, sharedLimit: 166_912, cacheBytes: 40 * 1024 ** 2 };
-const view = (...shape: readonly number[]): CudaView => ({ dtype: "f32", ...contiguousView(shape) });
+const view = (...shape: readonly number[]): CudaView => denseView("f32", ...shape);
 
 const values = (length: number, taps: number): CudaLowering | string =>
   fftConvCuda.lower(
@@ -13,7 +12,7 @@ const values = (length: number, taps: number): CudaLowering | string =>
       outputs: [view(3, 2, length)],
       params: { layout: "bdl", circular: true, origin: 0, adjoint: false, inputs: ["u", "k"] },
     },
-    GPU,
+    A100,
   );
 const gradient = (length: number): CudaLowering | string =>
   fftConvFilterGradCuda.lower(
@@ -22,7 +21,7 @@ const gradient = (length: number): CudaLowering | string =>
       outputs: [view(2, length)],
       params: { layout: "bdl", circular: true, origin: 0, taps: length, inputs: ["u", "dy"] },
     },
-    GPU,
+    A100,
   );
 /** Points of a launch, whether it has two sequences in one transform, and whether its filters wrap around. */
 const kinds = (lowered: CudaLowering | string): unknown[] =>

@@ -1,20 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { CudaLowering, CudaStep, CudaTarget, CudaView } from "../cuda-step.ts";
+import type { CudaLowering, CudaStep, CudaTarget } from "../cuda-step.ts";
+import { denseView, H100 } from "../cuda-targets.ts";
 import { fftConvCuda } from "./cuda.ts";
-
-const H100: CudaTarget = {
-  arch: 90,
-  processors: 132,
-  sharedLimit: 232_448,
-  cacheBytes: 50 * 1024 ** 2,
-};
-
-const view = (dtype: CudaView["dtype"], ...shape: number[]): CudaView => ({
-  dtype,
-  shape,
-  strides: shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1)),
-  offset: 0,
-});
 
 interface Case {
   readonly length: number;
@@ -29,11 +16,11 @@ function lowered(
   { length, batch, channels, circular = true, gated = false }: Case,
   target: CudaTarget,
 ): Required<CudaLowering> {
-  const u = view("f16", batch, channels, length);
+  const u = denseView("f16", batch, channels, length);
   const gates = gated ? (["preGate", "postGate"] as const) : [];
   const answer = fftConvCuda.lower(
     {
-      inputs: [u, view("f32", channels, length), ...gates.map(() => u)],
+      inputs: [u, denseView("f32", channels, length), ...gates.map(() => u)],
       outputs: [u],
       params: { layout: "bdl", circular, origin: 0, adjoint: false, inputs: ["u", "k", ...gates] },
     },

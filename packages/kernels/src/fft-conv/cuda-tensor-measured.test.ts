@@ -1,20 +1,7 @@
 import { describe, expect, it } from "vitest";
-import type { CudaLowering, CudaStep, CudaTarget, CudaView } from "../cuda-step.ts";
+import type { CudaLowering, CudaStep, CudaTarget } from "../cuda-step.ts";
+import { denseView, H100 } from "../cuda-targets.ts";
 import { fftConvBackwardCuda } from "./cuda.ts";
-
-const H100: CudaTarget = {
-  arch: 90,
-  processors: 132,
-  sharedLimit: 232_448,
-  cacheBytes: 50 * 1024 ** 2,
-};
-
-const view = (dtype: CudaView["dtype"], ...shape: number[]): CudaView => ({
-  dtype,
-  shape,
-  strides: shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1)),
-  offset: 0,
-});
 
 interface Case {
   readonly length: number;
@@ -29,8 +16,8 @@ function gradientsOf(
   { length, batch = 4, channels = 3, circular = true, gated = false }: Case,
   target: CudaTarget,
 ): CudaLowering {
-  const u = view("f16", batch, channels, length);
-  const k = view("f32", channels, length);
+  const u = denseView("f16", batch, channels, length);
+  const k = denseView("f32", channels, length);
   const inputs = gated ? ["u", "k", "preGate", "dy"] : ["u", "k", "dy"];
   const params = { layout: "bdl", circular, origin: 0, adjoint: false, inputs, wanted: ["u", "k"] } as const;
   const answer = fftConvBackwardCuda.lower(

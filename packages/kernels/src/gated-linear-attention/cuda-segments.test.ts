@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
 import type { CudaStep, CudaView } from "../cuda-step.ts";
+import { denseView, H100 } from "../cuda-targets.ts";
 import { segmentCut, type ScanSizes } from "./cuda-segments.ts";
 import { linearScanCuda } from "./cuda.ts";
 
-const H100 = { arch: 90, processors: 132, sharedLimit: 232_448, cacheBytes: 50 * 1024 ** 2 };
 const sizes = (heads: number, time: number, rows: number, columns: number): ScanSizes => ({
   heads,
   time,
@@ -11,12 +11,7 @@ const sizes = (heads: number, time: number, rows: number, columns: number): Scan
   columns,
   decay: "rows",
 });
-const view = (...shape: number[]): CudaView => ({
-  dtype: "f32",
-  shape,
-  strides: shape.map((_, i) => shape.slice(i + 1).reduce((a, b) => a * b, 1)),
-  offset: 0,
-});
+const view = (...shape: number[]): CudaView => denseView("f32", ...shape);
 
 /** The launches of a scan with decays of its rows. */
 function lowered(
